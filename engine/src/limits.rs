@@ -1,0 +1,50 @@
+//! Every bound of the engine, by name. What reaches one gets a typed answer, never a hang or a crash.
+
+use std::time::Duration;
+
+/// Largest flow file, in bytes.
+pub const FLOW_BYTES: usize = 1 << 20;
+/// Deepest nesting of YAML collections.
+pub const YAML_DEPTH: usize = 64;
+/// Most YAML nodes of a file, after aliases are expanded.
+pub const YAML_NODES: usize = 10_000;
+/// Most aliases in a file.
+pub const YAML_ALIASES: usize = 100;
+/// Most nodes of a flow with its sub-flows, loops and each bodies counted once.
+pub const FLOW_NODES: usize = 2_000;
+/// Deepest nesting of sub-flows, loops and eaches.
+pub const SCOPE_DEPTH: usize = 8;
+/// Most turns that a loop may ask for.
+pub const MAX_TURNS: u32 = 1_000;
+/// Most items of an each, and its default.
+pub const EACH_ITEMS: usize = 10_000;
+/// Items of an each that run at once, unless it says otherwise.
+pub const EACH_CONCURRENCY: u32 = 8;
+/// Most items of an each that may run at once.
+pub const EACH_CONCURRENCY_MAX: u32 = 64;
+/// Longest expression, in bytes.
+pub const EXPRESSION_BYTES: usize = 16 << 10;
+/// Deepest nesting of comprehensions (`map`, `filter`, `all`, …) in an expression.
+pub const EXPRESSION_COMPREHENSION_DEPTH: usize = 3;
+/// Most items that one level of a comprehension may go over, taken together: the product over nested levels.
+pub const EXPRESSION_STEPS: usize = 100_000;
+/// Largest value that an expression may make, in bytes of its JSON.
+pub const EXPRESSION_OUTPUT_BYTES: usize = 64 << 10;
+/// Steps of a template before it is stopped.
+pub const TEMPLATE_FUEL: u64 = 1_000_000;
+/// Largest text that a template may render, in bytes.
+pub const TEMPLATE_OUTPUT_BYTES: usize = 2 << 20;
+/// Longest time of a run that sets no `wall` budget.
+pub const RUN_WALL: Duration = Duration::from_secs(15 * 60);
+/// Longest time that a run may ask for.
+pub const RUN_WALL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Node executions of a run that are in flight at once, unless its options say otherwise.
+pub const RUN_CONCURRENCY: usize = 64;
+/// Most events of a run.
+pub const RUN_EVENTS: usize = 50_000;
+/// Most attempts of a node.
+pub const RETRY_ATTEMPTS: u32 = 20;
+/// Longest wait that a backend's `Retry-After` can impose between two attempts.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// Completion tokens that a call reserves when its request sets no `max_tokens`.
+pub const COMPLETION_TOKENS: u32 = 1_024;

@@ -1,0 +1,65 @@
+//! Setting types that the checker knows: names of models and indexes, prompts.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::value::Text;
+
+/// Key in a setting's schema that tells the checker what the setting names: `model`, `index` or `prompt`.
+pub const SETTING_KIND: &str = "x-anabranch";
+
+/// What a setting can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKind {
+    /// A model of `anabranch.yaml`.
+    Model,
+    /// An index.
+    Index,
+}
+
+macro_rules! named_setting {
+    ($(#[$meta:meta])* $name:ident, $kind:literal, $description:literal) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Text);
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "minLength": 1, "description": $description, "x-anabranch": $kind })
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+named_setting!(
+    /// The name of a model of `anabranch.yaml`; `default` unless a flow says otherwise.
+    ModelName, "model", "Name of a model in anabranch.yaml."
+);
+named_setting!(
+    /// The name of an index.
+    IndexName, "index", "Name of an index."
+);
+named_setting!(
+    /// A prompt template. In a flow: inline text, or the path of a `.md`, `.txt` or `.j2` file beside the flow; the
+    /// loader puts the file's text in its place. Its variables are the operator's input ports.
+    Prompt, "prompt", "A template (minijinja), or the path of a .md, .txt or .j2 file beside the flow."
+);
+
+impl Default for ModelName {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}

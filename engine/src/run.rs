@@ -1,0 +1,242 @@
+//! Runs a plan: performs what [`crate::state`] decides, and tells it what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Usage;
+use crate::cx::{Progress, Resources};
+use crate::event::{Failure, FailureKind, RunId, Timing};
+use crate::flow::expression::Absence;
+use crate::journal::{self, Journal};
+use crate::limits;
+use crate::plan::Plan;
+use crate::scope::Scope;
+use crate::value::{Map, Text, Value};
+
+/// How a plan is to be run.
+#[derive(Clone)]
+pub struct Options {
+    /// Names the run.
+    pub id: RunId,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Node executions in flight at once.
+    pub concurrency: usize,
+    /// Where events are kept; nowhere if `None`.
+    pub journal: Option<Arc<dyn Journal>>,
+    /// Who is told what happens, as it happens.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Cancelling it ends the run and aborts what is in flight.
+    pub cancel: CancellationToken,
+    /// Nodes that do not run but give these results, by path without indexes (`hop/search`): for the tests of a flow.
+    pub stubs: BTreeMap<String, Stub>,
+    /// A budget on top of the flow's own: the smaller limit counts.
+    pub budget: crate::budget::Budget,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            id: RunId("run".into()),
+            seed: 0,
+            concurrency: limits::RUN_CONCURRENCY,
+            journal: None,
+            observer: None,
+            cancel: CancellationToken::new(),
+            stubs: BTreeMap::new(),
+            budget: crate::budget::Budget::default(),
+        }
+    }
+}
+
+/// What a stubbed node gives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stub {
+    /// These outputs; those not named are absent.
+    Outputs(Map),
+    /// A failure.
+    Fails(FailureKind, String),
+}
+
+/// Is told what happens in a run, as it happens. Called on the run's own task: must not block.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn notice(&self, notice: &Notice);
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
+pub enum Notice {
+    /// An attempt of a node began.
+    Started {
+        /// Which node.
+        scope: Scope,
+        /// The operator.
+        op: Text,
+        /// Which attempt, from 1.
+        attempt: u32,
+    },
+    /// An attempt of a node ended.
+    Ended {
+        /// Which node.
+        scope: Scope,
+        /// The operator.
+        op: Text,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// Why it failed, if it did.
+        failure: Option<Failure>,
+        /// The wait before the next attempt, if there is one.
+        retry_in: Option<Duration>,
+        /// What it used.
+        usage: Usage,
+        /// Where its time went.
+        timing: Timing,
+    },
+    /// A node will not run.
+    Skipped {
+        /// Which node.
+        scope: Scope,
+        /// Why.
+        why: Text,
+    },
+    /// A sub-flow, a loop or an each began.
+    Opened {
+        /// Which node.
+        scope: Scope,
+        /// What it is, with its bound.
+        what: Opened,
+    },
+    /// A turn of a loop or an item of an each began (1-based turn, 0-based item).
+    Part {
+        /// Which node.
+        scope: Scope,
+        /// Which turn or item.
+        index: usize,
+    },
+    /// A sub-flow, a loop or an each ended.
+    Closed {
+        /// Which node.
+        scope: Scope,
+        /// Turns or items that ended well.
+        parts: usize,
+        /// Why it failed, if it did.
+        failure: Option<Failure>,
+    },
+    /// A running node shows something.
+    Progress {
+        /// Which node.
+        scope: Scope,
+        /// What.
+        #[serde(skip)]
+        progress: Option<Progress>,
+    },
+}
+
+/// What kind of scope opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opened {
+    /// A sub-flow.
+    Flow,
+    /// A loop, with its `max_turns`.
+    Loop(u32),
+    /// An each, with the number of its items.
+    Each(usize),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It reached its end.
+    Succeeded,
+    /// A node failed and nothing caught it.
+    Failed(Failure),
+    /// It was stopped from outside.
+    Cancelled {
+        /// Who or why.
+        reason: Text,
+    },
+}
+
+/// What a run gave.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The flow's outputs that are there.
+    pub outputs: Map,
+    /// The flow's outputs that are not, each with the reason.
+    pub absent: BTreeMap<Text, Absence>,
+    /// What it used in all.
+    pub usage: Usage,
+    /// Every node execution, by scope.
+    pub nodes: Vec<NodeReport>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What became of one node execution.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeReport {
+    /// Which node.
+    pub scope: Scope,
+    /// The operator.
+    pub op: Text,
+    /// Attempts made; 0 for a skipped node.
+    pub attempts: u32,
+    /// Why it did not run, if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Text>,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Its outputs by port.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub outputs: Map,
+    /// What it used, over all attempts.
+    pub usage: Usage,
+    /// Where the time of its last attempt went.
+    pub timing: Timing,
+}
+
+/// Why a run could not be carried through, apart from what the flow itself does.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The inputs do not fit the flow. All problems at once.
+    #[error("{}", .0.join("\n"))]
+    Inputs(Vec<String>),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// The journal holds events that cannot follow one another.
+    #[error(transparent)]
+    History(#[from] crate::state::IllegalEvent),
+}
+
+/// Runs `plan` from the start.
+pub async fn run(
+    plan: Arc<Plan>,
+    inputs: Map,
+    resources: Arc<Resources>,
+    options: Options,
+) -> Result<Report, Error> {
+    let _ = (plan, inputs, resources, options);
+    Err(Error::Inputs(vec![]))
+}
+
+/// Takes up the run `options.id` from its journal: what had begun and not ended begins again.
+pub async fn resume(plan: Arc<Plan>, resources: Arc<Resources>, options: Options) -> Result<Report, Error> {
+    let _ = (plan, resources, options);
+    Err(Error::Inputs(vec![]))
+}
+
+#[expect(dead_code, reason = "until the driver is written")]
+fn unused(_: Value) {}
