@@ -143,6 +143,7 @@ fn arithmetic(op: Op, left: &Value, right: &Value) -> Result<Value, Stop> {
         };
         return result.map(Value::Int).ok_or_else(overflow);
     }
+    // Whole numbers and others mix, which CEL refuses: a score of JSON may be written `1`.
     let (Some(a), Some(b)) = (number(left), number(right)) else { return Err(operands(op, left, right)) };
     let result = match op {
         Op::Add => a + b,
