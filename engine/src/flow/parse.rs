@@ -18,6 +18,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use scalar::duration;
 
 /// Reads a flow. Problems go to `problems`; `None` only if there is nothing to go on with.
 ///
