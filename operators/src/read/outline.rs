@@ -100,6 +100,10 @@ fn markdown(text: &str) -> Vec<Block> {
             }
             Event::Text(words) => current.push(&words, range),
             Event::Code(words) => current.push(&format!("`{words}`"), range),
+            // Rows of a table whose header is in another chunk.
+            Event::SoftBreak if current.words.starts_with('|') => {
+                flush(&mut blocks, &mut current);
+            }
             Event::SoftBreak | Event::HardBreak => current.push(" ", range),
             _ => {}
         }
@@ -113,8 +117,11 @@ fn is_inline(tag: &Tag<'_>) -> bool {
 }
 
 fn flush(blocks: &mut Vec<Block>, current: &mut Block) {
-    let block = std::mem::take(current);
+    let mut block = std::mem::take(current);
     current.kind = block.kind;
+    if block.words.starts_with('|') && block.kind == Kind::Prose {
+        block.kind = Kind::Row;
+    }
     if !block.words.trim().is_empty() {
         blocks.push(block);
     }
@@ -202,6 +209,12 @@ mod tests {
         assert_eq!(place("See the guide first."), "See [the guide](x.md) first.");
         assert_eq!(place("the guide"), "[the guide](x.md)");
         assert_eq!(place("Then `run` it."), "Then `run` it.");
+    }
+
+    #[test]
+    fn rows_without_their_header_are_rows() {
+        let rows = [(Kind::Row, "|1|2|".to_owned()), (Kind::Row, "|3|4|".to_owned())];
+        assert_eq!(kinds(&chunk("a.md", "|1|2|\n|3|4|\n")), rows);
     }
 
     #[test]

@@ -7,12 +7,14 @@ use anabranch_engine::value::Chunk;
 
 use super::outline::Kind;
 use super::sentences::{Sentence, sentences};
-use crate::words::terms;
+use crate::words::{is_stop_word, stem, terms, words};
 
 /// Least share of the question's weight that a sentence's own words must have.
-const MIN_OWN: f64 = 0.3;
+const MIN_OWN: f64 = 0.35;
 /// Least share, with what stands around it.
-const MIN_SCORE: f64 = 0.38;
+const MIN_SCORE: f64 = 0.42;
+/// The same for a question about a name that stands nowhere.
+const MIN_SCORE_WITHOUT_NAME: f64 = 0.75;
 /// A further sentence must reach this part of the best one's score.
 const MIN_OF_BEST: f64 = 0.6;
 /// How much a word counts that stands around the sentence and not in it.
@@ -52,18 +54,18 @@ pub(crate) fn best(question: &str, chunks: &[Arc<Chunk>], max: usize) -> Vec<Hit
         weights.iter().filter(|(term, _)| terms.contains(**term)).map(|(_, weight)| weight).sum::<f64>()
             / total
     };
+    let least = if names_are_known(question, &candidates) { MIN_SCORE } else { MIN_SCORE_WITHOUT_NAME };
     for candidate in &mut candidates {
         let own = share(&candidate.terms);
         let Candidate { terms, above, before, .. } = &*candidate;
         let either: BTreeSet<String> = terms.iter().chain(above).chain(before).cloned().collect();
         let matched = own + AROUND * (share(&either) - own);
+        let kept = own >= MIN_OWN && matched >= least;
         candidate.score =
-            if own < MIN_OWN || matched < MIN_SCORE { 0.0 } else { matched * prior(&candidate.hit) };
+            if kept { matched * prior(&candidate.hit) * focus(&candidate.hit, &asked) } else { 0.0 };
     }
     candidates.retain(|candidate| candidate.score > 0.0);
-    let mut taken = take_diverse(candidates, max);
-    taken.sort_by_key(|hit| (document_rank(chunks, hit.chunk), start(chunks, hit)));
-    taken
+    in_reading_order(take_diverse(candidates, max), chunks)
 }
 
 /// What the place and form of a sentence say about it, whatever was asked.
@@ -72,7 +74,7 @@ fn prior(hit: &Hit) -> f64 {
     let n_words = sentence.words.split_whitespace().count();
     let by_kind = match sentence.kind {
         Kind::Prose => 1.0,
-        Kind::Row => 0.6,
+        Kind::Row => 0.75,
         Kind::Code | Kind::Heading => 0.3,
     };
     let by_length = match n_words {
@@ -83,11 +85,37 @@ fn prior(hit: &Hit) -> f64 {
     let by_form = match sentence.words.chars().last() {
         // A question repeats what was asked; a colon announces what comes after it.
         Some('?') => 0.3,
-        Some(':') => 0.6,
+        Some(':') => 0.4,
         _ => 1.0,
     };
     let by_place = if sentence.begins_block { 1.0 } else { 0.97 };
     by_kind * by_length * by_form * by_place / (1.0 + 0.03 * hit.chunk as f64)
+}
+
+/// How much a sentence is about what was asked, and not about much else besides.
+fn focus(hit: &Hit, asked: &BTreeSet<String>) -> f64 {
+    let words: Vec<String> = words(&hit.sentence.words).map(str::to_lowercase).collect();
+    let is_asked: Vec<bool> = words.iter().map(|word| asked.contains(&stem(word))).collect();
+    let density = is_asked.iter().filter(|is_asked| **is_asked).count() as f64 / words.len().max(1) as f64;
+    let first = is_asked.iter().position(|is_asked| *is_asked);
+    // It begins with what was asked and says what that is or does.
+    let verb = first.and_then(|first| words.get(first + 1)).filter(|_| first.is_some_and(|first| first < 2));
+    let defines = verb.is_some_and(|verb| {
+        matches!(verb.as_str(), "is" | "are" | "was" | "were" | "means" | "has" | "does" | "takes" | "gives")
+    });
+    0.85 + 0.3 * density.min(0.5) + if defines { 0.15 } else { 0.0 }
+}
+
+/// Whether every name of the question stands somewhere. A name is a word with a capital, but for the first word.
+fn names_are_known(question: &str, candidates: &[Candidate]) -> bool {
+    let mut names = words(question).skip(1).filter(|word| word.chars().any(char::is_uppercase));
+    names.all(|name| {
+        let name = stem(&name.to_lowercase());
+        is_stop_word(&name)
+            || candidates
+                .iter()
+                .any(|candidate| candidate.terms.contains(&name) || candidate.above.contains(&name))
+    })
 }
 
 fn candidates(chunks: &[Arc<Chunk>]) -> Vec<Candidate> {
@@ -149,10 +177,12 @@ fn jaccard(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
     if all > 0.0 { shared / all } else { 1.0 }
 }
 
-/// Index of the first chunk of the same document: documents stay together, in the order of their best chunks.
-fn document_rank(chunks: &[Arc<Chunk>], index: usize) -> usize {
-    let doc = chunks.get(index).map(|chunk| &chunk.doc);
-    chunks.iter().position(|chunk| Some(&chunk.doc) == doc).unwrap_or(index)
+/// Sentences of one document together, as they stand there; the document of the best sentence first.
+fn in_reading_order(mut best_first: Vec<Hit>, chunks: &[Arc<Chunk>]) -> Vec<Hit> {
+    let doc = |hit: &Hit| chunks.get(hit.chunk).map(|chunk| chunk.doc.clone());
+    let docs: Vec<_> = best_first.iter().map(doc).collect();
+    best_first.sort_by_key(|hit| (docs.iter().position(|other| *other == doc(hit)), start(chunks, hit)));
+    best_first
 }
 
 fn start(chunks: &[Arc<Chunk>], hit: &Hit) -> u64 {

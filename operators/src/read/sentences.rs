@@ -30,7 +30,7 @@ const ABBREVIATIONS: &[&str] = &[
 
 /// The sentences of `chunk`, in order.
 pub(crate) fn sentences(chunk: &Chunk) -> Vec<Sentence> {
-    let mut sentences = Vec::new();
+    let mut sentences: Vec<Sentence> = Vec::new();
     for block in blocks(chunk) {
         let ranges = match block.kind {
             Kind::Prose => in_prose(&block.words),
@@ -38,10 +38,22 @@ pub(crate) fn sentences(chunk: &Chunk) -> Vec<Sentence> {
             Kind::Code => in_lines(&block.words),
         };
         for (i, range) in ranges.into_iter().enumerate() {
-            sentences.push(sentence(&block, &range, i == 0));
+            let next = sentence(&block, &range, i == 0);
+            match sentences.last_mut() {
+                Some(before) if i == 0 && announces(before, &next) => {
+                    before.words = format!("{} {}", before.words, next.words);
+                    before.range.end = next.range.end;
+                }
+                _ => sentences.push(next),
+            }
         }
     }
     sentences
+}
+
+/// Whether `next` is the code that a sentence such as "Run this:" speaks of.
+fn announces(before: &Sentence, next: &Sentence) -> bool {
+    before.kind == Kind::Prose && next.kind == Kind::Code && before.words.ends_with(':')
 }
 
 fn sentence(block: &Block, range: &Range<usize>, begins_block: bool) -> Sentence {
@@ -49,7 +61,7 @@ fn sentence(block: &Block, range: &Range<usize>, begins_block: bool) -> Sentence
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     let words = match block.kind {
         Kind::Code => format!("`{words}`"),
-        Kind::Row | Kind::Heading => words.trim_end_matches([' ', '|']).to_owned(),
+        Kind::Row | Kind::Heading => words.trim_matches([' ', '|']).to_owned(),
         Kind::Prose => words,
     };
     Sentence { kind: block.kind, words, range: block.place(range), begins_block }
@@ -140,6 +152,13 @@ mod tests {
         chunk.meta.insert("kind".to_owned(), "text".into());
         let got: Vec<String> = sentences(&chunk).into_iter().map(|s| s.words).collect();
         assert_eq!(got, ["Mr. Smith went Home.", "He slept.", "# not a heading"]);
+    }
+
+    #[test]
+    fn the_code_that_a_sentence_announces_belongs_to_it() {
+        let got = quotes("Run this:\n\n```sh\nmake\nmake test\n```\n");
+        let words: Vec<&str> = got.iter().map(|(words, _)| words.as_str()).collect();
+        assert_eq!(words, ["Run this: `make`", "`make test`"]);
     }
 
     #[test]
