@@ -6,6 +6,7 @@ use anabranch_engine::operator::Registry;
 pub mod chunk;
 pub mod context;
 pub mod query;
+pub mod read;
 pub mod retrieve;
 pub mod select;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub fn registry() -> Registry {
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
         .with::<query::expand::Expand>() // query.expand
+        .with::<read::extractive::Extractive>() // read.extractive
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<select::budget::Budget>() // select.budget
 }
