@@ -12,7 +12,8 @@ use crate::support::{Expected, Repository, names, root};
 
 /// The YAML of the first example on the operator's page.
 fn example(spec: &OperatorSpec) -> &str {
-    let (_, rest) = spec.page.split_once("```yaml\n").unwrap_or_else(|| panic!("`{}` has no example", spec.name));
+    let (_, rest) =
+        spec.page.split_once("```yaml\n").unwrap_or_else(|| panic!("`{}` has no example", spec.name));
     rest.split_once("```").unwrap_or_else(|| panic!("the example of `{}` has no end", spec.name)).0
 }
 
@@ -52,9 +53,14 @@ fn the_example_of_every_operator_loads() {
     let environment = Environment { registry: &registry, names: Some(&names), library: &Repository };
     for spec in registry.iter() {
         let text = flow_around(spec);
-        assert!(text.contains(&format!("op: {}", spec.name)), "the example of `{}` does not use it", spec.name);
+        assert!(
+            text.contains(&format!("op: {}", spec.name)),
+            "the example of `{}` does not use it",
+            spec.name
+        );
         let file = SourceFile::new(format!("{}.yaml", spec.name), text.clone());
-        let problems = compile(&file, &environment).map_or_else(|problems| problems, |(_, warnings)| warnings);
+        let problems =
+            compile(&file, &environment).map_or_else(|problems| problems, |(_, warnings)| warnings);
         assert!(problems.is_empty(), "{}\n{text}", render(&problems, false));
     }
 }
@@ -117,7 +123,9 @@ fn ports(text: &mut String, title: &str, set: &PortSet) {
 
 fn settings(spec: &OperatorSpec) -> Vec<(String, Json)> {
     let properties = spec.settings.get("properties").and_then(Json::as_object);
-    properties.map(|map| map.iter().map(|(name, schema)| (name.clone(), schema.clone())).collect()).unwrap_or_default()
+    properties
+        .map(|map| map.iter().map(|(name, schema)| (name.clone(), schema.clone())).collect())
+        .unwrap_or_default()
 }
 
 fn setting_table(text: &mut String, spec: &OperatorSpec) {
@@ -156,9 +164,12 @@ fn values(schema: &Json) -> String {
     }
     let kind = match schema.get("type") {
         Some(Json::String(kind)) => kind.clone(),
-        Some(Json::Array(kinds)) => {
-            kinds.iter().filter_map(Json::as_str).filter(|kind| *kind != "null").collect::<Vec<_>>().join(" or ")
-        }
+        Some(Json::Array(kinds)) => kinds
+            .iter()
+            .filter_map(Json::as_str)
+            .filter(|kind| *kind != "null")
+            .collect::<Vec<_>>()
+            .join(" or "),
         _ => return "value".to_owned(),
     };
     let bound = |key: &str| schema.get(key).filter(|bound| bound.is_number()).map(ToString::to_string);
