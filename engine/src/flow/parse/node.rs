@@ -60,6 +60,10 @@ const ONLY: &[(&str, &[Shape], &str)] = &[
     ("min_success", EACHES, "`each`"),
     ("stop_when", EACHES, "`each`"),
     ("max_items", EACHES, "`each`"),
+    ("allow", &[], "`plan`"),
+    ("max_nodes", &[], "`plan`"),
+    ("repair", &[], "`plan`"),
+    ("fallback", &[], "`plan`"),
 ];
 
 impl Reader<'_> {
@@ -72,7 +76,7 @@ impl Reader<'_> {
         }
         let nodes = self.entries(node, "a mapping of names to nodes", |reader, name, value| {
             reader.check_name(name, RESERVED);
-            reader.node(name, value)
+            Some(reader.node(name, value))
         });
         if nodes.is_empty() && node.as_map().is_some() {
             let hint = Some("for example `answer: {op: read.answer, in: {...}}`".to_owned());
@@ -81,9 +85,10 @@ impl Reader<'_> {
         nodes.into_iter().map(|entry| entry.value).collect()
     }
 
-    fn node(&mut self, name: &Spanned<String>, node: &Node) -> Option<NodeDecl> {
-        let mut fields = self.fields(node, &fields::NODE, name.span)?;
-        let shape = self.shape(name, &fields);
+    fn node(&mut self, name: &Spanned<String>, node: &Node) -> NodeDecl {
+        let fields = self.fields(node, &fields::NODE, name.span);
+        let shape = fields.as_ref().and_then(|fields| self.shape(name, fields));
+        let mut fields = fields.unwrap_or_default();
         if let Some(shape) = shape {
             self.refuse_keys_of_other_kinds(shape, &mut fields);
         }
@@ -124,7 +129,7 @@ impl Reader<'_> {
         if shape.is_some() {
             fields.done();
         }
-        Some(decl)
+        decl
     }
 
     /// What the node is; `None`, reported, if it cannot be told or is not supported.

@@ -76,7 +76,7 @@ nodes:
   a:
     loop: {}
     on_error: {}
-    cache: {}
+  d: { op: x.y, cache: {} }
   b:
     each: inputs.q
     op: x.y
@@ -260,7 +260,7 @@ inputs:
   h: { type: int, min: 3, max: 2 }
   i: { type: bool, min: 1 }
   j: { type: text, default: }
-  k: { type: chunk[], default: [] }
+  k: { type: 'chunk[]', default: [] }
   l: { type: list<text>, default: [a, 3] }
   ok: { type: 'text?', default: }
   fine: { type: float, default: 3, min: 3, max: 3 }
