@@ -12,6 +12,7 @@ pub mod budget;
 pub mod cx;
 pub mod diagnostic;
 pub mod event;
+pub mod expect;
 pub mod flow;
 pub mod journal;
 pub mod limits;
