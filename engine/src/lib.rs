@@ -9,6 +9,7 @@
 
 pub mod backend;
 pub mod budget;
+pub mod cache;
 pub mod cx;
 pub mod diagnostic;
 pub mod event;
