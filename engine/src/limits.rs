@@ -30,6 +30,8 @@ pub const EXPRESSION_COMPREHENSION_DEPTH: usize = 3;
 pub const EXPRESSION_STEPS: usize = 100_000;
 /// Largest value that an expression may make, in bytes of its JSON.
 pub const EXPRESSION_OUTPUT_BYTES: usize = 64 << 10;
+/// Most bytes that evaluating an expression may look through and write.
+pub const EXPRESSION_WORK_BYTES: usize = 32 << 20;
 /// Steps of a template before it is stopped.
 pub const TEMPLATE_FUEL: u64 = 1_000_000;
 /// Largest text that a template may render, in bytes.

@@ -1,12 +1,29 @@
 //! Expressions: what stands in `in`, `when`, `carry`, `next`, `until`, `each`, `outputs` and `${ }`.
 //!
-//! A bare path (`search.chunks`) is a lookup. `first`, `present` and `all_present` know about absence. All else is CEL.
+//! The language is CEL, on the engine's own values: a chunk stays a chunk, and every step is counted. To it come `first`,
+//! `present` and `all_present`, which know about absence. A bare path (`search.chunks`) is a lookup and nothing else.
 
 use std::sync::Arc;
 
+use crate::limits;
 use crate::plan::Ref;
 use crate::types::Type;
 use crate::value::{Text, Value};
+
+mod check;
+pub mod condition;
+mod eval;
+mod functions;
+mod infer;
+mod lex;
+mod parse;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use condition::Condition;
+
+use eval::{Node, Stop};
 
 /// What a reference finds when it is evaluated.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,7 +121,15 @@ pub struct Reference {
 #[derive(Debug, Clone)]
 enum Code {
     Literal(Value),
-    Path { at: Ref, fields: Vec<Step> },
+    Path {
+        at: Ref,
+        fields: Vec<Step>,
+    },
+    /// With the text of each reference, in the order of [`Expr::refs`].
+    Tree {
+        root: Arc<Node>,
+        names: Arc<[Text]>,
+    },
 }
 
 /// One step of a path into a value.
@@ -128,8 +153,72 @@ pub struct EvalError {
 
 /// Reads and checks an expression: all of its problems at once.
 pub fn compile(source: &str, names: &dyn Resolve) -> Result<Expr, Vec<Problem>> {
-    let _ = (source, names);
-    Err(Vec::new())
+    if source.len() > limits::EXPRESSION_BYTES {
+        return Err(vec![Problem {
+            code: crate::diagnostic::Code::EXPRESSION_SIZE,
+            range: 0..source.len(),
+            message: format!(
+                "the expression has {} bytes, and {} is the most",
+                source.len(),
+                limits::EXPRESSION_BYTES
+            ),
+            hint: None,
+        }]);
+    }
+    let tree = parse::parse(source).map_err(|problem| vec![problem])?;
+    let mut checker = check::Checker::new(source, names);
+    let (root, ty) = checker.node(&tree);
+    if !checker.problems.is_empty() {
+        checker.problems.sort_by_key(|problem| (problem.range.start, problem.range.end));
+        checker.problems.dedup();
+        return Err(checker.problems);
+    }
+    let (refs, texts): (Vec<_>, Vec<_>) = checker.refs.into_iter().unzip();
+    let source_text: Text = source.into();
+    let code = if refs.is_empty() && !matches!(root, Node::First(..)) {
+        // What depends on nothing is known now, and so is its failure.
+        let value = eval::evaluate(&root, &[]).map_err(|stop| vec![constant(source, stop)])?;
+        Code::Literal(value)
+    } else if let (Some(fields), [Reference { at, strict: true }]) = (steps(&root), refs.as_slice()) {
+        Code::Path { at: *at, fields }
+    } else {
+        Code::Tree { root: Arc::new(root), names: texts.into() }
+    };
+    Ok(Expr { source: source_text, ty, refs, code })
+}
+
+/// The problem of an expression without references that has no value.
+fn constant(source: &str, stop: Stop) -> Problem {
+    use crate::diagnostic::Code;
+    let (code, message) = match stop {
+        Stop::Bound(message) => (Code::EXPRESSION_SIZE, format!("the expression {message}")),
+        Stop::Error(message) | Stop::Missing(message) => {
+            (Code::EXPRESSION_TYPE, format!("the expression never has a value: {message}"))
+        }
+        Stop::Absent(absence) => {
+            (Code::EXPRESSION_TYPE, format!("the expression never has a value: {}", absence.why))
+        }
+    };
+    Problem { code, range: 0..source.len(), message, hint: None }
+}
+
+/// The steps of a path into a reference; `None` if `node` is anything else.
+fn steps(node: &Node) -> Option<Vec<Step>> {
+    match node {
+        Node::Slot(_) => Some(Vec::new()),
+        Node::Field(of, name) => {
+            let mut steps = steps(of)?;
+            steps.push(Step::Field(name.clone()));
+            Some(steps)
+        }
+        Node::Index(of, index) => {
+            let Node::Literal(Value::Int(index)) = index.as_ref() else { return None };
+            let mut steps = steps(of)?;
+            steps.push(Step::Index(usize::try_from(*index).ok()?));
+            Some(steps)
+        }
+        _ => None,
+    }
 }
 
 impl Expr {
@@ -153,25 +242,48 @@ impl Expr {
         }
     }
 
+    /// The value, if it is known without any reference.
+    pub fn as_literal(&self) -> Option<&Value> {
+        if let Code::Literal(value) = &self.code { Some(value) } else { None }
+    }
+
     /// Its value in `env`. Absent if a strict reference is.
     pub fn eval(&self, env: &dyn Env) -> Result<Slot, EvalError> {
-        match &self.code {
-            Code::Literal(value) => Ok(Slot::Present(value.clone())),
-            Code::Path { at, fields } => {
-                let Slot::Present(mut value) = env.slot(*at) else { return Ok(env.slot(*at)) };
-                for step in fields {
-                    let next = match (step, &value) {
-                        (Step::Field(name), value) => value.field(name),
-                        (Step::Index(index), Value::List(items)) => items.get(*index).cloned(),
-                        (Step::Index(_), _) => None,
-                    };
-                    value = next.ok_or_else(|| EvalError {
-                        source_text: self.source.clone(),
-                        message: "no such value".to_owned(),
-                    })?;
-                }
-                Ok(Slot::Present(value))
+        let outcome = match &self.code {
+            Code::Literal(value) => return Ok(Slot::Present(value.clone())),
+            Code::Path { at, fields } => match eval::settled(env.slot(*at), &self.source) {
+                Ok(value) if fields.is_empty() => return Ok(Slot::Present(value)),
+                Ok(value) => fields.iter().try_fold(value, step),
+                Err(absence) => Err(Stop::Absent(absence)),
+            },
+            Code::Tree { root, names } => self.tree(root, names, env),
+        };
+        match outcome {
+            Ok(value) => Ok(Slot::Present(value)),
+            Err(Stop::Absent(absence)) => Ok(Slot::Absent(absence)),
+            Err(Stop::Missing(message) | Stop::Error(message) | Stop::Bound(message)) => {
+                Err(EvalError { source_text: self.source.clone(), message })
             }
         }
+    }
+
+    fn tree(&self, root: &Node, names: &[Text], env: &dyn Env) -> Result<Value, Stop> {
+        let mut slots = Vec::with_capacity(self.refs.len());
+        for (reference, name) in self.refs.iter().zip(names) {
+            match eval::settled(env.slot(reference.at), name) {
+                Ok(value) => slots.push(Slot::Present(value)),
+                Err(absence) if reference.strict => return Err(Stop::Absent(absence)),
+                Err(absence) => slots.push(Slot::Absent(absence)),
+            }
+        }
+        eval::evaluate(root, &slots)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the step of a fold")]
+fn step(value: Value, step: &Step) -> Result<Value, Stop> {
+    match (step, &value) {
+        (Step::Field(name), value) => values::field(value, name),
+        (Step::Index(at), value) => values::index(value, &Value::Int(i64::try_from(*at).unwrap_or(i64::MAX))),
     }
 }

@@ -1,0 +1,121 @@
+//! The types of operators: what goes between which, and what comes of it.
+
+use super::parse::Op;
+use crate::types::Type;
+
+/// Not known when the flow is loaded; checked when the value is there.
+pub(super) fn is_open(ty: &Type) -> bool {
+    matches!(ty.required(), Type::Any | Type::Json | Type::Plan)
+}
+
+/// A whole number or one with a fraction.
+pub(super) fn is_number(ty: &Type) -> bool {
+    matches!(ty.required(), Type::Int | Type::Float)
+}
+
+/// A text, of a closed set or not.
+pub(super) fn is_text(ty: &Type) -> bool {
+    matches!(ty.required(), Type::Text | Type::Label)
+}
+
+fn is_bool(ty: &Type) -> bool {
+    matches!(ty.required(), Type::Bool)
+}
+
+/// The type of `left op right`, or a hint where that can never work.
+pub(super) fn binary(op: Op, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
+    match op {
+        Op::And | Op::Or => Ok(Type::Bool),
+        Op::Equal | Op::Unequal if comparable(left, right) => Ok(Type::Bool),
+        Op::Equal | Op::Unequal => Err(convert(left, right)),
+        Op::Less | Op::AtMost | Op::More | Op::AtLeast => {
+            let fits = |is: fn(&Type) -> bool| (is(left) || is_open(left)) && (is(right) || is_open(right));
+            if fits(is_number) || fits(is_text) || fits(is_bool) {
+                Ok(Type::Bool)
+            } else {
+                Err(ordering(left, right))
+            }
+        }
+        Op::In => membership(left, right),
+        Op::Add => add(left, right),
+        Op::Subtract | Op::Multiply | Op::Divide | Op::Remainder => arithmetic(op, left, right),
+    }
+}
+
+fn ordering(left: &Type, right: &Type) -> Option<&'static str> {
+    let sized = |ty: &Type| is_text(ty) || matches!(ty.required(), Type::List(_) | Type::Map(_));
+    if (sized(left) && is_number(right)) || (is_number(left) && sized(right)) {
+        Some("to ask how long something is, write `size(x)`")
+    } else {
+        None
+    }
+}
+
+fn convert(left: &Type, right: &Type) -> Option<&'static str> {
+    match (is_text(left), is_text(right)) {
+        (true, false) if is_number(right) => Some("quote the number, or turn the text into one: `int(x)`"),
+        (false, true) if is_number(left) => {
+            Some("leave the quotes out, or turn the number into a text: `string(x)`")
+        }
+        _ => None,
+    }
+}
+
+fn comparable(left: &Type, right: &Type) -> bool {
+    match (left.required(), right.required()) {
+        (left, right) if is_open(left) || is_open(right) || left == right => true,
+        (left, right) if is_number(left) && is_number(right) || is_text(left) && is_text(right) => true,
+        (Type::List(left), Type::List(right)) | (Type::Map(left), Type::Map(right)) => {
+            comparable(left, right)
+        }
+        (Type::Map(_), record) | (record, Type::Map(_)) => record.record().is_some(),
+        _ => false,
+    }
+}
+
+fn membership(item: &Type, all: &Type) -> Result<Type, Option<&'static str>> {
+    match all.required() {
+        all if is_open(all) => Ok(Type::Bool),
+        Type::List(of) if comparable(item, of) => Ok(Type::Bool),
+        Type::Map(_) if is_open(item) || is_text(item) => Ok(Type::Bool),
+        record if record.record().is_some() && (is_open(item) || is_text(item)) => Ok(Type::Bool),
+        all if is_text(all) => Err(Some("to look for a part of a text, write `text.contains(part)`")),
+        Type::List(of) => Err(convert(item, of)),
+        _ => Err(None),
+    }
+}
+
+fn add(left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
+    match (left.required(), right.required()) {
+        (left, right) if is_text(left) && is_text(right) => Ok(Type::Text),
+        (Type::List(left), Type::List(right)) => Ok(Type::list(left.join(right))),
+        (open, other) | (other, open) if is_open(open) => match other {
+            other if is_text(other) => Ok(Type::Text),
+            Type::List(_) => Ok(Type::list(Type::Any)),
+            other if is_open(other) || is_number(other) => Ok(Type::Any),
+            _ => Err(None),
+        },
+        (left, right) if is_text(left) && is_number(right) || is_number(left) && is_text(right) => {
+            Err(Some("turn the number into a text first: `string(x)`"))
+        }
+        (Type::List(_), _) | (_, Type::List(_)) => {
+            Err(Some("to add one item to a list, write `list + [item]`"))
+        }
+        (left, right) => arithmetic(Op::Add, left, right),
+    }
+}
+
+fn arithmetic(op: Op, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
+    let can = |ty: &Type| {
+        is_open(ty) || if op == Op::Remainder { *ty.required() == Type::Int } else { is_number(ty) }
+    };
+    if !can(left) || !can(right) {
+        return Err(None);
+    }
+    Ok(match (left.required(), right.required()) {
+        (Type::Int, Type::Int) => Type::Int,
+        (Type::Float, _) | (_, Type::Float) => Type::Float,
+        _ if op == Op::Remainder => Type::Int,
+        _ => Type::Any,
+    })
+}
