@@ -160,9 +160,12 @@ impl Operator for Work {
         if cx.attempt() <= self.fail_times {
             let (backend, message) = ("work".to_owned(), format!("attempt {}", cx.attempt()));
             return Err(match self.fail {
-                FailureKind::Overloaded => {
-                    backend::Error::Overloaded { backend, message, retry_after: Some(Duration::from_millis(7)) }.into()
+                FailureKind::Overloaded => backend::Error::Overloaded {
+                    backend,
+                    message,
+                    retry_after: Some(Duration::from_millis(7)),
                 }
+                .into(),
                 FailureKind::Rejected => backend::Error::Rejected { backend, message }.into(),
                 _ => backend::Error::Unavailable { backend, message, retry_after: None }.into(),
             });
