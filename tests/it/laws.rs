@@ -29,7 +29,8 @@ fn for_flows(share: u32, with_races: bool, law: impl AsyncFn(Arc<Plan>, &str)) {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let before = RUNS.load(Ordering::SeqCst);
     // Paused: a delay of an hour passes in no time, and always in the same order.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     TestRunner::new(config)
         .run(&generate::steps(with_races), |steps| {
             let yaml = generate::yaml(&steps);
@@ -105,7 +106,11 @@ fn a_run_cut_after_any_event_goes_on_to_the_same_end() {
                 assert_eq!(resumed.outcome, whole.outcome, "cut after {n_kept}\n{yaml}");
             } else {
                 assert_eq!(seen(&resumed), seen(&whole), "cut after {n_kept}\n{yaml}");
-                assert_eq!(facts(&journal.read(&id).await.unwrap()), facts(&records), "cut after {n_kept}\n{yaml}");
+                assert_eq!(
+                    facts(&journal.read(&id).await.unwrap()),
+                    facts(&records),
+                    "cut after {n_kept}\n{yaml}"
+                );
             }
         }
     });
@@ -178,7 +183,8 @@ fn a_run_cancelled_anywhere_ends_and_leaves_nothing_running() {
                 break;
             }
             let ended_first = report.outcome == Outcome::Succeeded;
-            let cancelled = records.iter().any(|record| matches!(record.event, Event::CancelRequested { .. }));
+            let cancelled =
+                records.iter().any(|record| matches!(record.event, Event::CancelRequested { .. }));
             assert!(ended_first != cancelled, "{:?}\n{yaml}", report.outcome);
         }
     });

@@ -43,10 +43,15 @@ pub(super) fn steps(with_races: bool) -> impl Strategy<Value = Vec<Step>> {
     let work = (any::<(u8, u8)>(), 0u8..4, 0u8..3, guard, any::<bool>()).prop_map(
         |(on, delay, fail_times, guard, tolerant)| Step::Work { on, delay, fail_times, guard, tolerant },
     );
-    let each = (any::<u8>(), 0u8..7, 0u8..3, 1u8..5)
-        .prop_map(|(on, items, delay, concurrency)| Step::Each { on, items, delay, concurrency });
+    let each = (any::<u8>(), 0u8..7, 0u8..3, 1u8..5).prop_map(|(on, items, delay, concurrency)| Step::Each {
+        on,
+        items,
+        delay,
+        concurrency,
+    });
     let turns = (any::<u8>(), 1u8..5, 0u8..3).prop_map(|(on, turns, delay)| Step::Loop { on, turns, delay });
-    let race = (any::<(u8, u8)>(), any::<bool>()).prop_map(|(on, cancel_losers)| Step::Race { on, cancel_losers });
+    let race =
+        (any::<(u8, u8)>(), any::<bool>()).prop_map(|(on, cancel_losers)| Step::Race { on, cancel_losers });
     let ask = any::<u8>().prop_map(|on| Step::Ask { on });
     let step = prop_oneof![
         6 => work,
