@@ -1,1 +1,1 @@
-//! Stub.
+//! Benchmarks, one program each in `src/bin`: they print a ratio against a baseline of the same run.

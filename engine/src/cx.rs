@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::backend::{self, Call, ChatModel, ChatRequest, ChatResponse, Index, Usage};
 use crate::budget::Ledger;
+use crate::cache::Cache;
 use crate::event::RunId;
 use crate::limits;
 use crate::operator::{IndexName, ModelName, Names, OpError};
@@ -44,6 +45,8 @@ pub struct Resources {
     pub prices: BTreeMap<String, Price>,
     /// Indexes by the name that flows give.
     pub indexes: BTreeMap<String, Arc<dyn Index>>,
+    /// Results of nodes with `cache`, shared by all runs.
+    pub cache: Cache,
 }
 
 impl Resources {
@@ -241,6 +244,7 @@ fn cost(usage: &Usage, price: Price) -> f64 {
         + usage.completion_tokens as f64 * price.completion
 }
 
+/// Milliseconds, for an atomic.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -44,11 +44,13 @@ pub enum FailureKind {
     InvalidSetting,
     /// Too few items of an each succeeded.
     TooFewItems,
+    /// The operator panicked: a bug, to be reported.
+    Internal,
 }
 
 impl FailureKind {
     /// Every kind, for messages and schemas.
-    pub const ALL: [FailureKind; 12] = [
+    pub const ALL: [FailureKind; 13] = [
         Self::Overloaded,
         Self::TimedOut,
         Self::Unavailable,
@@ -61,6 +63,7 @@ impl FailureKind {
         Self::InvalidInput,
         Self::InvalidSetting,
         Self::TooFewItems,
+        Self::Internal,
     ];
 
     /// As flows and answers write it.
@@ -78,6 +81,7 @@ impl FailureKind {
             Self::InvalidInput => "invalid_input",
             Self::InvalidSetting => "invalid_setting",
             Self::TooFewItems => "too_few_items",
+            Self::Internal => "internal",
         }
     }
 }
@@ -154,6 +158,15 @@ pub enum Event {
         usage: Usage,
         /// Where its time went.
         timing: Timing,
+    },
+    /// An attempt was stopped before its end, and had used something.
+    AttemptAborted {
+        /// Which node execution.
+        scope: Scope,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// What it used.
+        usage: Usage,
     },
     /// A timer ran out.
     TimerFired(Timer),

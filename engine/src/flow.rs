@@ -156,6 +156,9 @@ pub enum KindDecl {
     Loop(Box<LoopDecl>),
     /// `each: expr`.
     Each(Box<EachDecl>),
+    /// Reported already: none or several of them, one that cannot be read, or one that is not supported yet. Later
+    /// checks say nothing about the node, and take its outputs for anything.
+    Unknown,
 }
 
 /// `loop: {...}`.

@@ -5,11 +5,15 @@
 //! the only module that knows about branches, turns and items. Tasks are spawned by nobody: a run is one future, so
 //! dropping it stops everything that it had in flight.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
 pub mod backend;
 pub mod budget;
+pub mod cache;
 pub mod cx;
 pub mod diagnostic;
 pub mod event;
+pub mod expect;
 pub mod flow;
 pub mod journal;
 pub mod limits;

@@ -9,13 +9,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::Usage;
 use crate::cx::{Progress, Resources};
-use crate::event::{Failure, FailureKind, RunId, Timing};
+use crate::event::{self, Event, Failure, FailureKind, RunId, Timing};
 use crate::flow::expression::Absence;
 use crate::journal::{self, Journal};
 use crate::limits;
 use crate::plan::Plan;
 use crate::scope::Scope;
-use crate::value::{Map, Text, Value};
+use crate::value::{Map, Text};
+
+mod driver;
+mod execute;
+mod inputs;
+mod report;
+
+pub use inputs::check as check_inputs;
+
+use driver::Driver;
 
 /// How a plan is to be run.
 #[derive(Clone)]
@@ -36,6 +45,8 @@ pub struct Options {
     pub stubs: BTreeMap<String, Stub>,
     /// A budget on top of the flow's own: the smaller limit counts.
     pub budget: crate::budget::Budget,
+    /// Whether the report lists every node execution.
+    pub details: bool,
 }
 
 impl Default for Options {
@@ -49,6 +60,7 @@ impl Default for Options {
             cancel: CancellationToken::new(),
             stubs: BTreeMap::new(),
             budget: crate::budget::Budget::default(),
+            details: true,
         }
     }
 }
@@ -89,6 +101,8 @@ pub enum Notice {
         op: Text,
         /// Which attempt, from 1.
         attempt: u32,
+        /// What it put out, by port.
+        outputs: Map,
         /// Why it failed, if it did.
         failure: Option<Failure>,
         /// The wait before the next attempt, if there is one.
@@ -150,6 +164,17 @@ pub enum Opened {
     Each(usize),
 }
 
+impl Opened {
+    /// `flow`, `loop` or `each`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flow => "flow",
+            Self::Loop(_) => "loop",
+            Self::Each(_) => "each",
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
@@ -190,7 +215,7 @@ pub struct NodeReport {
     pub scope: Scope,
     /// The operator.
     pub op: Text,
-    /// Attempts made; 0 for a skipped node.
+    /// Attempts made; turns or items of a loop or each; 0 for a skipped node.
     pub attempts: u32,
     /// Why it did not run, if it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,6 +241,12 @@ pub enum Error {
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] journal::Error),
+    /// Nothing is in flight and the run has not ended: a bug of the engine.
+    #[error("the run cannot go on although it has not ended; this is a bug, please report it")]
+    Stuck,
+    /// There is no journal, or it holds nothing of this run.
+    #[error("there is nothing to resume: the journal has no run `{}`", .0.0)]
+    NothingToResume(RunId),
     /// The journal holds events that cannot follow one another.
     #[error(transparent)]
     History(#[from] crate::state::IllegalEvent),
@@ -228,15 +259,21 @@ pub async fn run(
     resources: Arc<Resources>,
     options: Options,
 ) -> Result<Report, Error> {
-    let _ = (plan, inputs, resources, options);
-    Err(Error::Inputs(vec![]))
+    let inputs = inputs::check(&plan.root.inputs, inputs).map_err(Error::Inputs)?;
+    let (plan_hash, seed) = (plan.hash.clone(), options.seed);
+    let mut driver = Driver::new(plan, resources, options, std::time::Duration::ZERO);
+    driver.happened(Event::RunStarted { version: event::VERSION, plan: plan_hash, inputs, seed });
+    driver.drive().await
 }
 
 /// Takes up the run `options.id` from its journal: what had begun and not ended begins again.
+///
+/// A run whose journal is complete gives its report without doing anything.
 pub async fn resume(plan: Arc<Plan>, resources: Arc<Resources>, options: Options) -> Result<Report, Error> {
-    let _ = (plan, resources, options);
-    Err(Error::Inputs(vec![]))
+    let Some(journal) = options.journal.clone() else { return Err(Error::NothingToResume(options.id)) };
+    let records = journal.read(&options.id).await?;
+    let Some(last) = records.last() else { return Err(Error::NothingToResume(options.id)) };
+    let mut driver = Driver::new(plan, resources, options, last.at);
+    driver.replay(&records)?;
+    driver.drive().await
 }
-
-#[expect(dead_code, reason = "until the driver is written")]
-fn unused(_: Value) {}

@@ -1,4 +1,43 @@
-//! Stub.
+//! The state of a run: `apply(event) -> actions`. No I/O, no clock, no await.
+//!
+//! The only module that knows about branches, turns and items. Everything that can be worked out again from the plan
+//! and the events (conditions, inputs, turns, items, absence) is worked out here, so that feeding the same events to
+//! a fresh state gives the same run.
+//!
+//! ```text
+//!            needs settled, or join met           when / inputs
+//!  Waiting ───────────────────────────► Queued ──┬─────────────► Settled(absent)
+//!     │                                          ├─► Running(n) ─┬─ ok ──────────────► Settled(values)
+//!     │ join not wanted any more                 │      ▲ retry  │
+//!     └────────────► Settled(absent)             │      └────────┤ failed ─► on_error ─┬─► Settled(value, absent)
+//!                                                └─► Open ───────┘                     ├─► Open(fallback flow)
+//!                                   (flow, loop turns, each items)                     └─► the scope around fails
+//! ```
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Usage;
+use crate::budget::{Budget, Ledger};
+use crate::event::{self, Event, Failure, FailureKind, Record, Timer};
+use crate::flow::expression::{Absence, EvalError, Expr, Slot};
+use crate::operator::DynOperator;
+use crate::plan::{Body, Node, Plan};
+use crate::run::{Notice, Outcome, Stub};
+use crate::scope::Scope;
+use crate::value::{Map, Text, Value};
+use crate::{cx, limits};
+
+mod absence;
+mod frame;
+mod items;
+mod join;
+mod start;
+mod turns;
+
+use frame::{At, Composite, Frame, FrameId, Phase, Role};
+pub(crate) use start::check_bounds;
 
 /// An event that cannot follow what came before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,4 +49,507 @@ pub struct IllegalEvent {
     pub event: String,
     /// The state that it met.
     pub state: String,
+}
+
+/// What the driver has to do.
+pub enum Action {
+    /// Execute a node; answer with [`Event::AttemptEnded`].
+    Start(Box<Start>),
+    /// Stop executing a node; answer with [`Event::AttemptAborted`] if it has used anything.
+    Abort(Scope),
+    /// Answer with [`Event::TimerFired`] after `after`, unless the run has ended by then.
+    SetTimer {
+        /// What it is for.
+        timer: Timer,
+        /// How long.
+        after: Duration,
+    },
+    /// Tell whoever watches.
+    Note(Box<Notice>),
+    /// The run has ended; [`RunState::result`] says how.
+    Finish,
+}
+
+/// The execution of a node.
+pub struct Start {
+    /// Which node.
+    pub scope: Scope,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// How long to wait before it.
+    pub delay: Duration,
+    /// Name of the operator.
+    pub op: &'static str,
+    /// The operator with its settings.
+    pub operator: Arc<dyn DynOperator>,
+    /// Names of the input ports.
+    pub names: Arc<[Text]>,
+    /// Values of the input ports.
+    pub inputs: Vec<Option<Value>>,
+    /// Bound of the attempt.
+    pub timeout: Option<Duration>,
+    /// Bound of its silence.
+    pub idle_timeout: Option<Duration>,
+    /// How long its result may be used again, and the name that it has in the cache.
+    pub cache: Option<(Duration, String)>,
+    /// Where it spends.
+    pub ledger: Arc<Ledger>,
+}
+
+/// How a run ended, and what it gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunResult {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The outputs that are there.
+    pub outputs: Map,
+    /// The outputs that are not.
+    pub absent: BTreeMap<Text, Absence>,
+}
+
+/// What a state is told once, apart from the events.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Nodes that do not run; see [`crate::run::Options::stubs`].
+    pub stubs: BTreeMap<String, Stub>,
+    /// A budget on top of the flow's own.
+    pub budget: Budget,
+    /// Whether to make [`Action::Note`]s.
+    pub notes: bool,
+}
+
+/// The state of one run.
+pub struct RunState {
+    plan: Arc<Plan>,
+    setup: Setup,
+    seed: u64,
+    n_events: u64,
+    frames: Vec<Option<Frame>>,
+    free: Vec<FrameId>,
+    by_path: HashMap<Text, FrameId>,
+    // Ledgers of attempts that were aborted and may still report what they used.
+    aborted: HashMap<Scope, Arc<Ledger>>,
+    ledger: Arc<Ledger>,
+    work: VecDeque<Work>,
+    actions: Vec<Action>,
+    result: Option<RunResult>,
+}
+
+/// Steps that one event sets off, in order: a queue instead of recursion, however long a loop is.
+enum Work {
+    Start(At),
+    FrameDone(FrameId),
+}
+
+impl RunState {
+    /// The state before the first event.
+    pub fn new(plan: Arc<Plan>, setup: Setup) -> Self {
+        let budget = tighter(plan.budget, setup.budget);
+        Self {
+            plan,
+            setup,
+            seed: 0,
+            n_events: 0,
+            frames: Vec::new(),
+            free: Vec::new(),
+            by_path: HashMap::new(),
+            aborted: HashMap::new(),
+            ledger: Ledger::new("".into(), budget, None),
+            work: VecDeque::new(),
+            actions: Vec::new(),
+            result: None,
+        }
+    }
+
+    /// How the run ended, once it has.
+    pub fn result(&self) -> Option<&RunResult> {
+        self.result.as_ref()
+    }
+
+    /// What the run has used, by the journal.
+    pub fn usage(&self) -> Usage {
+        self.ledger.settled()
+    }
+
+    /// Seed of all randomness.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Events applied so far.
+    pub fn n_events(&self) -> u64 {
+        self.n_events
+    }
+
+    /// The outputs of a node by name; empty once its scope is closed.
+    pub fn named_outputs(&self, scope: &Scope, values: &[Option<Value>]) -> Map {
+        let Some(at) = self.find(scope) else { return Map::new() };
+        let ports = &node_of(&self.frame(at.frame).body, at.node).outputs;
+        let named = ports.iter().zip(values);
+        named.filter_map(|(port, value)| Some((port.name.clone(), value.clone()?))).collect()
+    }
+
+    /// How long until the attempt after `failure`, if there is one.
+    pub fn retry_in(&self, failure: &Failure) -> Option<Duration> {
+        let at = self.find(&failure.scope)?;
+        let crate::plan::Kind::Op(op) = &node_of(&self.frame(at.frame).body, at.node).kind else {
+            return None;
+        };
+        op.retry.delay_after(failure, cx::seed_for(self.seed, &failure.scope, failure.attempt))
+    }
+
+    /// Takes in one event; gives what is to be done now, in order.
+    pub fn apply(&mut self, record: &Record) -> Result<Vec<Action>, IllegalEvent> {
+        let illegal =
+            |state: String| IllegalEvent { seq: record.seq, event: name_of(&record.event).to_owned(), state };
+        if record.seq != self.n_events {
+            return Err(illegal(format!("{} events have been applied", self.n_events)));
+        }
+        if self.result.is_some() && !matches!(record.event, Event::AttemptAborted { .. }) {
+            return Err(illegal("the run has ended".to_owned()));
+        }
+        match &record.event {
+            Event::RunStarted { version, plan, inputs, seed } => {
+                self.run_started(*version, plan, inputs, *seed).map_err(illegal)?;
+            }
+            _ if record.seq == 0 => return Err(illegal("the run has not started".to_owned())),
+            Event::AttemptEnded { scope, attempt, result, usage, .. } => {
+                self.attempt_ended(scope, *attempt, result, *usage).map_err(illegal)?;
+            }
+            Event::AttemptAborted { scope, usage, .. } => match self.aborted.remove(scope) {
+                Some(ledger) => ledger.settle(*usage),
+                None => return Err(illegal(format!("{scope:?} was not aborted"))),
+            },
+            Event::TimerFired(timer) => self.timer_fired(timer),
+            Event::CancelRequested { reason } => {
+                self.end(Outcome::Cancelled { reason: reason.clone() });
+            }
+        }
+        self.n_events += 1;
+        self.settle_all();
+        if self.n_events >= limits::RUN_EVENTS as u64 && self.result.is_none() {
+            let message =
+                format!("the run has reached {} events, the most that a run may have", limits::RUN_EVENTS);
+            self.end(Outcome::Failed(self.run_failure(FailureKind::OverLimit, message)));
+        }
+        Ok(std::mem::take(&mut self.actions))
+    }
+
+    fn run_started(&mut self, version: u32, plan: &str, inputs: &Map, seed: u64) -> Result<(), String> {
+        if self.n_events > 0 {
+            return Err("the run has started already".to_owned());
+        }
+        if version > event::VERSION {
+            return Err(format!(
+                "this build reads event formats up to {}, the run has {version}",
+                event::VERSION
+            ));
+        }
+        if *plan != *self.plan.hash {
+            return Err(format!("the run belongs to flow {plan}, not {}", self.plan.hash));
+        }
+        self.seed = seed;
+        let body = self.plan.root.clone();
+        let slots = body
+            .inputs
+            .iter()
+            .map(|input| match inputs.get(&input.port.name) {
+                Some(value) => Slot::Present(value.clone()),
+                None => Slot::Absent(absence::not_given(&input.port.name)),
+            })
+            .collect();
+        let wall = tighter(self.plan.budget, self.setup.budget).wall.unwrap_or(limits::RUN_WALL);
+        self.actions.push(Action::SetTimer { timer: Timer::RunWall, after: wall });
+        self.open("".into(), body, Role::Root, slots, Arc::default(), self.ledger.clone());
+        Ok(())
+    }
+
+    fn attempt_ended(
+        &mut self,
+        scope: &Scope,
+        attempt: u32,
+        result: &Result<Vec<Option<Value>>, Failure>,
+        usage: Usage,
+    ) -> Result<(), String> {
+        let at = self.find(scope).ok_or_else(|| format!("there is no node {scope:?} in an open scope"))?;
+        let running = match &self.frame(at.frame).node(at.node).phase {
+            Phase::Running(running) => *running,
+            other => return Err(format!("{scope:?} is {}", other.name())),
+        };
+        if running != attempt {
+            return Err(format!("{scope:?} is in attempt {running}"));
+        }
+        self.node_ledger(at).settle(usage);
+        match result {
+            Ok(outputs) => {
+                let body = self.frame(at.frame).body.clone();
+                let node = node_of(&body, at.node);
+                let slots = outputs
+                    .iter()
+                    .zip(&node.outputs)
+                    .map(|(value, port)| match value {
+                        Some(value) => Slot::Present(value.clone()),
+                        None => Slot::Absent(absence::not_put_out(scope, &port.name)),
+                    })
+                    .collect();
+                self.settle(at, slots);
+            }
+            Err(failure) => self.attempt_failed(at, failure.clone()),
+        }
+        Ok(())
+    }
+
+    fn attempt_failed(&mut self, at: At, failure: Failure) {
+        let body = self.frame(at.frame).body.clone();
+        let node = node_of(&body, at.node);
+        if let crate::plan::Kind::Op(op) = &node.kind {
+            let seed = cx::seed_for(self.seed, &failure.scope, failure.attempt);
+            if let Some(delay) = op.retry.delay_after(&failure, seed)
+                && let Some(inputs) = self.frame_mut(at.frame).node_mut(at.node).retry_inputs.clone()
+            {
+                self.start_attempt(at, op, inputs, failure.attempt + 1, delay);
+                return;
+            }
+        }
+        self.fail(at, failure);
+    }
+
+    fn timer_fired(&mut self, timer: &Timer) {
+        // A timer may race with the end of what it watches: then there is nothing left to do.
+        match timer {
+            Timer::RunWall => {
+                let wall = tighter(self.plan.budget, self.setup.budget).wall.unwrap_or(limits::RUN_WALL);
+                let message = format!("the budget of the flow is used up: wall is limited to {wall:?}");
+                self.end(Outcome::Failed(self.run_failure(FailureKind::OverBudget, message)));
+            }
+            Timer::Wall(scope) => {
+                let Some(at) = self.find(scope) else { return };
+                if !self.frame(at.frame).node(at.node).phase.is_active() {
+                    return;
+                }
+                let body = self.frame(at.frame).body.clone();
+                let wall = node_of(&body, at.node).budget.and_then(|budget| budget.wall).unwrap_or_default();
+                self.abort(at);
+                let message = format!("the budget of `{scope}` is used up: wall is limited to {wall:?}");
+                self.fail(at, failure(scope.clone(), FailureKind::OverBudget, message));
+            }
+            Timer::Join(scope) => {
+                if let Some(at) = self.find(scope)
+                    && matches!(self.frame(at.frame).node(at.node).phase, Phase::Waiting)
+                {
+                    self.enqueue(at);
+                }
+            }
+        }
+    }
+
+    /// Works off everything that the event has set off.
+    fn settle_all(&mut self) {
+        while self.result.is_none()
+            && let Some(work) = self.work.pop_front()
+        {
+            match work {
+                Work::Start(at) => {
+                    // Its scope may have failed while it was queued.
+                    if self.is_open(at) && matches!(self.frame(at.frame).node(at.node).phase, Phase::Queued) {
+                        self.start(at);
+                    }
+                }
+                Work::FrameDone(id) => self.frame_done(id),
+            }
+        }
+        self.work.clear();
+    }
+
+    /// Every node of a scope is settled: its results go to whatever opened it.
+    fn frame_done(&mut self, id: FrameId) {
+        let Some(frame) = self.frames.get(id.0).and_then(Option::as_ref) else { return };
+        if frame.n_open > 0 {
+            return;
+        }
+        let body = frame.body.clone();
+        let slots: Result<Vec<Slot>, EvalError> =
+            body.outputs.iter().map(|output| output.value.eval(frame)).collect();
+        let slots = match slots {
+            Ok(slots) => slots,
+            Err(error) => {
+                let scope =
+                    frame.role.scope_of(self).unwrap_or_else(|| Scope::new("", self.plan.name.clone()));
+                let failure = failure(scope, FailureKind::Expression, error.to_string());
+                return self.fail_frame(id, failure);
+            }
+        };
+        match frame.role {
+            Role::Root => self.end_with(&body, slots),
+            Role::Sub { parent } => {
+                self.close(id);
+                self.close_node(parent, 1, None);
+                self.settle(parent, slots);
+            }
+            Role::Fallback { parent } => self.fallback_done(id, parent, slots),
+            Role::Turn { parent, index } => self.turn_done(id, parent, index, slots),
+            Role::Item { parent, index } => {
+                self.close(id);
+                self.item_done(parent, index, Ok(slots));
+            }
+        }
+    }
+
+    fn fallback_done(&mut self, id: FrameId, parent: At, slots: Vec<Slot>) {
+        self.close(id);
+        let body = self.frame(parent.frame).body.clone();
+        if let crate::plan::OnError::Flow { outputs, .. } = &node_of(&body, parent.node).on_error {
+            let by_port = outputs
+                .iter()
+                .map(|position| slots.get(*position as usize).cloned().unwrap_or(Slot::Pending))
+                .collect();
+            self.settle(parent, by_port);
+        }
+    }
+
+    /// Puts the outputs of a node in place and wakes what waits for it.
+    fn settle(&mut self, at: At, slots: Vec<Slot>) {
+        let frame = self.frame_mut(at.frame);
+        let node = frame.node_mut(at.node);
+        node.phase = Phase::Settled;
+        node.outputs = slots;
+        node.retry_inputs = None;
+        frame.n_open -= 1;
+        let is_done = frame.n_open == 0;
+        let body = frame.body.clone();
+        for &dependent in &node_of(&body, at.node).dependents {
+            self.need_settled(At { frame: at.frame, node: dependent }, &body);
+        }
+        if is_done {
+            self.work.push_back(Work::FrameDone(at.frame));
+        }
+    }
+
+    /// A node has failed for good: what its `on_error` says happens.
+    fn fail(&mut self, at: At, failure: Failure) {
+        use crate::plan::OnError;
+        let frame = self.frame(at.frame);
+        let body = frame.body.clone();
+        let node = node_of(&body, at.node);
+        let in_fallback = matches!(frame.node(at.node).phase, Phase::Open(Composite::Fallback(_)));
+        self.close_node(at, 0, Some(&failure));
+        // Nothing of it is left to abort, whatever happens next.
+        self.frame_mut(at.frame).node_mut(at.node).phase = Phase::Stopped;
+        match &node.on_error {
+            OnError::Flow { body: fallback, inputs, .. } if !in_fallback => {
+                self.start_fallback(at, fallback, inputs, failure);
+            }
+            OnError::Fail | OnError::Flow { .. } => self.fail_frame(at.frame, failure),
+            OnError::Skip => {
+                let why = absence::failed(&self.scope(at), &failure);
+                self.settle_absent(at, why);
+            }
+            OnError::Value(values) => {
+                let scope = self.scope(at);
+                let slots = values
+                    .iter()
+                    .zip(&node.outputs)
+                    .map(|(value, port)| match value {
+                        Some(value) => Slot::Present(value.clone()),
+                        None => Slot::Absent(absence::not_put_out(&scope, &port.name)),
+                    })
+                    .collect();
+                self.settle(at, slots);
+            }
+        }
+    }
+
+    /// A scope has failed: what runs in it is aborted, and whatever opened it decides.
+    fn fail_frame(&mut self, id: FrameId, failure: Failure) {
+        let role = self.frame(id).role;
+        self.close(id);
+        match role {
+            Role::Root => self.end(Outcome::Failed(failure)),
+            Role::Sub { parent } | Role::Fallback { parent } | Role::Turn { parent, .. } => {
+                self.fail(parent, failure);
+            }
+            Role::Item { parent, index } => self.item_done(parent, index, Err(failure)),
+        }
+    }
+
+    fn end_with(&mut self, body: &Body, slots: Vec<Slot>) {
+        let mut outputs = Map::new();
+        let mut absent = BTreeMap::new();
+        for (output, slot) in body.outputs.iter().zip(slots) {
+            match slot {
+                Slot::Present(value) => {
+                    outputs.insert(output.port.name.clone(), value);
+                }
+                Slot::Absent(why) => {
+                    absent.insert(output.port.name.clone(), (*why).clone());
+                }
+                Slot::Pending => {
+                    absent.insert(output.port.name.clone(), (*absence::pending(&output.port.name)).clone());
+                }
+            }
+        }
+        self.close(FrameId(0));
+        self.result = Some(RunResult { outcome: Outcome::Succeeded, outputs, absent });
+        self.actions.push(Action::Finish);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if self.frames.first().is_some_and(Option::is_some) {
+            self.close(FrameId(0));
+        }
+        self.result = Some(RunResult { outcome, outputs: Map::new(), absent: BTreeMap::new() });
+        self.actions.push(Action::Finish);
+    }
+
+    fn run_failure(&self, kind: FailureKind, message: String) -> Failure {
+        failure(Scope::new("", self.plan.name.clone()), kind, message)
+    }
+
+    fn note(&mut self, notice: impl FnOnce() -> Notice) {
+        if self.setup.notes {
+            self.actions.push(Action::Note(Box::new(notice())));
+        }
+    }
+
+    /// Evaluates in the terms of the scope at `id`; an error becomes the failure of the node `at`.
+    fn eval(&self, at: At, expr: &Expr) -> Result<Slot, Failure> {
+        expr.eval(self.frame(at.frame))
+            .map_err(|error| failure(self.scope(at), FailureKind::Expression, error.to_string()))
+    }
+}
+
+/// The failure of a node before or between attempts.
+fn failure(scope: Scope, kind: FailureKind, message: String) -> Failure {
+    Failure { scope, attempt: 1, kind, message, retry_after: None }
+}
+
+fn node_of(body: &Body, node: u32) -> &Node {
+    #[expect(clippy::indexing_slicing, reason = "positions come from the plan itself")]
+    &body.nodes[node as usize]
+}
+
+fn name_of(event: &Event) -> &'static str {
+    match event {
+        Event::RunStarted { .. } => "run_started",
+        Event::AttemptEnded { .. } => "attempt_ended",
+        Event::AttemptAborted { .. } => "attempt_aborted",
+        Event::TimerFired(_) => "timer_fired",
+        Event::CancelRequested { .. } => "cancel_requested",
+    }
+}
+
+/// The smaller limit of two budgets, each on its own.
+fn tighter(a: Budget, b: Budget) -> Budget {
+    fn min<T: PartialOrd>(a: Option<T>, b: Option<T>) -> Option<T> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(if b < a { b } else { a }),
+            (a, b) => a.or(b),
+        }
+    }
+    Budget {
+        model_calls: min(a.model_calls, b.model_calls),
+        model_tokens: min(a.model_tokens, b.model_tokens),
+        cost: min(a.cost, b.cost),
+        wall: min(a.wall, b.wall),
+    }
 }

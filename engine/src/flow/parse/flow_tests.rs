@@ -1,0 +1,66 @@
+//! `tests:` that a flow carries.
+
+use crate::diagnostic::{Code, Spanned};
+use crate::flow::yaml::Node;
+use crate::flow::{ExpectDecl, TestDecl};
+
+use super::{Reader, fields};
+
+impl Reader<'_> {
+    pub(super) fn tests(&mut self, node: &Node) -> Vec<TestDecl> {
+        let Some(items) = node.as_list() else {
+            self.wrong_kind(node, "a list of tests", Some("each begins with `- name: what it shows`"));
+            return Vec::new();
+        };
+        let tests: Vec<TestDecl> = items.iter().filter_map(|item| self.test(item)).collect();
+        for (index, test) in tests.iter().enumerate() {
+            let same = |other: &&TestDecl| other.name.value == test.name.value;
+            if tests.iter().take(index).any(|other| same(&other)) {
+                let message = format!("there is a test called `{}` already", test.name.value);
+                self.report(
+                    Code::INVALID_NAME,
+                    test.name.span,
+                    message,
+                    Some("give each test its own name".into()),
+                );
+            }
+        }
+        tests
+    }
+
+    fn test(&mut self, node: &Node) -> Option<TestDecl> {
+        let place = self.place(node);
+        let mut fields = self.fields(node, &fields::TEST, place)?;
+        let name = self.required(&mut fields, "name", "name: what it shows").and_then(|node| self.text(node));
+        let inputs = fields.take("inputs").map(|node| self.literals(node)).unwrap_or_default();
+        let stub = fields.take("stub").map(|node| self.literals(node)).unwrap_or_default();
+        let replay = fields.take("replay").and_then(|node| self.text(node));
+        let expect = self
+            .required(&mut fields, "expect", "expect: {outputs: {...}}")
+            .and_then(|node| self.expect(node))
+            .unwrap_or_default();
+        fields.done();
+        // A test without a name still has inputs and stubs to check.
+        let name = name.unwrap_or_else(|| Spanned::new("unnamed".to_owned(), place));
+        Some(TestDecl { name, inputs, stub, replay, expect })
+    }
+
+    fn expect(&mut self, node: &Node) -> Option<ExpectDecl> {
+        let mut fields = self.fields(node, &fields::EXPECT, self.place(node))?;
+        let expect = ExpectDecl {
+            ran: fields.take("ran").map(|node| self.texts(node)),
+            skipped: fields.take("skipped").map(|node| self.texts(node)).unwrap_or_default(),
+            outputs: fields.take("outputs").map(|node| self.literals(node)).unwrap_or_default(),
+            absent: fields.take("absent").map(|node| self.texts(node)).unwrap_or_default(),
+            fails: fields.take("fails").and_then(|node| {
+                if node.as_map().is_none() {
+                    self.wrong_kind(node, "a mapping", Some("`fails: {node: answer, kind: timed_out}`"));
+                    return None;
+                }
+                Some(Spanned::new(node.to_json(), self.place(node)))
+            }),
+        };
+        fields.done();
+        Some(expect)
+    }
+}

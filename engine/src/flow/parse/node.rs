@@ -1,0 +1,322 @@
+//! Nodes: what kind one is, which keys that kind has, and loops.
+
+use crate::diagnostic::{Code, Span, Spanned};
+use crate::flow::yaml::Node;
+use crate::flow::{KindDecl, Late, LoopDecl, NodeDecl};
+use crate::limits;
+
+use super::fields::Fields;
+use super::scalar::{RESERVED, UNSAYABLE};
+use super::{Reader, fields};
+
+/// The keys of which a node has one, and `each`, which goes with a body.
+const KINDS: [&str; 6] = ["op", "flow", "loop", "each", "plan", "wait"];
+/// Outputs that every loop has.
+const LOOP_OUTPUTS: &[&str] = &["turns", "stopped_because", "true", "false", "null", "in"];
+
+/// What a node is, as far as its keys go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::flow) enum Shape {
+    Op,
+    Flow,
+    Loop,
+    EachNodes,
+    EachOp,
+    EachFlow,
+}
+
+impl Shape {
+    /// Every shape.
+    pub(in crate::flow) const ALL: [Self; 6] =
+        [Self::Op, Self::Flow, Self::Loop, Self::EachNodes, Self::EachOp, Self::EachFlow];
+
+    /// The keys that make a node this.
+    pub(in crate::flow) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Op => &["op"],
+            Self::Flow => &["flow"],
+            Self::Loop => &["loop"],
+            Self::EachNodes => &["each", "nodes"],
+            Self::EachOp => &["each", "op"],
+            Self::EachFlow => &["each", "flow"],
+        }
+    }
+
+    /// The keys, for messages.
+    fn name(self) -> String {
+        self.keys().iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+const OPS: &[Shape] = &[Shape::Op, Shape::EachOp];
+const CALLS: &[Shape] = &[Shape::Op, Shape::Flow, Shape::EachOp, Shape::EachFlow];
+const EACHES: &[Shape] = &[Shape::EachNodes, Shape::EachOp, Shape::EachFlow];
+const BODIES: &[Shape] = &[Shape::EachNodes];
+
+/// The keys that not every node has: who has them, in code and in words.
+pub(in crate::flow) const ONLY: &[(&str, &[Shape], &str)] = &[
+    ("in", CALLS, "`op` or `flow`"),
+    ("with", OPS, "`op`"),
+    ("retry", OPS, "`op`"),
+    ("timeout", OPS, "`op`"),
+    ("idle_timeout", OPS, "`op`"),
+    ("cache", OPS, "`op`"),
+    ("as", EACHES, "`each`"),
+    ("nodes", BODIES, "`each`"),
+    ("outputs", BODIES, "`each` and `nodes`"),
+    ("concurrency", EACHES, "`each`"),
+    ("on_item_error", EACHES, "`each`"),
+    ("min_success", EACHES, "`each`"),
+    ("stop_when", EACHES, "`each`"),
+    ("max_items", EACHES, "`each`"),
+    ("allow", &[], "`plan`"),
+    ("max_nodes", &[], "`plan`"),
+    ("repair", &[], "`plan`"),
+    ("fallback", &[], "`plan`"),
+];
+
+impl Reader<'_> {
+    pub(super) fn nodes(&mut self, node: &Node) -> Vec<NodeDecl> {
+        if node.as_list().is_some() {
+            let hint =
+                "nodes have names: `nodes: {search: {op: ...}}`; no order is written, references decide it";
+            self.wrong_kind(node, "a mapping of names to nodes", Some(hint));
+            return Vec::new();
+        }
+        let nodes = self.entries(node, "a mapping of names to nodes", |reader, name, value| {
+            reader.check_name(name, RESERVED);
+            Some(reader.node(name, value))
+        });
+        if nodes.is_empty() && node.as_map().is_some() {
+            let hint = Some("for example `answer: {op: read.answer, in: {...}}`".to_owned());
+            self.report(Code::MISSING_KEY, self.place(node), "`nodes` has no node", hint);
+        }
+        nodes.into_iter().map(|entry| entry.value).collect()
+    }
+
+    fn node(&mut self, name: &Spanned<String>, node: &Node) -> NodeDecl {
+        let fields = self.fields(node, &fields::NODE, name.span);
+        let shape = fields.as_ref().and_then(|fields| self.shape(name, fields));
+        let mut fields = fields.unwrap_or_default();
+        if let Some(shape) = shape {
+            self.refuse_keys_of_other_kinds(shape, &mut fields);
+        }
+        let kind = match shape {
+            Some(Shape::Op) => fields.take("op").and_then(|node| self.text(node)).map(KindDecl::Op),
+            Some(Shape::Flow) => fields.take("flow").and_then(|node| self.text(node)).map(KindDecl::Flow),
+            Some(Shape::Loop) => {
+                let span = fields.key("loop").unwrap_or_default();
+                fields
+                    .take("loop")
+                    .and_then(|node| self.loop_decl(span, node))
+                    .map(Box::new)
+                    .map(KindDecl::Loop)
+            }
+            Some(shape) => self.each(shape, &mut fields).map(Box::new).map(KindDecl::Each),
+            None => None,
+        };
+        let decl = NodeDecl {
+            name: name.clone(),
+            kind: kind.unwrap_or(KindDecl::Unknown),
+            inputs: fields.take("in").map(|node| self.ports(node)).unwrap_or_default(),
+            settings: fields.take("with").and_then(|node| self.settings(node)),
+            when: fields.take("when").and_then(|node| self.expression(node)),
+            after: fields.take("after").map(|node| self.text_or_texts(node)).unwrap_or_default(),
+            retry: fields.take("retry").and_then(|node| self.retry(node)),
+            timeout: fields
+                .take("timeout")
+                .and_then(|node| self.late(node, |r, node| r.bound(node, "timeout"))),
+            idle_timeout: fields
+                .take("idle_timeout")
+                .and_then(|node| self.late(node, |r, node| r.bound(node, "idle_timeout"))),
+            on_error: fields.take("on_error").and_then(|node| self.on_error(node)),
+            cache: fields.take("cache").and_then(|node| self.cache(node)),
+            budget: fields.take("budget").and_then(|node| self.budget(node)),
+            join: fields.take("join").and_then(|node| self.join(node)),
+            about: fields.take("about").and_then(|node| self.text(node)).map(|about| about.value),
+        };
+        if shape.is_some() {
+            fields.done();
+        }
+        decl
+    }
+
+    /// What the node is; `None`, reported, if it cannot be told or is not supported.
+    fn shape(&mut self, name: &Spanned<String>, fields: &Fields<'_>) -> Option<Shape> {
+        let given: Vec<(&str, Span)> =
+            KINDS.iter().filter_map(|key| fields.key(key).map(|span| (*key, span))).collect();
+        let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
+        let has_nodes = fields.key("nodes").is_some();
+        for (key, span) in given.iter().filter(|(key, _)| matches!(*key, "plan" | "wait")) {
+            let hint = match *key {
+                "plan" => "flows that are written down work today: `flow: name`, or a `loop` around one",
+                _ => {
+                    "ask before the run, with an input, or end the flow here and start a second one with the answer"
+                }
+            };
+            let message = format!("`{key}` is part of the language, but this version cannot run it yet");
+            self.report(Code::NOT_YET, *span, message, Some(hint.to_owned()));
+        }
+        match (keys.as_slice(), has_nodes) {
+            (["op"], _) => Some(Shape::Op),
+            (["flow"], _) => Some(Shape::Flow),
+            (["loop"], _) => Some(Shape::Loop),
+            (["each"], true) => Some(Shape::EachNodes),
+            (["op", "each"], false) => Some(Shape::EachOp),
+            (["flow", "each"], false) => Some(Shape::EachFlow),
+            (["plan" | "wait"], _) => None,
+            (["each"], false) => {
+                let hint = "add `op`, `flow` or `nodes` beside `each`: what runs for every item".to_owned();
+                let message = format!("node `{}` goes over a list and does nothing with it", name.value);
+                self.report(Code::NODE_KIND, name.span, message, Some(hint));
+                None
+            }
+            ([], _) => {
+                let message = format!("node `{}` does not say what it runs", name.value);
+                let hint = if has_nodes {
+                    "put the nodes under `loop`, or add `each: a_list` to run them for every item"
+                } else {
+                    "give it one of `op`, `flow`, `loop` and `each`"
+                };
+                self.report(Code::NODE_KIND, name.span, message, Some(hint.to_owned()));
+                None
+            }
+            _ => {
+                let mut listed: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+                if has_nodes && keys.contains(&"each") {
+                    listed.push("`nodes`".to_owned());
+                }
+                let message = format!(
+                    "node `{}` has {}, and can be only one of them",
+                    name.value,
+                    listed.join(" and ")
+                );
+                let hint = "a node is one of `op`, `flow`, `loop` and `each`; `each` takes one `op`, `flow` or `nodes`";
+                let place = given.get(1).map_or(name.span, |(_, span)| *span);
+                self.report(Code::NODE_KIND, place, message, Some(hint.to_owned()));
+                None
+            }
+        }
+    }
+
+    /// Reports and drops the keys that a node of this kind does not have.
+    fn refuse_keys_of_other_kinds(&mut self, shape: Shape, fields: &mut Fields<'_>) {
+        for (key, shapes, whose) in ONLY {
+            let Some(span) = fields.key(key).filter(|_| !shapes.contains(&shape)) else { continue };
+            fields.take(key);
+            let message = format!("`{key}` is for a node with {whose}, and this one has {}", shape.name());
+            let hint = match (*key, shape) {
+                ("with", Shape::Flow | Shape::EachFlow) => Some("what a flow is given stands under `in`"),
+                ("in", Shape::Loop) => {
+                    Some("a loop's first values stand under `carry`; its nodes see all names around it")
+                }
+                ("in", Shape::EachNodes) => Some("the nodes inside see the item and all names around them"),
+                ("timeout" | "idle_timeout", _) => Some("`budget: {wall: 30s}` bounds all that runs inside"),
+                ("retry" | "cache" | "with", _) => Some("give it to the nodes inside"),
+                ("outputs", Shape::EachOp | Shape::EachFlow) => {
+                    Some("every output is a list already, with one value for each item")
+                }
+                _ => None,
+            };
+            self.report(Code::UNKNOWN_KEY, span, message, hint.map(str::to_owned));
+        }
+    }
+
+    /// `in:`; which names are right is the operator's affair.
+    fn ports(&mut self, node: &Node) -> Vec<crate::flow::Entry<crate::flow::ExprText>> {
+        self.entries(node, "a mapping of ports to expressions", |reader, _, value| reader.expression(value))
+    }
+
+    fn settings(&mut self, node: &Node) -> Option<Node> {
+        if node.as_map().is_none() {
+            self.wrong_kind(node, "a mapping of settings", Some("for example `with: {top_k: 8}`"));
+            return None;
+        }
+        Some(node.clone())
+    }
+
+    fn loop_decl(&mut self, span: Span, node: &Node) -> Option<LoopDecl> {
+        let mut fields = self.fields(node, &fields::LOOP, span)?;
+        if fields.lacks("max_turns") {
+            let hint = Some("add `max_turns: 4`, or `max_turns: ${ inputs.turns }`".to_owned());
+            self.report(Code::NO_MAX_TURNS, span, "the loop has no `max_turns`, so nothing bounds it", hint);
+        }
+        let max_turns = fields.take("max_turns").and_then(|node| {
+            self.late(node, |reader, node| reader.count(node, "max_turns", 1..=limits::MAX_TURNS))
+        });
+        let carry = fields.take("carry").map(|node| (self.expressions(node, LOOP_OUTPUTS), node));
+        let next = fields.take("next").map(|node| (self.expressions(node, UNSAYABLE), node));
+        self.check_carry(span, carry.as_ref().map(|(_, node)| *node), next.as_ref().map(|(_, node)| *node));
+        let nodes = self.required(&mut fields, "nodes", "nodes: {...}").map(|node| self.nodes(node));
+        let until = fields.take("until").map(|node| self.until(node)).unwrap_or_default();
+        fields.done();
+        Some(LoopDecl {
+            span,
+            max_turns,
+            carry: carry.map(|(entries, _)| entries).unwrap_or_default(),
+            nodes: nodes.unwrap_or_default(),
+            next: next.map(|(entries, _)| entries).unwrap_or_default(),
+            until,
+        })
+    }
+
+    /// Every carried value needs its next one, and the other way round.
+    fn check_carry(&mut self, span: Span, carry: Option<&Node>, next: Option<&Node>) {
+        let keys = |node: Option<&Node>| -> Vec<Spanned<String>> {
+            let entries = node.and_then(Node::as_map).unwrap_or_default();
+            entries
+                .iter()
+                .map(|(key, _)| Spanned::new(key.raw().unwrap_or_default().to_owned(), key.span))
+                .collect()
+        };
+        // What is no mapping has been reported; comparing with it would only repeat that.
+        if carry.or(next).is_none() || [carry, next].iter().flatten().any(|node| node.as_map().is_none()) {
+            return;
+        }
+        let (carried, nexts) = (keys(carry), keys(next));
+        for name in carried.iter().filter(|name| !nexts.iter().any(|next| next.value == name.value)) {
+            let name_text = &name.value;
+            let message = format!("the loop carries `{name_text}`, and `next` does not say its next value");
+            let hint = format!("add `{name_text}: carry.{name_text}` to `next` if it stays the same");
+            self.report(Code::CARRY, name.span, message, Some(hint));
+        }
+        for name in nexts.iter().filter(|name| !carried.iter().any(|carry| carry.value == name.value)) {
+            let message = format!("`next` gives `{}`, which the loop does not carry", name.value);
+            let near =
+                crate::diagnostic::nearest(&name.value, carried.iter().map(|carry| carry.value.as_str()));
+            let hint = near.map_or_else(
+                || format!("give its first value under `carry`: `{}: ...`", name.value),
+                |near| format!("did you mean `{near}`?"),
+            );
+            self.report(
+                Code::CARRY,
+                if name.span == Span::default() { span } else { name.span },
+                message,
+                Some(hint),
+            );
+        }
+    }
+
+    fn until(&mut self, node: &Node) -> Vec<crate::flow::Entry<crate::flow::ExprText>> {
+        if node.raw().is_some() && !node.is_null() {
+            let hint = format!("name the reason: `until: {{done: {}}}`", node.raw().unwrap_or_default());
+            self.wrong_kind(node, "a mapping of reasons to conditions", Some(&hint));
+            return Vec::new();
+        }
+        self.entries(node, "a mapping of reasons to conditions", |reader, reason, value| {
+            if reason.value == "max_turns" {
+                let message = "`max_turns` is the reason that the loop gives when its turns run out";
+                let hint = Some("give the condition another name".to_owned());
+                reader.report(Code::INVALID_NAME, reason.span, message, hint);
+            } else {
+                reader.check_name(reason, &[]);
+            }
+            reader.expression(value)
+        })
+    }
+}
+
+/// The bound of a value that may be given late, for [`super::each`].
+pub(super) fn late_count(reader: &mut Reader<'_>, node: &Node, what: &str, most: u32) -> Option<Late<u32>> {
+    reader.late(node, |reader, node| reader.count(node, what, 1..=most))
+}

@@ -1,0 +1,66 @@
+//! Gathers what became of every node execution, out of the notices.
+
+use std::collections::HashMap;
+
+use super::{NodeReport, Notice};
+use crate::backend::Usage;
+use crate::event::Timing;
+use crate::scope::Scope;
+use crate::value::{Map, Text};
+
+/// The node executions so far, in the order in which they were first heard of.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    nodes: Vec<NodeReport>,
+    positions: HashMap<Scope, usize>,
+}
+
+impl Nodes {
+    pub(super) fn notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Started { scope, op, .. } => {
+                self.entry(scope, op);
+            }
+            Notice::Ended { scope, op, attempt, outputs, failure, usage, timing, .. } => {
+                let node = self.entry(scope, op);
+                node.attempts = *attempt;
+                node.outputs = outputs.clone();
+                node.failure.clone_from(failure);
+                node.usage += *usage;
+                node.timing = *timing;
+            }
+            Notice::Skipped { scope, why } => self.entry(scope, &"".into()).skipped = Some(why.clone()),
+            Notice::Opened { scope, what } => {
+                self.entry(scope, &what.name().into());
+            }
+            Notice::Closed { scope, parts, failure } => {
+                let node = self.entry(scope, &"".into());
+                node.attempts = u32::try_from(*parts).unwrap_or(u32::MAX);
+                node.failure.clone_from(failure);
+            }
+            Notice::Part { .. } | Notice::Progress { .. } => {}
+        }
+    }
+
+    pub(super) fn into_reports(self) -> Vec<NodeReport> {
+        self.nodes
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "positions are those of pushed nodes")]
+    fn entry(&mut self, scope: &Scope, op: &Text) -> &mut NodeReport {
+        let position = *self.positions.entry(scope.clone()).or_insert_with(|| {
+            self.nodes.push(NodeReport {
+                scope: scope.clone(),
+                op: op.clone(),
+                attempts: 0,
+                skipped: None,
+                failure: None,
+                outputs: Map::new(),
+                usage: Usage::default(),
+                timing: Timing::default(),
+            });
+            self.nodes.len() - 1
+        });
+        &mut self.nodes[position]
+    }
+}

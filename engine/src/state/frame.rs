@@ -1,0 +1,264 @@
+//! Frames: the open scopes of a run, and the nodes in them.
+
+use std::sync::Arc;
+
+use super::{Action, RunState, Work, node_of};
+use crate::budget::Ledger;
+use crate::event::{Failure, Timer};
+use crate::flow::expression::{Env, Slot};
+use crate::plan::{Body, Ref};
+use crate::run::Notice;
+use crate::scope::Scope;
+use crate::state::items::Items;
+use crate::state::turns::Turns;
+use crate::value::{Text, Value};
+
+/// Position of a frame; used again after the frame is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FrameId(pub(super) usize);
+
+/// A node in an open scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) frame: FrameId,
+    pub(super) node: u32,
+}
+
+/// Why a frame is open, and what its end means.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Role {
+    Root,
+    Sub { parent: At },
+    Fallback { parent: At },
+    Turn { parent: At, index: usize },
+    Item { parent: At, index: usize },
+}
+
+impl Role {
+    /// The node that opened the frame.
+    pub(super) fn scope_of(self, state: &RunState) -> Option<Scope> {
+        match self {
+            Self::Root => None,
+            Self::Sub { parent }
+            | Self::Fallback { parent }
+            | Self::Turn { parent, .. }
+            | Self::Item { parent, .. } => Some(state.scope(parent)),
+        }
+    }
+}
+
+/// An open scope.
+pub(super) struct Frame {
+    pub(super) path: Text,
+    pub(super) body: Arc<Body>,
+    pub(super) role: Role,
+    pub(super) inputs: Vec<Slot>,
+    pub(super) captures: Arc<[Slot]>,
+    pub(super) nodes: Vec<NodeState>,
+    /// Nodes that are not settled.
+    pub(super) n_open: usize,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+/// A node in an open scope.
+pub(super) struct NodeState {
+    pub(super) phase: Phase,
+    /// Needs that are not settled.
+    pub(super) n_pending: u32,
+    /// Its outputs once settled; empty while not.
+    pub(super) outputs: Vec<Slot>,
+    /// The ledger of its own budget, if it has one and has started.
+    pub(super) ledger: Option<Arc<Ledger>>,
+    /// Its inputs, kept while another attempt is possible.
+    pub(super) retry_inputs: Option<Vec<Option<Value>>>,
+}
+
+/// How far a node is.
+pub(super) enum Phase {
+    Waiting,
+    Queued,
+    Running(u32),
+    Open(Composite),
+    /// It has failed and nothing runs in it; its `on_error` is about to decide.
+    Stopped,
+    Settled,
+}
+
+/// What a node that opens scopes keeps.
+pub(super) enum Composite {
+    Sub(FrameId),
+    Fallback(FrameId),
+    Loop(Box<Turns>),
+    Each(Box<Items>),
+}
+
+impl Phase {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Queued => "queued",
+            Self::Running(_) => "running",
+            Self::Open(_) => "open",
+            Self::Stopped => "stopped",
+            Self::Settled => "settled",
+        }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self, Self::Running(_) | Self::Open(_))
+    }
+}
+
+impl Frame {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "as many nodes as the body has; positions come from the plan"
+    )]
+    pub(super) fn node(&self, node: u32) -> &NodeState {
+        &self.nodes[node as usize]
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "as many nodes as the body has; positions come from the plan"
+    )]
+    pub(super) fn node_mut(&mut self, node: u32) -> &mut NodeState {
+        &mut self.nodes[node as usize]
+    }
+}
+
+impl Env for Frame {
+    fn slot(&self, at: Ref) -> Slot {
+        let slot = match at {
+            Ref::Input(input) => self.inputs.get(input as usize),
+            Ref::Capture(capture) => self.captures.get(capture as usize),
+            Ref::Port { node, port } => {
+                self.nodes.get(node as usize).and_then(|node| node.outputs.get(port as usize))
+            }
+        };
+        slot.cloned().unwrap_or(Slot::Pending)
+    }
+}
+
+impl RunState {
+    #[expect(clippy::expect_used, clippy::indexing_slicing, reason = "ids are handed out by `open` only")]
+    pub(super) fn frame(&self, id: FrameId) -> &Frame {
+        self.frames[id.0].as_ref().expect("an open frame")
+    }
+
+    #[expect(clippy::expect_used, clippy::indexing_slicing, reason = "ids are handed out by `open` only")]
+    pub(super) fn frame_mut(&mut self, id: FrameId) -> &mut Frame {
+        self.frames[id.0].as_mut().expect("an open frame")
+    }
+
+    pub(super) fn is_open(&self, at: At) -> bool {
+        self.frames.get(at.frame.0).is_some_and(Option::is_some)
+    }
+
+    /// The node that the journal calls `scope`, if its scope is open.
+    pub(super) fn find(&self, scope: &Scope) -> Option<At> {
+        let frame = *self.by_path.get(&scope.frame)?;
+        let body = &self.frame(frame).body;
+        let node = body.nodes.iter().position(|node| node.name == scope.node)?;
+        Some(At { frame, node: u32::try_from(node).ok()? })
+    }
+
+    pub(super) fn scope(&self, at: At) -> Scope {
+        let frame = self.frame(at.frame);
+        Scope { frame: frame.path.clone(), node: node_of(&frame.body, at.node).name.clone() }
+    }
+
+    /// The ledger that the node spends from.
+    pub(super) fn node_ledger(&self, at: At) -> &Arc<Ledger> {
+        let frame = self.frame(at.frame);
+        frame.node(at.node).ledger.as_ref().unwrap_or(&frame.ledger)
+    }
+
+    /// Opens a scope and queues the nodes that wait for nothing.
+    pub(super) fn open(
+        &mut self,
+        path: Text,
+        body: Arc<Body>,
+        role: Role,
+        inputs: Vec<Slot>,
+        captures: Arc<[Slot]>,
+        ledger: Arc<Ledger>,
+    ) -> FrameId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.frames.push(None);
+            FrameId(self.frames.len() - 1)
+        });
+        let nodes: Vec<NodeState> = body
+            .nodes
+            .iter()
+            .map(|node| NodeState {
+                phase: if node.needs.is_empty() { Phase::Queued } else { Phase::Waiting },
+                n_pending: u32::try_from(node.needs.len()).unwrap_or(u32::MAX),
+                outputs: Vec::new(),
+                ledger: None,
+                retry_inputs: None,
+            })
+            .collect();
+        for (node, position) in body.nodes.iter().zip(0..) {
+            if node.needs.is_empty() {
+                self.work.push_back(Work::Start(At { frame: id, node: position }));
+            }
+            if let Some(after) = node.join.deadline {
+                let scope = Scope { frame: path.clone(), node: node.name.clone() };
+                self.actions.push(Action::SetTimer { timer: Timer::Join(scope), after });
+            }
+        }
+        if nodes.is_empty() {
+            self.work.push_back(Work::FrameDone(id));
+        }
+        self.by_path.insert(path.clone(), id);
+        let n_open = nodes.len();
+        if let Some(place) = self.frames.get_mut(id.0) {
+            *place = Some(Frame { path, body, role, inputs, captures, nodes, n_open, ledger });
+        }
+        id
+    }
+
+    /// Closes a scope: what still runs in it is aborted.
+    pub(super) fn close(&mut self, id: FrameId) {
+        let n_nodes = u32::try_from(self.frame(id).nodes.len()).unwrap_or(u32::MAX);
+        if self.frame(id).n_open > 0 {
+            for node in 0..n_nodes {
+                self.abort(At { frame: id, node });
+            }
+        }
+        if let Some(frame) = self.frames.get_mut(id.0).and_then(Option::take) {
+            self.by_path.remove(&frame.path);
+            self.free.push(id);
+        }
+    }
+
+    /// Stops a node, with everything inside it. Its phase is left for the caller to decide.
+    pub(super) fn abort(&mut self, at: At) {
+        let open: Vec<FrameId> = match &self.frame(at.frame).node(at.node).phase {
+            Phase::Running(_) => {
+                let scope = self.scope(at);
+                self.aborted.insert(scope.clone(), self.node_ledger(at).clone());
+                self.actions.push(Action::Abort(scope));
+                return;
+            }
+            Phase::Open(Composite::Sub(id) | Composite::Fallback(id)) => vec![*id],
+            Phase::Open(Composite::Loop(turns)) => vec![turns.frame],
+            Phase::Open(Composite::Each(items)) => items.open_frames(),
+            Phase::Waiting | Phase::Queued | Phase::Stopped | Phase::Settled => return,
+        };
+        for id in open {
+            self.close(id);
+        }
+    }
+
+    /// Tells whoever watches that a node that had opened scopes is through.
+    pub(super) fn close_node(&mut self, at: At, parts: usize, failure: Option<&Failure>) {
+        if self.setup.notes
+            && let Phase::Open(_) = self.frame(at.frame).node(at.node).phase
+        {
+            let (scope, failure) = (self.scope(at), failure.cloned());
+            self.note(|| Notice::Closed { scope, parts, failure });
+        }
+    }
+}
