@@ -91,7 +91,7 @@ enum Content {
 
 #[derive(Default)]
 struct Entries {
-    entries: Vec<(Node, Node)>,
+    taken: Vec<(Node, Node)>,
     /// Where each key stands first.
     seen: HashMap<String, Span>,
     key: Key,
@@ -341,7 +341,7 @@ impl Content {
         match self {
             Content::List(items) => items.last().map(|item| item.span.end),
             Content::Map(entries) => {
-                entries.entries.last().map(|(key, value)| value.span.end.max(key.span.end))
+                entries.taken.last().map(|(key, value)| value.span.end.max(key.span.end))
             }
         }
     }
@@ -358,7 +358,7 @@ impl Entries {
                     // Nothing has no place; the key that it belongs to does.
                     value = Node { span: key.span, kind: Kind::Scalar { text: String::new(), plain: true } };
                 }
-                self.entries.push((key, value));
+                self.taken.push((key, value));
             }
             Key::Merge => return self.take_merge(node, file),
             Key::Refused => {}
@@ -413,7 +413,7 @@ impl Entries {
 
     /// The entries, with those that `<<` brings in and the mapping does not have itself.
     fn merge(self) -> Vec<(Node, Node)> {
-        let Self { mut entries, mut seen, merged, .. } = self;
+        let Self { taken: mut entries, mut seen, merged, .. } = self;
         for source in merged {
             let Kind::Map(source) = source.kind else { continue };
             for (key, value) in source {
