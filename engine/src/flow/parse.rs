@@ -6,10 +6,12 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span, Spanned
 use crate::flow::yaml::{self, Node};
 use crate::flow::{Entry, Flow};
 
+mod duration;
 mod each;
 pub(in crate::flow) mod fields;
 mod flow_tests;
 mod input;
+mod looping;
 pub(in crate::flow) mod node;
 mod policy;
 mod scalar;
@@ -17,8 +19,9 @@ mod scalar;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod type_name;
 
-pub use scalar::duration;
+pub use duration::duration;
 
 /// Reads a flow. Problems go to `problems`; `None` only if there is nothing to go on with.
 ///
