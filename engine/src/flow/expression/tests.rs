@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::diagnostic::{Code, suggest};
-use crate::value::{Answer, ByteRange, Chunk, ChunkId, Citation, DocumentId};
+use crate::value::{Answer, Chunk};
 
 /// Names, each with the type it is declared with and what stands there.
 struct World(Vec<(&'static str, Type, Slot)>);
@@ -36,7 +36,10 @@ impl Env for World {
 }
 
 fn chunk(id: &str, text: &str) -> Value {
-    let chunk = serde_json::from_value::<Chunk>(serde_json::json!({"id": id, "doc": "d", "text": text}));
+    let chunk = serde_json::from_value::<Chunk>(serde_json::json!({
+        "id": id, "doc": "d", "text": text, "tokens": 1,
+        "range": {"start": 0, "end": 1}, "lines": {"first": 1, "last": 1},
+    }));
     Value::from(chunk.unwrap())
 }
 
@@ -44,7 +47,10 @@ fn world() -> World {
     let ty = |text: &str| text.parse::<Type>().unwrap();
     let answer = Value::Answer(Arc::new(Answer {
         text: "forty-two".into(),
-        citations: vec![serde_json::from_value(serde_json::json!({"chunk_id": "a#0-1"})).unwrap()],
+        citations: serde_json::from_value(serde_json::json!([{
+            "chunk_id": "a#0-1", "doc": "a", "range": {"start": 0, "end": 1}, "lines": {"first": 1, "last": 1},
+        }]))
+        .unwrap(),
         grounded: true,
         by: "extractive".into(),
     }));
@@ -189,7 +195,7 @@ fn types_are_inferred_as_far_as_they_go() {
         ("{'a': n}", "map<int>"),
         ("string(n) + '!'", "text"),
         ("'a' in ['a'] || n > 2", "bool"),
-        ("answer.citations[0].chunk_id", "text"),
+        ("answer.citations[0].chunk_id", "any"),
     ] {
         assert_eq!(ty(source), expected, "{source}");
     }
@@ -211,20 +217,20 @@ fn what_can_never_work_is_refused_with_its_place() {
         ("!3", "FLOW0029 at `3`: `!` takes a `bool`, found `int` (compare it: `x > 0`)"),
         (
             "answer.citation",
-            "FLOW0023 at `citation`: `answer` is a `answer` and has no field `citation` (did you mean `citations`?)",
+            "FLOW0023 at `citation`: `answer` is of type `answer`, which has no field `citation` (did you mean `citations`?)",
         ),
         (
             "search.chunks.text",
-            "FLOW0023 at `text`: `search.chunks` is a `list<chunk>`, and a list has no field `text` \
+            "FLOW0023 at `text`: `search.chunks` is of type `list<chunk>`, which has no field `text` \
              (take one item (`search.chunks[0].text`), or all of them: `search.chunks.map(x, x.text)`)",
         ),
         (
             "serch.chunks == ok.b",
-            "FLOW0022 at `serch`: there is no `serch` (there are: `answer`, `inputs.question`, `later.chunks`, `many`, `n`, `ok`, `once.chunks`, `search.chunks`, `x`)\nFLOW0023 at `b`: `ok` is a `bool` and has no fields",
+            "FLOW0022 at `serch`: there is no `serch` (there are: `answer`, `inputs.question`, `later.chunks`, `many`, `n`, `ok`, `once.chunks`, `search.chunks`, `x`)\nFLOW0023 at `b`: `ok` is of type `bool`, which has no fields",
         ),
         (
             "n == '3'",
-            "FLOW0029 at `n == '3'`: a `int` and a `text` are never equal (leave the quotes out, or turn the number into a text: `string(x)`)",
+            "FLOW0029 at `n == '3'`: `int` and `text` are never equal (leave the quotes out, or turn the number into a text: `string(x)`)",
         ),
         ("1 / 0", "FLOW0029 at `1 / 0`: the expression never has a value: division by zero"),
         ("inputs.question.matches('(')", "FLOW0029 at `'('`: the text is no regular expression"),
@@ -298,6 +304,28 @@ fn what_runs_too_long_is_stopped() {
     assert_eq!(error("x.a.map(a, a / 0)"), "division by zero");
 }
 
+#[test]
+fn what_passes_through_does_not_count_as_made() {
+    let long = Value::text("x".repeat(2 * limits::EXPRESSION_OUTPUT_BYTES));
+    let world = World(vec![("text", Type::Text, Slot::Present(long.clone()))]);
+    let eval = |source: &str| compile(source, &world).unwrap().eval(&world);
+    let Ok(Slot::Present(value)) = eval("{'text': text, 'size': size(text)}") else { panic!() };
+    assert_eq!(value.field("text"), Some(long));
+    assert_eq!(eval("text + '!'").unwrap_err().message, "makes a value of more than 65536 bytes");
+}
+
+#[test]
+fn what_is_nested_as_deep_as_may_be_is_read_and_evaluated() {
+    let parens = format!("{}n{}", "(".repeat(60), ")".repeat(60));
+    assert_eq!(eval(&parens), Value::Int(3));
+    let sums = format!("{}n{}", "(1 + ".repeat(60), ")".repeat(60));
+    assert_eq!(eval(&sums), Value::Int(63));
+    let lists = format!("size({}n{})", "[".repeat(60), "]".repeat(60));
+    assert_eq!(eval(&lists), Value::Int(1));
+    let mixed = format!("{}n{}", "(ok ? 1 * 2 - ".repeat(20), " : 0)".repeat(20));
+    assert_eq!(eval(&mixed), Value::Int(3));
+}
+
 /// The subset in which both must agree: no mixed arithmetic, which CEL refuses.
 #[test]
 fn an_expression_means_what_it_means_in_cel() {
@@ -329,7 +357,7 @@ fn an_expression_means_what_it_means_in_cel() {
         "string(3) + string(true)",
         "bool('true')",
         "'\\x41\\u00e9\\101\\\\' + r'\\n'",
-        "true ? false ? 1 : 2 : 3",
+        "true ? (false ? 1 : 2) : false ? 3 : 4",
         "!true || !!true",
         "- -3",
         "10 - 4 - 3",
@@ -347,7 +375,7 @@ fn an_expression_means_what_it_means_in_cel() {
 proptest! {
     #[test]
     fn no_text_whatever_brings_the_reader_down(source in "\\PC{0,60}") {
-        let _ = compile(&source, &world());
+        drop(compile(&source, &world()));
     }
 
     #[test]
@@ -364,7 +392,7 @@ proptest! {
         let world = world();
         let source = words.join(" ");
         match compile(&source, &world) {
-            Ok(expr) => { let _ = expr.eval(&world); }
+            Ok(expr) => drop(expr.eval(&world)),
             Err(problems) => {
                 prop_assert!(!problems.is_empty());
                 for problem in problems {
@@ -374,4 +402,37 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn no_value_whatever_brings_the_evaluator_down(value in any_value(), other in any_value()) {
+        let mut world = world();
+        world.0.push(("v", Type::Any, Slot::Present(value)));
+        world.0.push(("w", Type::Any, Slot::Present(other)));
+        for source in [
+            "v + w", "v - w", "v * w", "v / w", "v % w", "v == w", "v < w", "v in w", "v[w]", "-v", "!v", "v && w || v", "v.a", "has(v.a)",
+            "v ? w : v", "size(v)", "string(v)", "int(v)", "double(v)", "bool(v)", "v.split(w)", "v.join(w)", "v.replace(w, w)",
+            "v.substring(w)", "v.slice(w, w)", "v.flatten()", "v.matches(w)", "v.indexOf(w)", "v.map(a, a == w)", "v.filter(a, a < w)",
+            "v.exists(a, a in w)", "{'k': v}[w]", "[v, w].exists_one(a, a == v)", "first(v.a, w[0], 'none')",
+        ] {
+            drop(compile(source, &world).unwrap().eval(&world));
+        }
+    }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        (-2_i64..3).prop_map(Value::Int),
+        any::<f64>().prop_map(Value::Float),
+        "\\PC{0,6}".prop_map(|text: String| Value::text(text)),
+        Just(chunk("a", "one")),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::list),
+            prop::collection::vec(("[ab]", inner), 0..3).prop_map(Value::map),
+        ]
+    })
 }
