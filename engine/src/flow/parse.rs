@@ -39,7 +39,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn flow(&mut self, root: &Node) -> Flow {
-        let top = Span::new(root.span.start, root.span.start);
+        // What is missing at the top is shown at the first key.
+        let first = root.as_map().and_then(|entries| entries.first());
+        let top = first.map_or(root.span, |(key, _)| key.span);
         let mut fields = self.fields(root, &fields::FLOW, top).unwrap_or_default();
         let name = self.required(&mut fields, "flow", "flow: its_name").and_then(|node| {
             let name = self.text(node)?;
