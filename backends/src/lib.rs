@@ -1,1 +1,7 @@
-//! Stub.
+//! What stands behind the engine's backend traits: model servers, indexes, document loaders.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod chat;
+pub mod index;
+pub mod load;

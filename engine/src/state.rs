@@ -433,6 +433,8 @@ impl RunState {
         let node = node_of(&body, at.node);
         let in_fallback = matches!(frame.node(at.node).phase, Phase::Open(Composite::Fallback(_)));
         self.close_node(at, 0, Some(&failure));
+        // Nothing of it is left to abort, whatever happens next.
+        self.frame_mut(at.frame).node_mut(at.node).phase = Phase::Stopped;
         match &node.on_error {
             OnError::Flow { body: fallback, inputs, .. } if !in_fallback => {
                 self.start_fallback(at, fallback, inputs, failure);

@@ -1,6 +1,7 @@
 //! For tests, of this crate and of those around it: a context without a run, operators that do as they are told, a
 //! scripted model, and whole flows in one call.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,25 +90,29 @@ pub fn resources() -> Resources {
     Resources { models: [("default".to_owned(), Model::Chat(parrot))].into(), ..Resources::default() }
 }
 
-/// Executions of this module's operators that are under way in this process: zero once no run is left.
+/// Executions of this module's operators that are under way on this thread: zero once no run is left on it.
+///
+/// Counted by thread, since test runners run other tests beside this one; use it with a single-threaded runtime.
 pub fn n_live() -> usize {
-    LIVE.load(Ordering::SeqCst)
+    LIVE.with(Cell::get)
 }
 
-static LIVE: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static LIVE: Cell<usize> = const { Cell::new(0) };
+}
 
 struct Live;
 
 impl Live {
     fn new() -> Self {
-        LIVE.fetch_add(1, Ordering::SeqCst);
+        LIVE.with(|live| live.set(live.get() + 1));
         Self
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        LIVE.fetch_sub(1, Ordering::SeqCst);
+        LIVE.with(|live| live.set(live.get().saturating_sub(1)));
     }
 }
 

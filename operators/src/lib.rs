@@ -1,1 +1,25 @@
-//! Stub.
+//! The operators that come with Anabranch, one file each, and the registry that lists them.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+use anabranch_engine::operator::Registry;
+
+pub mod chunk;
+pub mod context;
+pub mod query;
+pub mod retrieve;
+pub mod select;
+#[cfg(test)]
+mod testing;
+pub mod tokens;
+mod words;
+
+/// Every operator, by name. A line here makes a file an operator that flows can use.
+pub fn registry() -> Registry {
+    Registry::default()
+        .with::<chunk::recursive::Recursive>() // chunk.recursive
+        .with::<chunk::structure::Structure>() // chunk.structure
+        .with::<context::append::Append>() // context.append
+        .with::<query::expand::Expand>() // query.expand
+        .with::<retrieve::bm25::Bm25>() // retrieve.bm25
+        .with::<select::budget::Budget>() // select.budget
+}

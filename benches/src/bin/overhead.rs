@@ -11,7 +11,7 @@ use anabranch_engine::cx::Resources;
 use anabranch_engine::diagnostic::SourceFile;
 use anabranch_engine::event::RunId;
 use anabranch_engine::journal::MemoryJournal;
-use anabranch_engine::operator::{Operator, OpError, Registry};
+use anabranch_engine::operator::{OpError, Operator, Registry};
 use anabranch_engine::plan::{Environment, Plan, compile};
 use anabranch_engine::run::{Options, Outcome, Report, run};
 use anabranch_engine::value::{Map, Value};

@@ -74,7 +74,6 @@ codes! {
     TEMPLATE_VARIABLE 36 "FLOW0036" Error "a template names an unknown variable";
     UNKNOWN_INDEX 37 "FLOW0037" Error "there is no such index";
     UNKNOWN_MODEL 38 "FLOW0038" Error "there is no such model";
-    UNKNOWN_TOOL 39 "FLOW0039" Error "there is no such tool";
     JOIN 40 "FLOW0040" Error "a join can never be met";
     UNREACHABLE 41 "FLOW0041" Warning "a node can never run";
     UNUSED 42 "FLOW0042" Warning "a node's outputs are used nowhere";

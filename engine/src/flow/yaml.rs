@@ -7,6 +7,8 @@ use crate::diagnostic::Span;
 mod read;
 mod scalar;
 mod syntax;
+#[cfg(test)]
+mod tests;
 
 pub use read::read;
 pub use scalar::Scalar;

@@ -79,6 +79,8 @@ pub(super) enum Phase {
     Queued,
     Running(u32),
     Open(Composite),
+    /// It has failed and nothing runs in it; its `on_error` is about to decide.
+    Stopped,
     Settled,
 }
 
@@ -97,6 +99,7 @@ impl Phase {
             Self::Queued => "queued",
             Self::Running(_) => "running",
             Self::Open(_) => "open",
+            Self::Stopped => "stopped",
             Self::Settled => "settled",
         }
     }
@@ -242,7 +245,7 @@ impl RunState {
             Phase::Open(Composite::Sub(id) | Composite::Fallback(id)) => vec![*id],
             Phase::Open(Composite::Loop(turns)) => vec![turns.frame],
             Phase::Open(Composite::Each(items)) => items.open_frames(),
-            Phase::Waiting | Phase::Queued | Phase::Settled => return,
+            Phase::Waiting | Phase::Queued | Phase::Stopped | Phase::Settled => return,
         };
         for id in open {
             self.close(id);

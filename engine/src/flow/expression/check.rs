@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
         } else {
             infer::binary(op, &left_ty, &right_ty).unwrap_or_else(|hint| {
                 let message = if matches!(op, Op::Equal | Op::Unequal) {
-                    format!("a `{left_ty}` and a `{right_ty}` are never equal")
+                    format!("`{left_ty}` and `{right_ty}` are never equal")
                 } else {
                     format!("{sign} does not go between `{left_ty}` and `{right_ty}`")
                 };
@@ -177,7 +177,8 @@ impl<'a> Checker<'a> {
                 Type::Any
             }
             (other, _) => {
-                let message = format!("`{}` is a `{other}` and has no items", self.written(&of.range));
+                let message =
+                    format!("`{}` is of type `{other}`, which has no items", self.written(&of.range));
                 self.wrong_type(&of.range, message, None);
                 Type::Any
             }
@@ -251,12 +252,12 @@ impl<'a> Checker<'a> {
             } else {
                 format!("ask for one item: `{of}[0]`")
             };
-            (format!("`{of}` is a `{ty}`, and a list has no field `{name}`"), Some(hint))
+            (format!("`{of}` is of type `{ty}`, which has no field `{name}`"), Some(hint))
         } else if known.is_empty() {
-            (format!("`{of}` is a `{ty}` and has no fields"), None)
+            (format!("`{of}` is of type `{ty}`, which has no fields"), None)
         } else {
             let fields = format!("the fields of a `{}` are", ty.required());
-            (format!("`{of}` is a `{ty}` and has no field `{name}`"), suggest(name, known, &fields))
+            (format!("`{of}` is of type `{ty}`, which has no field `{name}`"), suggest(name, known, &fields))
         };
         self.problem(Code::UNKNOWN_OUTPUT, place.clone(), message, hint);
         Type::Any

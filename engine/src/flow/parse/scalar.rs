@@ -140,15 +140,10 @@ impl Reader<'_> {
             self.wrong_kind(node, "a duration", Some(UNITS));
             return None;
         };
-        if let Some(duration) = duration(raw) {
+        if let Some(duration) = read_duration(raw) {
             return Some(Spanned::new(duration, node.span));
         }
-        let (message, hint) = if node.as_f64().is_some() {
-            (format!("`{raw}` has no unit"), UNITS.to_owned())
-        } else {
-            (format!("`{raw}` is no duration"), UNITS.to_owned())
-        };
-        self.report(Code::INVALID_DURATION, node.span, message, Some(hint));
+        self.report(Code::INVALID_DURATION, node.span, no_duration(raw), Some(UNITS.to_owned()));
         None
     }
 
@@ -283,8 +278,18 @@ fn trimmed(text: &str, span: Span) -> ExprText {
     ExprText { text: text.to_owned(), span: span.part(start, start + text.len()), exact: true }
 }
 
+/// Reads a duration such as `90s`, `200ms` or `1m30s`; `Err` says what would be right.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    read_duration(text).ok_or_else(|| format!("{}: {UNITS}", no_duration(text)))
+}
+
+fn no_duration(text: &str) -> String {
+    let what = if text.trim().parse::<f64>().is_ok() { "has no unit" } else { "is no duration" };
+    format!("`{text}` {what}")
+}
+
 /// `1m30s` and the like: whole numbers with units, from the longest unit to the shortest.
-fn duration(text: &str) -> Option<Duration> {
+fn read_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total = Duration::ZERO;
     let mut longest = u64::MAX;
@@ -348,8 +353,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refused_duration_says_what_would_be_right() {
+        assert_eq!(
+            duration("90").unwrap_err(),
+            "`90` has no unit: a duration is a number with `ms`, `s`, `m` or `h` after it: `200ms`, `90s`, `1m30s`"
+        );
+    }
+
+    #[test]
     fn durations_are_whole_numbers_with_units() {
-        let seconds = |text| duration(text).map(|duration| duration.as_secs_f64());
+        let seconds = |text| read_duration(text).map(|duration| duration.as_secs_f64());
         assert_eq!(seconds("90s"), Some(90.0));
         assert_eq!(seconds("200ms"), Some(0.2));
         assert_eq!(seconds("1m30s"), Some(90.0));

@@ -354,9 +354,9 @@ impl Entries {
             Key::Wanted => return self.take_key(node, file),
             Key::Given(key) => {
                 let mut value = node;
-                if value.raw() == Some("") && value.span.start == value.span.end {
+                if value.is_null() && value.span.start == value.span.end {
                     // Nothing has no place; the key that it belongs to does.
-                    value.span = key.span;
+                    value = Node { span: key.span, kind: Kind::Scalar { text: String::new(), plain: true } };
                 }
                 self.entries.push((key, value));
             }

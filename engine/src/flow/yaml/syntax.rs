@@ -51,11 +51,14 @@ pub(super) fn report(
     }
     let before = problems.len();
     report_tabs(file, literal, problems);
-    let explained = problems.iter().skip(before).any(|tab| same_line(file, tab.span.start, start));
-    if explained {
+    let tabs = problems.iter().skip(before);
+    let is_tab = is_tab(error.kind());
+    if tabs.clone().next().is_some() && is_tab
+        || tabs.clone().any(|tab| same_line(file, tab.span.start, start))
+    {
         return;
     }
-    if is_tab(error.kind()) {
+    if is_tab && *error.kind() != ErrorKind::TabInPlainScalar {
         problems.push(tab_problem(file, place, 0));
         return;
     }
@@ -65,15 +68,22 @@ pub(super) fn report(
 
 /// Reports the first line whose indentation holds a tab outside of `literal`, and says how many there are.
 pub(super) fn report_tabs(file: &Arc<SourceFile>, literal: &[Span], problems: &mut Diagnostics) {
+    let mut literal = literal.to_vec();
+    literal.sort_unstable();
+    let mut literal = literal.into_iter().peekable();
+    // The furthest end of the literal places that begin before the line.
+    let mut literal_end = 0;
     let mut line_start = 0;
     let mut places = Vec::new();
     for line in file.text.split_inclusive('\n') {
+        while let Some(span) = literal.next_if(|span| span.start < line_start) {
+            literal_end = literal_end.max(span.end);
+        }
         let content = line.trim_start_matches([' ', '\t']);
         let indent = line.len() - content.len();
         let indentation = line.get(..indent).unwrap_or_default();
         let is_empty = content.trim_end().is_empty() || content.starts_with('#');
-        let is_literal = literal.iter().any(|span| span.start < line_start && line_start < span.end);
-        if let Some(tab) = indentation.find('\t').filter(|_| !is_empty && !is_literal) {
+        if let Some(tab) = indentation.find('\t').filter(|_| !is_empty && line_start >= literal_end) {
             places.push(Span::new(line_start + tab, line_start + indent));
         }
         line_start += line.len();
@@ -111,6 +121,7 @@ fn is_tab(kind: &ErrorKind) -> bool {
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
             | ErrorKind::TabAtBlockScalarStart
+            | ErrorKind::TabInPlainScalar
     )
 }
 
@@ -156,6 +167,13 @@ fn words(error: &ScanError) -> (String, Option<&'static str>) {
             "the indentation fits no line above",
             "lines of one mapping or list begin in the same column",
         ),
+        ErrorKind::UnexpectedCharacter { character: '`' } => {
+            known("a backtick cannot begin a value", "put the text in quotes")
+        }
+        ErrorKind::TabInPlainScalar => known("a tab stands within a text", "quote the text, or use spaces"),
+        ErrorKind::BlockSequenceEntryNotAllowed => {
+            known("a list item cannot stand here", "begin the list on a line of its own, below its key")
+        }
         ErrorKind::UnexpectedCharacter { character } => {
             (format!("`{}` cannot begin a value", character.escape_default()), Some("put the text in quotes"))
         }

@@ -1,0 +1,130 @@
+//! What is kept for a chunk and for a document, and in which fields.
+
+use std::path::Path;
+
+use anabranch_engine::value::{Chunk, DocumentId};
+use tantivy::schema::{
+    FAST, Field, IndexRecordOption, NumericOptions, STORED, Schema, TextFieldIndexing, TextOptions,
+    Value as _,
+};
+use tantivy::tokenizer::{PreTokenizedString, Token};
+use tantivy::{TantivyDocument, Term};
+
+use super::tokens;
+use crate::load::Kind;
+
+/// The field of a document's key, on its chunks and on its marker.
+const KEY: &str = "key";
+/// The field of a chunk's words.
+const BODY: &str = "body";
+/// The field of a chunk's exact number of words; a marker has none, which tells the two apart.
+pub(super) const LENGTH: &str = "length";
+/// The field of a chunk's or marker's stored form.
+const RECORD: &str = "record";
+
+/// The fields of the index.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields {
+    key: Field,
+    pub(super) body: Field,
+    length: Field,
+    record: Field,
+}
+
+/// A document's marker: it is committed with the document's chunks, so that the two cannot disagree.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct Marker {
+    pub(super) doc: DocumentId,
+    pub(super) fingerprint: String,
+}
+
+impl Fields {
+    /// The schema of a new index.
+    pub(super) fn schema() -> Schema {
+        let words = |record| {
+            TextOptions::default().set_indexing_options(
+                // `raw`: the words come cut; lengths are kept exactly in a field of their own.
+                TextFieldIndexing::default()
+                    .set_tokenizer("raw")
+                    .set_fieldnorms(false)
+                    .set_index_option(record),
+            )
+        };
+        let mut schema = Schema::builder();
+        schema.add_text_field(KEY, words(IndexRecordOption::Basic));
+        schema.add_text_field(BODY, words(IndexRecordOption::WithFreqs));
+        schema.add_u64_field(LENGTH, NumericOptions::default() | FAST);
+        schema.add_bytes_field(RECORD, STORED);
+        schema.build()
+    }
+
+    /// The fields of an index that is there; `None` if it was not made from [`Fields::schema`].
+    pub(super) fn of(schema: &Schema) -> Option<Self> {
+        let field = |name| schema.get_field(name).ok();
+        Some(Self { key: field(KEY)?, body: field(BODY)?, length: field(LENGTH)?, record: field(RECORD)? })
+    }
+
+    /// What finds everything that is kept for `doc`.
+    pub(super) fn key(self, doc: &DocumentId) -> Term {
+        Term::from_field_text(self.key, &key(doc))
+    }
+
+    /// The entry of a chunk.
+    pub(super) fn chunk(self, chunk: &Chunk) -> serde_json::Result<TantivyDocument> {
+        let words = tokens::words(&searched_text(chunk), is_code(chunk));
+        let n_words = words.len() as u64;
+        let mut entry = TantivyDocument::default();
+        entry.add_text(self.key, key(&chunk.doc));
+        let token = |text| Token { text, ..Token::default() };
+        let tokens = words.into_iter().map(token).collect();
+        entry.add_pre_tokenized_text(self.body, PreTokenizedString { text: String::new(), tokens });
+        entry.add_u64(self.length, n_words);
+        entry.add_bytes(self.record, &serde_json::to_vec(chunk)?);
+        Ok(entry)
+    }
+
+    /// The entry that says that `doc` is here, and what it was made from.
+    pub(super) fn marker(self, doc: &DocumentId, fingerprint: &str) -> serde_json::Result<TantivyDocument> {
+        let marker = Marker { doc: doc.clone(), fingerprint: fingerprint.to_owned() };
+        let mut entry = TantivyDocument::default();
+        entry.add_text(self.key, key(doc));
+        entry.add_bytes(self.record, &serde_json::to_vec(&marker)?);
+        Ok(entry)
+    }
+
+    /// The stored form of an entry.
+    pub(super) fn record<T: serde::de::DeserializeOwned>(
+        self,
+        entry: &TantivyDocument,
+    ) -> tantivy::Result<T> {
+        let bytes = entry.get_first(self.record).and_then(|value| value.as_bytes()).unwrap_or_default();
+        serde_json::from_slice(bytes).map_err(|error| {
+            tantivy::TantivyError::InternalError(format!("an entry cannot be read ({error})"))
+        })
+    }
+}
+
+/// A document's key. Names can be longer than the longest term; their hashes cannot.
+fn key(doc: &DocumentId) -> String {
+    blake3::hash(doc.0.as_bytes()).to_hex().to_string()
+}
+
+/// What a search of the chunk looks at: its title, the headings above it, its text.
+fn searched_text(chunk: &Chunk) -> String {
+    let title = chunk.title.as_deref().unwrap_or_default();
+    // The title is often the outermost heading; said twice it would count twice.
+    let headings = chunk.headings.iter().map(AsRef::as_ref).filter(|heading: &&str| *heading != title);
+    let mut text = String::with_capacity(chunk.text.len() + title.len() + 1);
+    for line in std::iter::once(title).chain(headings) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push_str(&chunk.text);
+    text
+}
+
+fn is_code(chunk: &Chunk) -> bool {
+    // The documents of a corpus (`file.jsonl#id`) may have any name and are text.
+    let is_of_corpus = chunk.doc.0.contains(".jsonl#");
+    !is_of_corpus && Kind::of_path(Path::new(chunk.doc.0.as_ref())) == Some(Kind::Code)
+}

@@ -1,0 +1,72 @@
+//! Kinds of files, told by their names.
+
+use std::path::Path;
+
+/// How a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Markdown, with headings.
+    Markdown,
+    /// Plain text, or markup that reads well as it is.
+    Text,
+    /// HTML, read as a reader sees it.
+    Html,
+    /// Source code and configuration.
+    Code,
+    /// A document a line.
+    Corpus,
+}
+
+const MARKDOWN: &[&str] = &["md", "markdown", "mdx", "mkd", "mdown"];
+const TEXT: &[&str] = &["txt", "text", "rst", "adoc", "asciidoc", "org", "log", "tex"];
+const HTML: &[&str] = &["html", "htm", "xhtml"];
+const CORPUS: &[&str] = &["jsonl"];
+const CODE: &[&str] = &[
+    "rs", "py", "pyi", "js", "mjs", "cjs", "jsx", "ts", "tsx", "mts", "cts", "vue", "svelte", "go", "java",
+    "c", "h", "cc", "cpp", "cxx", "hh", "hpp", "hxx", "cs", "fs", "rb", "php", "swift", "kt", "kts", "scala",
+    "clj", "cljs", "ex", "exs", "erl", "hrl", "hs", "ml", "mli", "sh", "bash", "zsh", "fish", "ps1", "bat",
+    "sql", "yaml", "yml", "toml", "ini", "cfg", "conf", "proto", "graphql", "lua", "r", "jl", "pl", "pm",
+    "m", "mm", "dart", "zig", "nim", "v", "sv", "vhdl", "asm", "s", "css", "scss", "less", "cmake", "mk",
+    "gradle", "groovy", "tf", "hcl", "nix", "el", "lisp", "scm", "f90", "f", "pas", "d", "cu", "cuh", "cl",
+    "tcl",
+];
+/// Names without an extension that say what they are.
+const TEXT_NAMES: &[&str] =
+    &["readme", "license", "licence", "copying", "notice", "authors", "changelog", "news", "todo"];
+const CODE_NAMES: &[&str] =
+    &["makefile", "dockerfile", "containerfile", "justfile", "rakefile", "gemfile", "jenkinsfile"];
+
+impl Kind {
+    /// The kind of a file of that name; `None` if the name does not tell.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        let is_one_of =
+            |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some(extension) => {
+                let kinds = [
+                    (MARKDOWN, Self::Markdown),
+                    (TEXT, Self::Text),
+                    (HTML, Self::Html),
+                    (CODE, Self::Code),
+                    (CORPUS, Self::Corpus),
+                ];
+                kinds.into_iter().find(|(names, _)| is_one_of(names, extension)).map(|(_, kind)| kind)
+            }
+            None => {
+                let name = path.file_name()?.to_str()?;
+                let kinds = [(TEXT_NAMES, Self::Text), (CODE_NAMES, Self::Code)];
+                kinds.into_iter().find(|(names, _)| is_one_of(names, name)).map(|(_, kind)| kind)
+            }
+        }
+    }
+
+    /// What `Document.kind` says. The documents of a corpus are text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Markdown => "markdown",
+            Self::Text | Self::Corpus => "text",
+            Self::Html => "html",
+            Self::Code => "code",
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Operators that keep the chunks that a flow has gathered.
+
+pub mod append;

@@ -1,0 +1,3 @@
+//! Operators that change the query.
+
+pub mod expand;

@@ -1,0 +1,3 @@
+//! Operators that find chunks in an index.
+
+pub mod bm25;

@@ -1,0 +1,145 @@
+//! Finds the chunks whose words match a query best.
+
+use std::sync::Arc;
+
+use anabranch_engine::backend::SearchQuery;
+use anabranch_engine::cx::Cx;
+use anabranch_engine::operator::{IndexName, OpError, Operator};
+use anabranch_engine::ports;
+use anabranch_engine::value::{Chunk, Metadata, Score};
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Finds the chunks whose words match a query best.
+///
+/// Ranks by BM25: a chunk scores higher for rare words of the query, for words that it repeats, and for being short.
+/// Use it as the first step of a flow, where questions use the words of the documents (names, codes, error messages);
+/// it needs no model and no GPU. Scores are only comparable within one answer. Asks no model.
+///
+/// Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009).
+///
+/// ```yaml
+/// search:
+///   op: retrieve.bm25
+///   with: { index: docs, top_k: 8 }
+///   in: { query: inputs.question }
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bm25 {
+    /// The index to search.
+    pub index: IndexName,
+    /// Most chunks to give.
+    #[schemars(range(min = 1, max = 1000))]
+    pub top_k: usize,
+    /// How soon repeating a word stops to count: 0 counts it once, high values count every time.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub k1: f64,
+    /// How much long chunks are held back: 0 not at all, 1 in proportion to their length.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub b: f64,
+    /// Only chunks whose metadata has exactly these values, by key.
+    pub filter: Metadata,
+}
+
+impl Default for Bm25 {
+    fn default() -> Self {
+        Self { index: IndexName("docs".into()), top_k: 10, k1: 1.2, b: 0.75, filter: Metadata::new() }
+    }
+}
+
+ports! {
+    /// What it reads.
+    pub struct In {
+        /// The words to look for, usually the question.
+        pub query: String,
+    }
+}
+
+ports! {
+    /// What it gives.
+    pub struct Out {
+        /// The chunks, best first, each with its score.
+        pub chunks: Vec<Arc<Chunk>>,
+        /// Their scores, in the same order.
+        pub scores: Vec<Score>,
+    }
+}
+
+#[async_trait]
+impl Operator for Bm25 {
+    const NAME: &'static str = "retrieve.bm25";
+    type In = In;
+    type Out = Out;
+
+    async fn run(&self, cx: &Cx, input: In) -> Result<Out, OpError> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "small numbers; the rounding is below any effect"
+        )]
+        let query = SearchQuery {
+            text: input.query,
+            top_k: self.top_k,
+            k1: self.k1 as f32,
+            b: self.b as f32,
+            filter: self.filter.clone(),
+        };
+        let chunks = cx.index(&self.index)?.search(&query).await?;
+        let scores = chunks.iter().map(|chunk| chunk.score.unwrap_or_default()).collect();
+        Ok(Out { chunks, scores })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::testing;
+    use anabranch_engine::backend::{Error, Index, IndexStats};
+    use anabranch_engine::cx::Resources;
+    use anabranch_engine::testing::{cx, cx_with};
+
+    #[derive(Debug, Default)]
+    struct OneChunk(Mutex<Vec<SearchQuery>>);
+
+    #[async_trait]
+    impl Index for OneChunk {
+        async fn search(&self, query: &SearchQuery) -> Result<Vec<Arc<Chunk>>, Error> {
+            self.0.lock().unwrap().push(query.clone());
+            Ok(vec![testing::scored(&testing::chunk("a.md", "found"), 2.5)])
+        }
+
+        async fn stats(&self) -> Result<IndexStats, Error> {
+            Ok(IndexStats::default())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_index_is_asked_with_the_settings() {
+        let index = Arc::new(OneChunk::default());
+        let mut resources = Resources::default();
+        resources.indexes.insert("docs".to_owned(), index.clone());
+        let settings: Bm25 = serde_json::from_str(r#"{"top_k": 3, "filter": {"lang": "en"}}"#).unwrap();
+        let out = settings.run(&cx_with(resources), In { query: "what".to_owned() }).await.unwrap();
+        assert_eq!(out.scores, [Score::new(2.5).unwrap()]);
+        let asked = index.0.lock().unwrap();
+        assert_eq!((asked[0].top_k, asked[0].k1, asked[0].filter["lang"].as_str()), (3, 1.2, Some("en")));
+    }
+
+    #[tokio::test]
+    async fn an_index_that_is_not_there_is_named() {
+        let error = Bm25::default().run(&cx(), In { query: String::new() }).await.unwrap_err();
+        assert!(error.to_string().contains("no index `docs`"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_setting_and_a_top_k_of_nothing_are_refused() {
+        assert!(serde_json::from_str::<Bm25>(r#"{"k": 3}"#).is_err());
+        let spec = crate::registry();
+        let validator = &spec.get("retrieve.bm25").unwrap().validator;
+        assert!(!validator.is_valid(&serde_json::json!({"top_k": 0})));
+        assert!(validator.is_valid(&serde_json::json!({"top_k": 1000, "b": 1})));
+    }
+}

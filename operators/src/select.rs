@@ -1,0 +1,3 @@
+//! Operators that choose among chunks.
+
+pub mod budget;

@@ -1,0 +1,54 @@
+//! Counts tokens as `cl100k_base` does.
+
+use anabranch_engine::value::{Chunk, TokenCount};
+
+/// Longest run of space, or of anything else, that the tokenizer gets to see whole.
+///
+/// The tokenizer's work grows with the square of such a run, and its regular expression gives up on a long one, so
+/// longer runs are counted in pieces: at worst a token too many for every piece.
+const MAX_RUN_BYTES: usize = 512;
+
+/// Number of tokens of `text`. The token table is built when it is first needed (tens of milliseconds).
+pub fn count(text: &str) -> usize {
+    let table = tiktoken_rs::cl100k_base_singleton();
+    let (mut total, mut start, mut run_start, mut in_space) = (0, 0, 0, None);
+    for (at, c) in text.char_indices() {
+        let is_space = c.is_whitespace();
+        if in_space != Some(is_space) {
+            (run_start, in_space) = (at, Some(is_space));
+        } else if at - run_start >= MAX_RUN_BYTES {
+            total += table.count_ordinary(text.get(start..at).unwrap_or_default());
+            (start, run_start) = (at, at);
+        }
+    }
+    total + table.count_ordinary(text.get(start..).unwrap_or_default())
+}
+
+/// [`count`] as the type that records use.
+pub fn token_count(text: &str) -> TokenCount {
+    TokenCount(u32::try_from(count(text)).unwrap_or(u32::MAX))
+}
+
+/// The tokens of a chunk: what it says, or counted where it says nothing.
+pub fn of_chunk(chunk: &Chunk) -> usize {
+    if chunk.tokens.0 == 0 { count(&chunk.text) } else { chunk.tokens.0 as usize }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_those_of_cl100k() {
+        assert_eq!(count(""), 0);
+        assert_eq!(count("hello world"), 2);
+        assert_eq!(count("tiktoken is great!"), 6);
+    }
+
+    #[test]
+    fn long_runs_are_counted_quickly_and_without_giving_up() {
+        for text in [" ".repeat(200_000), "a".repeat(200_000), "\n".repeat(200_000), "é".repeat(100_000)] {
+            assert!(count(&text) > 0);
+        }
+    }
+}

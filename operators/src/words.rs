@@ -1,0 +1,141 @@
+//! Words as a reader compares them: lower case, without endings, without those that mean nothing by themselves.
+
+/// English words that carry no meaning of their own, and those that questions are made of.
+const STOP_WORDS: &[&str] = &[
+    "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but",
+    "by", "can", "could", "did", "do", "does", "doing", "done", "each", "for", "from", "get", "gets", "give",
+    "had", "happen", "happened", "happens", "has", "have", "having", "he", "her", "him", "his", "how", "i",
+    "if", "in", "into", "is", "it", "its", "itself", "just", "let", "may", "me", "might", "mine", "must",
+    "my", "of", "on", "or", "our", "ours", "out", "shall", "she", "should", "so", "some", "such", "tell",
+    "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too",
+    "us", "very", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose",
+    "why", "will", "with", "would", "you", "your", "yours",
+];
+
+/// Whether `word`, in lower case, carries no meaning of its own.
+pub(crate) fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.binary_search(&word).is_ok()
+}
+
+/// The words of `text` as they are written, in order. A name such as `max_turns` is one word.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .map(|word| word.trim_matches('_'))
+        .flat_map(Ideographs)
+        .filter(|word| !word.is_empty())
+}
+
+/// The terms of `text` that carry meaning, in order: what two texts are compared by.
+///
+/// A name of several parts counts as a whole and by its parts.
+pub(crate) fn terms(text: &str) -> Vec<String> {
+    let mut terms = Vec::new();
+    for word in words(text) {
+        let lower = word.to_lowercase();
+        if is_stop_word(&lower) {
+            continue;
+        }
+        if lower.contains('_') {
+            terms.extend(lower.split('_').filter(|part| !part.is_empty() && !is_stop_word(part)).map(stem));
+        }
+        terms.push(stem(&lower));
+    }
+    terms
+}
+
+/// `word`, in lower case, without the commonest English endings: `loads`, `loaded` and `loading` are `load`.
+pub(crate) fn stem(word: &str) -> String {
+    if word.len() <= 3 || !word.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return word.to_owned();
+    }
+    let mut stem = if let Some(short) = word.strip_suffix("ies").filter(|short| short.len() > 1) {
+        format!("{short}y")
+    } else if word.ends_with('s') && !["ss", "us", "is"].iter().any(|end| word.ends_with(end)) {
+        word.trim_end_matches('s').to_owned()
+    } else {
+        word.to_owned()
+    };
+    for ending in ["ing", "ed"] {
+        if let Some(short) = stem.strip_suffix(ending)
+            && short.len() >= 3
+            && short.contains(['a', 'e', 'i', 'o', 'u', 'y'])
+        {
+            stem = undoubled(short).to_owned();
+            break;
+        }
+    }
+    if stem.len() > 3
+        && let Some(short) = stem.strip_suffix('e')
+    {
+        stem = short.to_owned();
+    }
+    stem
+}
+
+/// `stopp` as `stop`; `l`, `s` and `z` are often doubled in the word itself.
+fn undoubled(word: &str) -> &str {
+    let mut back = word.chars().rev();
+    match (back.next(), back.next()) {
+        (Some(last), Some(before)) if last == before && !"aeioulsz".contains(last) => {
+            word.get(..word.len() - 1).unwrap_or(word)
+        }
+        _ => word,
+    }
+}
+
+/// Splits off characters of scripts that put no space between words: each is a word.
+struct Ideographs<'a>(&'a str);
+
+impl<'a> Iterator for Ideographs<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let first = self.0.chars().next()?;
+        let end = if is_ideograph(first) {
+            first.len_utf8()
+        } else {
+            self.0.find(is_ideograph).unwrap_or(self.0.len())
+        };
+        let (word, rest) = self.0.split_at_checked(end)?;
+        self.0 = rest;
+        Some(word)
+    }
+}
+
+fn is_ideograph(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_words_are_sorted_so_that_they_are_found() {
+        assert!(STOP_WORDS.is_sorted());
+    }
+
+    #[test]
+    fn forms_of_a_word_have_one_stem() {
+        for forms in [
+            ["load", "loads", "loaded", "loading"],
+            ["stop", "stops", "stopped", "stopping"],
+            ["require", "requires", "required", "requiring"],
+            ["index", "indexes", "indexed", "indexing"],
+        ] {
+            assert!(forms.iter().all(|form| stem(form) == stem(forms[0])), "{forms:?}");
+        }
+        assert_eq!(stem("queries"), stem("query"));
+        assert_ne!(stem("thing"), stem("the"));
+    }
+
+    #[test]
+    fn terms_leave_out_what_means_nothing() {
+        assert_eq!(
+            terms("What happens to a loop without max_turns?"),
+            ["loop", "without", "max", "turn", "max_turns"]
+        );
+        assert_eq!(terms("漢字 test"), ["漢", "字", "test"]);
+        assert!(terms("what is it?").is_empty());
+    }
+}
