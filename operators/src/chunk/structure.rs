@@ -28,7 +28,7 @@ use super::split::{CODE_SEPARATORS, SEPARATORS, Splitter};
 /// at blank lines. Use it for documentation and notes, and wherever an answer should be cited by its section. Every
 /// chunk is an exact range of the document. Asks no model.
 ///
-/// Source: sections as chunks as in NitiBench (Akarajaradwong et al. 2025); whole table rows as in "Advancing
+/// Source: sections as chunks as in `NitiBench` (Akarajaradwong et al. 2025); whole table rows as in "Advancing
 /// Retrieval-Augmented Generation for Structured Enterprise and Internal Data" (2025, arXiv 2507.12425).
 ///
 /// ```yaml

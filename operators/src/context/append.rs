@@ -17,7 +17,8 @@ use crate::tokens;
 /// A chunk that lies within another chunk of the same document is left out. Use it in a loop to carry what was found
 /// from turn to turn: `added` is 0 when a turn brought nothing new, which is a good reason to stop. Asks no model.
 ///
-/// Source: the growing context of iterative retrieval, ITER-RETGEN (Shao et al. 2023) and IRCoT (Trivedi et al. 2023).
+/// Source: the growing context of iterative retrieval, ITER-RETGEN (Shao et al. 2023) and `IRCoT`
+/// (Trivedi et al. 2023).
 ///
 /// ```yaml
 /// keep:
