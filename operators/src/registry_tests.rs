@@ -27,7 +27,8 @@ fn flow_around(example: &str) -> String {
         }
     }
     nodes.extend(example.trim().lines().map(str::to_owned));
-    let indented = |by: usize| nodes.iter().map(|line| format!("{:by$}{line}\n", "")).collect::<String>();
+    let indented =
+        |by: usize| nodes.iter().map(|line| format!("{:by$}{line}\n", "")).collect::<Vec<_>>().concat();
     let head = "flow: example\ninputs: { question: text, document: document }\nnodes:\n";
     if !in_loop {
         return format!("{head}{}outputs: {{ question: inputs.question }}\n", indented(2));
