@@ -14,6 +14,8 @@ use crate::value::{Text, Value};
 pub mod build;
 mod check;
 pub mod explain;
+#[cfg(test)]
+mod tests;
 
 pub use build::{Environment, compile};
 

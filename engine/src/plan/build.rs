@@ -24,6 +24,7 @@ mod uses;
 mod wiring;
 
 pub(crate) use body::Built;
+pub(crate) use schema::calls_models;
 pub(crate) use settings::holes;
 pub(crate) use uses::Uses;
 
@@ -123,7 +124,7 @@ impl<'e> Builder<'e> {
         let file = &flow.file;
         self.texts.insert(("flow", flow.name.value.clone(), file.text.clone()));
         self.open.push((file.name.clone(), flow.name.value.clone()));
-        let inputs = flow.inputs.iter().map(|input| self.input(file, input)).collect();
+        let inputs = flow.inputs.iter().map(input).collect();
         let frame = Frame::new(None, Root::Flow(&flow.inputs), &flow.nodes);
         let place = Place { file, frame: &frame, depth: 0 };
         let mut built = self.body(place, &flow.nodes);
@@ -160,36 +161,6 @@ impl<'e> Builder<'e> {
             height: built.height,
             budget: flow.budget.as_ref().map(|budget| budget.value).unwrap_or_default(),
             body: Arc::new(built.finish(Some(flow.name.value.as_str().into()))),
-        }
-    }
-
-    fn input(&mut self, file: &Arc<SourceFile>, decl: &InputDecl) -> Input {
-        let ty = &decl.ty.value;
-        let default = decl.default.as_ref().and_then(|default| {
-            Value::from_json(default.value.clone())
-                .into_type(ty)
-                .map_err(|mismatch| {
-                    let message = format!(
-                        "the default of input `{}` is no `{}`: {mismatch}",
-                        decl.name.value,
-                        ty.required()
-                    );
-                    self.problems.push(
-                        Diagnostic::new(Code::INVALID_INPUT, file, default.span, message)
-                            .label(decl.ty.span, format!("declared as `{ty}`")),
-                    );
-                })
-                .ok()
-        });
-        Input {
-            port: Port {
-                name: decl.name.value.as_str().into(),
-                ty: ty.clone(),
-                doc: decl.about.as_deref().unwrap_or_default().into(),
-            },
-            default,
-            min: decl.min.as_ref().map(|min| min.value),
-            max: decl.max.as_ref().map(|max| max.value),
         }
     }
 
@@ -291,5 +262,25 @@ impl<'e> Builder<'e> {
             }
         }
         hasher.finalize().to_hex().as_str().into()
+    }
+}
+
+fn input(decl: &InputDecl) -> Input {
+    let ty = &decl.ty.value;
+    // A default that does not fit has been reported by the reader; `null` is how an optional input has none.
+    let default = decl
+        .default
+        .as_ref()
+        .filter(|default| !default.value.is_null() || !ty.is_optional())
+        .and_then(|default| Value::from_json(default.value.clone()).into_type(ty).ok());
+    Input {
+        port: Port {
+            name: decl.name.value.as_str().into(),
+            ty: ty.clone(),
+            doc: decl.about.as_deref().unwrap_or_default().into(),
+        },
+        default,
+        min: decl.min.as_ref().map(|min| min.value),
+        max: decl.max.as_ref().map(|max| max.value),
     }
 }

@@ -99,6 +99,7 @@ impl Builder<'_> {
             expr
         });
         let built = match &decl.kind {
+            KindDecl::Unknown => self.unknown_node(place, decl, &mut uses),
             KindDecl::Op(name) => self.operator(place, decl, name, &mut uses),
             KindDecl::Flow(name) => self.flow_node(place, decl, name, &mut uses),
             KindDecl::Loop(inner) => self.looping(place, decl, inner, &mut uses),

@@ -23,12 +23,7 @@ impl Builder<'_> {
     ) -> BuiltKind {
         let Some(spec) = self.env.registry.get(&name.value).cloned() else {
             self.unknown_operator(place, name);
-            // What the node says is read all the same: it may hold mistakes of its own.
-            for entry in &decl.inputs {
-                let expr = self.expr(place, &entry.value, &format!("node `{}`", decl.name.value));
-                uses.add(&expr, true);
-            }
-            return BuiltKind::broken();
+            return self.unknown_node(place, decl, uses);
         };
         let side = Side {
             what: format!("operator `{}`", spec.name),
@@ -67,13 +62,7 @@ impl Builder<'_> {
         uses: &mut Uses,
     ) -> BuiltKind {
         let compiled = self.sub_flow(place.file, name);
-        let Some(compiled) = compiled else {
-            for entry in &decl.inputs {
-                let expr = self.expr(place, &entry.value, &format!("node `{}`", decl.name.value));
-                uses.add(&expr, true);
-            }
-            return BuiltKind::broken();
-        };
+        let Some(compiled) = compiled else { return self.unknown_node(place, decl, uses) };
         let height = compiled.height + 1;
         if place.depth + height > limits::SCOPE_DEPTH {
             self.too_deep(place.file, name.span);
@@ -91,6 +80,16 @@ impl Builder<'_> {
             height,
             budget: Some(compiled.budget),
         }
+    }
+
+    /// A node that runs nothing that is known. What it reads is read all the same: it may hold mistakes of its own.
+    pub(crate) fn unknown_node(&mut self, place: Place<'_>, decl: &NodeDecl, uses: &mut Uses) -> BuiltKind {
+        let who = format!("node `{}`", decl.name.value);
+        for entry in &decl.inputs {
+            let expr = self.expr(place, &entry.value, &who);
+            uses.add(&expr, true);
+        }
+        BuiltKind::broken()
     }
 
     fn unknown_operator(&mut self, place: Place<'_>, name: &Spanned<String>) {

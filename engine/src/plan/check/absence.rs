@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Spanned};
-use crate::flow::expression::{Env, Expr, Slot};
+use crate::flow::expression::Expr;
 use crate::flow::{ExprText, NodeDecl};
 use crate::operator::Port;
 use crate::plan::build::Built;
@@ -19,16 +19,8 @@ pub(crate) struct Absence {
     maybe: Vec<Option<usize>>,
 }
 
-struct Nothing;
-
-impl Env for Nothing {
-    fn slot(&self, _: Ref) -> Slot {
-        Slot::Pending
-    }
-}
-
 fn is_never(when: &Expr) -> bool {
-    when.refs.is_empty() && matches!(when.eval(&Nothing), Ok(Slot::Present(Value::Bool(false))))
+    when.as_literal() == Some(&Value::Bool(false))
 }
 
 impl Absence {
