@@ -1,4 +1,4 @@
-//! What stands behind the engine's backend traits: model servers, indexes, document loaders.
+//! What stands behind the engine's backend traits: model servers, indexes, and the files that fill them.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

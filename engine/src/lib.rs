@@ -13,6 +13,7 @@ pub mod cache;
 pub mod cx;
 pub mod diagnostic;
 pub mod event;
+pub mod expect;
 pub mod flow;
 pub mod journal;
 pub mod limits;

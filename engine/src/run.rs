@@ -22,6 +22,8 @@ mod execute;
 mod inputs;
 mod report;
 
+pub use inputs::check as check_inputs;
+
 use driver::Driver;
 
 /// How a plan is to be run.

@@ -348,12 +348,12 @@ mod tests {
     #[test]
     fn a_template_without_end_is_stopped() {
         let long = "{% for a in range(10000) %}{% for b in range(10000) %}{{ a }}{% endfor %}{% endfor %}";
-        assert!(fails(long, &[]).contains("steps"), "{}", fails(long, &[]));
+        assert!(fails(long, &[]).contains("it takes more than 1000000 steps"));
         let large = "{% for a in range(1000) %}{{ x }}{% endfor %}";
         let error = fails(large, &[("x", Value::text("x".repeat(10_000)))]);
         assert_eq!(error, "template: the text grows past 2097152 bytes");
         let macros = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
-        assert!(fails(macros, &[]).contains("recursion"), "{}", fails(macros, &[]));
+        assert!(fails(macros, &[]).contains("recursion"));
     }
 
     #[test]
@@ -388,7 +388,7 @@ mod tests {
                     for (_, range) in template.variables() {
                         prop_assert!(source.get(range).is_some());
                     }
-                    let _ = template.render(&[("x", Value::Int(1))]);
+                    drop(template.render(&[("x", Value::Int(1))]));
                 }
                 Err(problems) => {
                     for problem in problems {

@@ -6,7 +6,7 @@ use crate::state::check_bounds;
 use crate::value::Map;
 
 /// The inputs with their types, defaults filled in.
-pub(super) fn check(declared: &[Input], mut given: Map) -> Result<Map, Vec<String>> {
+pub fn check(declared: &[Input], mut given: Map) -> Result<Map, Vec<String>> {
     let mut problems = Vec::new();
     let mut inputs = Map::new();
     for input in declared {

@@ -18,13 +18,14 @@ pub(in crate::flow) struct Construct {
 
 macro_rules! constructs {
     ($( $name:ident $what:literal [$($key:literal)+] $({ $($other:literal => $ours:literal)+ })?; )+) => {
-        $( pub(super) const $name: Construct = Construct {
+        $( pub(in crate::flow) const $name: Construct = Construct {
             what: $what,
             keys: &[$($key),+],
             synonyms: &[$($(($other, $ours)),+)?],
         }; )+
 
-        /// Every construct, for the schema.
+        /// Every construct.
+        #[cfg(test)]
         pub(in crate::flow) const CONSTRUCTS: &[&Construct] = &[$(&$name),+];
     };
 }
@@ -164,7 +165,7 @@ impl Construct {
 }
 
 /// Keys that are known so that they can be refused with a word of their own; no hint names them.
-const NOT_YET: &[&str] = &["plan", "wait", "allow", "max_nodes", "repair", "fallback"];
+pub(in crate::flow) const NOT_YET: &[&str] = &["plan", "wait", "allow", "max_nodes", "repair", "fallback"];
 
 fn listed(keys: &[&str]) -> String {
     keys.iter()

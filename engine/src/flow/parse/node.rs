@@ -16,7 +16,7 @@ const LOOP_OUTPUTS: &[&str] = &["turns", "stopped_because", "true", "false", "nu
 
 /// What a node is, as far as its keys go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(in crate::flow) enum Shape {
     Op,
     Flow,
     Loop,
@@ -26,16 +26,25 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// The keys that tell it, for messages.
-    fn name(self) -> &'static str {
+    /// Every shape.
+    pub(in crate::flow) const ALL: [Self; 6] =
+        [Self::Op, Self::Flow, Self::Loop, Self::EachNodes, Self::EachOp, Self::EachFlow];
+
+    /// The keys that make a node this.
+    pub(in crate::flow) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Op => "`op`",
-            Self::Flow => "`flow`",
-            Self::Loop => "`loop`",
-            Self::EachNodes => "`each` and `nodes`",
-            Self::EachOp => "`each` and `op`",
-            Self::EachFlow => "`each` and `flow`",
+            Self::Op => &["op"],
+            Self::Flow => &["flow"],
+            Self::Loop => &["loop"],
+            Self::EachNodes => &["each", "nodes"],
+            Self::EachOp => &["each", "op"],
+            Self::EachFlow => &["each", "flow"],
         }
+    }
+
+    /// The keys, for messages.
+    fn name(self) -> String {
+        self.keys().iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
     }
 }
 
@@ -45,7 +54,7 @@ const EACHES: &[Shape] = &[Shape::EachNodes, Shape::EachOp, Shape::EachFlow];
 const BODIES: &[Shape] = &[Shape::EachNodes];
 
 /// The keys that not every node has: who has them, in code and in words.
-const ONLY: &[(&str, &[Shape], &str)] = &[
+pub(in crate::flow) const ONLY: &[(&str, &[Shape], &str)] = &[
     ("in", CALLS, "`op` or `flow`"),
     ("with", OPS, "`op`"),
     ("retry", OPS, "`op`"),

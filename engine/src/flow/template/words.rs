@@ -130,7 +130,9 @@ fn scan<'a>(source: &'a str, from: usize, close: &str, words: &mut Vec<Word<'a>>
             let length = c.len_utf8();
             balance += isize::from(matches!(c, '(' | '[' | '{')) - isize::from(matches!(c, ')' | ']' | '}'));
             links += usize::from(!c.is_whitespace() && !matches!(c, ',' | ':' | ')' | ']' | '}'));
-            if !c.is_whitespace() && !(before.is_none() && matches!(c, '-' | '+')) {
+            // `{%-` and `{{-` only strip blanks.
+            let strips = before.is_none() && matches!(c, '-' | '+');
+            if !c.is_whitespace() && !strips {
                 before = rest.get(..length);
             }
             at += length;

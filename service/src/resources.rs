@@ -1,0 +1,259 @@
+//! From the configuration and the command line to what flows can use.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anabranch_backends::chat::openai::SettingsError;
+use anabranch_backends::chat::recorded::TapeError;
+use anabranch_backends::chat::scripted::RuleError;
+use anabranch_backends::chat::{
+    OpenAiChat, OpenAiSettings, Recorder, Recording, Replay, Rule, Scripted, Tape,
+};
+use anabranch_engine::backend::{ChatModel, Index};
+use anabranch_engine::cx::{Model, Price, Resources};
+
+use crate::config::{self, Config, DEFAULT_MODEL, ModelConfig, PriceConfig, SecretError, ServerConfig};
+
+/// What the command line says about models, over what the configuration says.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Address of the server behind the model `default`.
+    pub model_url: Option<String>,
+    /// File that the exchanges of all chat models are recorded in.
+    pub record: Option<PathBuf>,
+    /// File whose exchanges stand in for all chat models.
+    pub replay: Option<PathBuf>,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its server cannot be one.
+    #[error("model `{model}`")]
+    Server {
+        /// The model.
+        model: String,
+        /// Why.
+        #[source]
+        source: SettingsError,
+    },
+    /// Its key is not there.
+    #[error("model `{model}` has no key")]
+    Secret {
+        /// The model.
+        model: String,
+        /// Why.
+        #[source]
+        source: SecretError,
+    },
+    /// The recorded exchanges cannot be used.
+    #[error("no recorded exchanges")]
+    Tape(#[from] TapeError),
+    /// The script cannot be read.
+    #[error("cannot read the script `{}`", path.display())]
+    ReadScript {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The script is no list of rules.
+    #[error("the script is wrong")]
+    Script(#[from] config::Error),
+    /// A rule of the script is none.
+    #[error("the script `{}` is wrong", path.display())]
+    Rule {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RuleError,
+    },
+    /// Both were asked for.
+    #[error("`--record` and `--replay` exclude each other")]
+    RecordAndReplay,
+}
+
+/// The models and prices of `config` with `overrides`, together with `indexes`; `env` looks up environment variables.
+pub fn resources(
+    config: &Config,
+    overrides: &Overrides,
+    indexes: BTreeMap<String, Arc<dyn Index>>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Resources, Error> {
+    let mut configured = config.models.clone();
+    if let Some(url) = &overrides.model_url {
+        configured.insert(DEFAULT_MODEL.to_owned(), ModelConfig::Server(ServerConfig::new(url)));
+    }
+    let models = match (&overrides.record, &overrides.replay) {
+        (Some(_), Some(_)) => return Err(Error::RecordAndReplay),
+        (_, Some(path)) => replayed(&configured, Tape::load(path)?),
+        (record, None) => {
+            let recording = record.as_ref().map(Recording::open).transpose()?;
+            configured
+                .iter()
+                .map(|(name, config)| Ok((name.clone(), model(name, config, recording.as_ref(), env)?)))
+                .collect::<Result<_, Error>>()?
+        }
+    };
+    let prices = config.prices.iter().map(|(name, price)| (name.clone(), per_token(price))).collect();
+    Ok(Resources { models, prices, indexes, ..Resources::default() })
+}
+
+/// Every chat model answers from `tape`, and so does the default one even if it is none.
+///
+/// Servers and keys that the configuration names need not be there.
+fn replayed(configured: &BTreeMap<String, ModelConfig>, tape: Arc<Tape>) -> BTreeMap<String, Model> {
+    let replay = |name: &str, config: &ModelConfig| {
+        if matches!(config, ModelConfig::Extractive) && name != DEFAULT_MODEL {
+            return Model::Extractive;
+        }
+        Model::Chat(Arc::new(Replay::new(name, tape.clone())))
+    };
+    configured.iter().map(|(name, config)| (name.clone(), replay(name, config))).collect()
+}
+
+fn model(
+    name: &str,
+    config: &ModelConfig,
+    recording: Option<&Arc<Recording>>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Model, Error> {
+    let chat: Arc<dyn ChatModel> = match config {
+        ModelConfig::Extractive => return Ok(Model::Extractive),
+        ModelConfig::Server(server) => Arc::new(self::server(name, server, env)?),
+        ModelConfig::Replay { path, model } => {
+            let tape = Tape::load(path)?;
+            Arc::new(Replay::sole(model.as_deref().unwrap_or(name), tape)?)
+        }
+        ModelConfig::Script(path) => Arc::new(script(path)?),
+    };
+    Ok(Model::Chat(match recording {
+        Some(recording) => Arc::new(Recorder::new(name, chat, recording.clone())),
+        None => chat,
+    }))
+}
+
+fn server(
+    name: &str,
+    config: &ServerConfig,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<OpenAiChat, Error> {
+    let key = config.api_key.as_ref().map(|key| key.resolve(env)).transpose();
+    let defaults = OpenAiSettings::new(&config.url);
+    let settings = OpenAiSettings {
+        model: config.model.clone(),
+        api_key: key.map_err(|source| Error::Secret { model: name.to_owned(), source })?,
+        stream: config.stream.unwrap_or(defaults.stream),
+        connect_timeout: config.connect_timeout.unwrap_or(defaults.connect_timeout),
+        timeout: config.timeout.unwrap_or(defaults.timeout),
+        idle_timeout: config.idle_timeout.unwrap_or(defaults.idle_timeout),
+        max_response_bytes: config.max_response_bytes.unwrap_or(defaults.max_response_bytes),
+        ..defaults
+    };
+    OpenAiChat::new(settings).map_err(|source| Error::Server { model: name.to_owned(), source })
+}
+
+fn script(path: &Path) -> Result<Scripted, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::ReadScript { path: path.to_owned(), source })?;
+    let rules: Vec<Rule> = config::yaml(&path.display().to_string(), &text)?;
+    Scripted::rules(rules).map_err(|source| Error::Rule { path: path.to_owned(), source })
+}
+
+fn per_token(price: &PriceConfig) -> Price {
+    const MILLION: f64 = 1_000_000.0;
+    Price {
+        prompt: price.prompt / MILLION,
+        cached: price.cached.unwrap_or(price.prompt) / MILLION,
+        completion: price.completion / MILLION,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anabranch_engine::backend::{self, Call, ChatRequest, ChatResponse};
+    use anabranch_engine::value::{Message, Role};
+
+    fn build(text: &str, overrides: &Overrides) -> Result<Resources, Error> {
+        let config = Config::parse(config::FILE, text).unwrap();
+        resources(&config, overrides, BTreeMap::new(), &|_| None)
+    }
+
+    async fn ask(resources: &Resources, model: &str) -> Result<ChatResponse, backend::Error> {
+        let Model::Chat(chat) = &resources.models[model] else { panic!("`{model}` is extractive") };
+        let messages = vec![Message { role: Role::User, content: "who?".into() }];
+        let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+        chat.chat(&ChatRequest { messages, ..ChatRequest::default() }, &call).await
+    }
+
+    #[test]
+    fn without_a_configuration_the_default_model_is_extractive() {
+        let resources = build("", &Overrides::default()).unwrap();
+        assert!(matches!(resources.models["default"], Model::Extractive));
+    }
+
+    #[test]
+    fn a_model_url_stands_in_for_the_default_model() {
+        let overrides = Overrides { model_url: Some("http://localhost:9".into()), ..Overrides::default() };
+        let resources = build("models: { small: extractive }", &overrides).unwrap();
+        assert!(matches!(resources.models["default"], Model::Chat(_)));
+        assert!(matches!(resources.models["small"], Model::Extractive));
+        let overrides = Overrides { model_url: Some("localhost".into()), ..Overrides::default() };
+        assert!(
+            matches!(build("", &overrides).unwrap_err(), Error::Server { model, .. } if model == "default")
+        );
+    }
+
+    #[tokio::test]
+    async fn what_was_recorded_with_a_script_is_replayed_without_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (rules, tape) = (folder.path().join("rules.yaml"), folder.path().join("tape.jsonl"));
+        std::fs::write(&rules, "- contains: who\n  answer: Ada\n").unwrap();
+        let text = format!("models: {{ default: {{ script: {} }} }}", rules.display());
+        let record = Overrides { record: Some(tape.clone()), ..Overrides::default() };
+        assert_eq!(ask(&build(&text, &record).unwrap(), "default").await.unwrap().text, "Ada");
+        let replay = Overrides { replay: Some(tape.clone()), ..Overrides::default() };
+        let resources = build("models: { other: { url: http://h, api_key: '${env:NO}' } }", &replay).unwrap();
+        assert_eq!(ask(&resources, "default").await.unwrap().text, "Ada", "although it would be extractive");
+        assert!(matches!(ask(&resources, "other").await, Err(backend::Error::Rejected { .. })));
+        let canned =
+            build(&format!("models: {{ canned: {{ replay: {} }} }}", tape.display()), &Overrides::default());
+        assert_eq!(ask(&canned.unwrap(), "canned").await.unwrap().text, "Ada");
+        let both = Overrides { replay: Some(tape.clone()), ..record };
+        assert!(matches!(build("", &both), Err(Error::RecordAndReplay)));
+    }
+
+    #[test]
+    fn a_wrong_script_is_named_with_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = folder.path().join("rules.yaml");
+        std::fs::write(&rules, "- contains: who\n  anwser: Ada\n").unwrap();
+        let text = format!("models: {{ default: {{ script: {} }} }}", rules.display());
+        let Err(Error::Script(error)) = build(&text, &Overrides::default()) else { panic!() };
+        assert_eq!(
+            error.to_string(),
+            format!("{}:2:3: unknown key `anwser`\nhint: did you mean `answer`?", rules.display())
+        );
+    }
+
+    #[test]
+    fn a_missing_key_names_its_model_and_its_variable() {
+        let error = build("models: { big: { url: http://h, api_key: '${env:NO}' } }", &Overrides::default());
+        let Err(Error::Secret { model, source }) = error else { panic!() };
+        assert_eq!(
+            (model.as_str(), source.to_string().as_str()),
+            ("big", "the environment variable `NO` is not set")
+        );
+    }
+
+    #[test]
+    fn prices_are_given_for_a_million_tokens() {
+        let resources =
+            build("prices: { default: { prompt: 2, completion: 6 } }", &Overrides::default()).unwrap();
+        assert_eq!(resources.prices["default"], Price { prompt: 2e-6, cached: 2e-6, completion: 6e-6 });
+    }
+}
