@@ -9,3 +9,5 @@ mod plain;
 pub mod recursive;
 mod split;
 pub mod structure;
+
+pub(crate) use blocks::options as markdown_options;

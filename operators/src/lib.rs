@@ -5,8 +5,14 @@ use anabranch_engine::operator::Registry;
 
 pub mod chunk;
 pub mod context;
+pub mod judge;
 pub mod query;
+pub mod read;
+#[cfg(test)]
+mod registry_tests;
 pub mod retrieve;
+pub mod route;
+mod rules;
 pub mod select;
 #[cfg(test)]
 mod testing;
@@ -19,7 +25,11 @@ pub fn registry() -> Registry {
         .with::<chunk::recursive::Recursive>() // chunk.recursive
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
+        .with::<judge::rule::Rule>() // judge.rule
         .with::<query::expand::Expand>() // query.expand
+        .with::<read::answer::Answer>() // read.answer
+        .with::<read::extractive::Extractive>() // read.extractive
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
+        .with::<route::rule::Rule>() // route.rule
         .with::<select::budget::Budget>() // select.budget
 }

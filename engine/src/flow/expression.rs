@@ -175,7 +175,7 @@ pub fn compile(source: &str, names: &dyn Resolve) -> Result<Expr, Vec<Problem>> 
     }
     let (refs, texts): (Vec<_>, Vec<_>) = checker.refs.into_iter().unzip();
     let source_text: Text = source.into();
-    let code = if refs.is_empty() && !matches!(root, Node::First(..)) {
+    let code = if refs.is_empty() {
         // What depends on nothing is known now, and so is its failure.
         let value = eval::evaluate(&root, &[]).map_err(|stop| vec![constant(source, stop)])?;
         Code::Literal(value)

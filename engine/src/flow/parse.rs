@@ -7,10 +7,10 @@ use crate::flow::yaml::{self, Node};
 use crate::flow::{Entry, Flow};
 
 mod each;
-mod fields;
+pub(in crate::flow) mod fields;
 mod flow_tests;
 mod input;
-mod node;
+pub(in crate::flow) mod node;
 mod policy;
 mod scalar;
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod uses;
 mod wiring;
 
 pub(crate) use body::Built;
+pub(crate) use schema::calls_models;
 pub(crate) use settings::holes;
 pub(crate) use uses::Uses;
 

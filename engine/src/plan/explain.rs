@@ -1,6 +1,13 @@
-//! A plan as text, Mermaid, DOT and JSON, with the most model calls and tokens that it can take.
+//! A plan as text, Mermaid, DOT and JSON, with the most operator executions and model calls that it can take.
 
-use crate::plan::Plan;
+use crate::plan::{Body, Kind, Late, Node, OnError, Plan};
+
+mod cost;
+mod graph;
+mod json;
+mod text;
+
+pub use cost::{Cost, worst_case};
 
 /// A form that a plan can be shown in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +24,54 @@ pub enum Format {
 
 /// Shows `plan`.
 pub fn explain(plan: &Plan, format: Format) -> String {
-    let _ = (plan, format);
-    String::new()
+    match format {
+        Format::Text => text::text(plan),
+        Format::Mermaid => graph::mermaid(plan),
+        Format::Dot => graph::dot(plan),
+        Format::Json => json::json(plan),
+    }
+}
+
+/// The body that a node opens, if it opens one.
+fn inner(node: &Node) -> Option<&Body> {
+    match &node.kind {
+        Kind::Op(_) => None,
+        Kind::Flow { body, .. } => Some(body),
+        Kind::Loop(inner) => Some(&inner.body),
+        Kind::Each(inner) => Some(&inner.body),
+    }
+}
+
+/// What a node runs, in a few words: `op read.answer`, `loop, at most 4 turns`.
+fn what(node: &Node) -> String {
+    match &node.kind {
+        Kind::Op(op) => format!("op {}", op.spec.name),
+        Kind::Flow { body, .. } => format!("flow {}", body.flow.as_deref().unwrap_or("?")),
+        Kind::Loop(inner) => format!("loop, at most {} turns", bound(&inner.max_turns)),
+        Kind::Each(inner) => format!(
+            "each of {}, {} at once, at most {} items",
+            inner.items.source,
+            bound(&inner.concurrency),
+            bound(&inner.max_items)
+        ),
+    }
+}
+
+fn bound(late: &Late<u32>) -> String {
+    match late {
+        Late::Now(count) => count.to_string(),
+        Late::Later(expr) => format!("${{ {} }}", expr.source),
+    }
+}
+
+/// What happens when the node fails, if it is not that everything around it does.
+fn on_failure(node: &Node) -> Option<String> {
+    match &node.on_error {
+        OnError::Fail => None,
+        OnError::Skip => Some("is skipped if it fails".to_owned()),
+        OnError::Value(_) => Some("gives fixed values if it fails".to_owned()),
+        OnError::Flow { body, .. } => {
+            Some(format!("runs flow {} if it fails", body.flow.as_deref().unwrap_or("?")))
+        }
+    }
 }

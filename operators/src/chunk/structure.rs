@@ -21,7 +21,7 @@ use super::split::{CODE_SEPARATORS, SEPARATORS, Splitter};
 
 /// Cuts a document where its author did: at headings, paragraphs, functions.
 ///
-/// Markdown is cut at its headings, which every chunk keeps in `headings`; a section that is too long is cut between
+/// Markdown and HTML are cut at their headings, which every chunk keeps in `headings`; a section that is too long is cut between
 /// its blocks, a list between its items, a table between its rows (a chunk that begins within a table has the header
 /// row in `meta.table_header`), and only then as `chunk.recursive` does it. A code block that fits stays whole. Short
 /// neighbours under the same heading are joined. Source code is cut at blank lines before top-level blocks, other text
@@ -107,7 +107,8 @@ impl Structure {
     pub fn cut(&self, document: &Document) -> Vec<Arc<Chunk>> {
         let text = &document.text;
         let pieces = match &*document.kind {
-            "markdown" => self.markdown(text),
+            // The loader gives HTML as text with the structure of Markdown.
+            "markdown" | "html" => self.markdown(text),
             // A function is a chunk of its own, prose is packed.
             "code" => self.plain(text, &code_blocks(text), &CODE_SEPARATORS, self.min_size),
             _ => self.plain(text, &paragraphs(text), &SEPARATORS, self.chunk_size),

@@ -71,13 +71,34 @@ fn describe(error: &YamlError) -> (String, Option<String>) {
         | YamlError::SerdeInvalidValue { unexpected, expected, .. } => {
             (format!("expected {expected}, found {unexpected}"), None)
         }
+        YamlError::Unexpected { expected, .. } => (format!("expected {}", plain(expected)), None),
+        YamlError::InvalidScalar { ty, .. } => (format!("expected {}", plain(ty)), None),
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => {
+            (format!("the key `{key}` stands twice"), Some("keep one of the two".to_owned()))
+        }
         _ => {
             let text = UserMessageFormatter.format_message(error);
             match text.split_once(HINT_MARK) {
+                None if text.starts_with("tabs disallowed") => {
+                    ("a tab indents".to_owned(), Some("indent with spaces".to_owned()))
+                }
                 Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
                 None => (text.trim_end_matches('.').to_owned(), None),
             }
         }
+    }
+}
+
+/// What the YAML reader waits for, in words that people use.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "mapping start" => "a mapping",
+        "sequence start" => "a list",
+        "string scalar" | "string" => "a text",
+        "u32" | "u64" | "usize" => "a whole number, at least 0",
+        "f64" | "floating point" => "a number",
+        "boolean" | "bool" => "`true` or `false`",
+        other => other,
     }
 }
 

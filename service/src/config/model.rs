@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anabranch_engine::diagnostic;
+use anabranch_engine::flow::parse;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -231,9 +232,8 @@ impl JsonSchema for ModelConfig {
 /// A time with its unit, longer than nothing: `120s`, `1m30s`, `500ms`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|signed| Duration::try_from(signed).ok());
-    match parsed {
-        Some(duration) if !duration.is_zero() => Ok(Some(duration)),
+    match parse::duration(&text) {
+        Ok(duration) if !duration.is_zero() => Ok(Some(duration)),
         _ => Err(D::Error::custom(with_hint(
             &format!("`{text}` is no duration"),
             "write a number with its unit: `500ms`, `120s`, `1m30s`",

@@ -124,15 +124,20 @@ fn a_wrong_value_is_named_with_its_place() {
     at("models:\n  a: { model: f }", "2:6", "the model has neither `url`");
     at("models:\n  a: { replay: f, timeout: 3s }", "2:6", "`timeout` is a setting of servers");
     at("models:\n  a: { url: u, timeout: 3 }", "2:25", "`3` is no duration");
-    at("models: [a]", "1:9", "");
+    at("models: [a]", "1:9", "expected a mapping");
     at("limits: { concurrency: 0 }", "1:24", "`concurrency` is at least 1");
-    at("limits: { concurrency: many }", "1:24", "");
+    at("limits: { concurrency: many }", "1:24", "expected a whole number, at least 0");
     at("prices: { a: { prompt: -1, completion: 2 } }", "1:24", "a price is at least 0");
     at("prices: { a: { prompt: 1 } }", "1:16", "`completion` is missing");
     at("indexes: { a: { path: [x] } }", "1:17", "unknown key `path`\nhint: did you mean `paths`?");
-    at("data: x\ndata: y\n", "2:1", "");
-    at("models:\n\tdefault: extractive\n", "2:", "");
-    at("- a\n", "1:1", "");
+    at("data: x\ndata: y\n", "2:1", "the key `data` stands twice\nhint: keep one");
+    at("models:\n\tdefault: extractive\n", "2:2", "a tab indents\nhint: indent with spaces");
+    at("- a\n", "1:1", "expected a mapping");
+    at("models: { a: { url: u, stream: 3 } }", "1:32", "expected `true` or `false`");
+    at("indexes: { a: { paths: x } }", "1:24", "expected a list");
+    at("prices: { a: { prompt: x, completion: 1 } }", "1:24", "expected a number");
+    at("data: [x]", "1:7", "expected a text");
+    at("data: \"x\nmodels: {}\n", "1:7", "unclosed quote");
 }
 
 #[test]

@@ -75,8 +75,8 @@ impl Fields {
         let n_words = words.len() as u64;
         let mut entry = TantivyDocument::default();
         entry.add_text(self.key, key(&chunk.doc));
-        let token = |text| Token { text, ..Token::default() };
-        let tokens = words.into_iter().map(token).collect();
+        let token = |(position, text)| Token { text, position, ..Token::default() };
+        let tokens = words.into_iter().enumerate().map(token).collect();
         entry.add_pre_tokenized_text(self.body, PreTokenizedString { text: String::new(), tokens });
         entry.add_u64(self.length, n_words);
         entry.add_bytes(self.record, &serde_json::to_vec(chunk)?);

@@ -68,7 +68,10 @@ impl Stop {
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     steps: usize,
+    /// Looked through or written.
     bytes: usize,
+    /// Written.
+    made: usize,
 }
 
 impl Meter {
@@ -81,7 +84,7 @@ impl Meter {
         Ok(())
     }
 
-    /// `bytes` are about to be written or looked through.
+    /// `bytes` are about to be looked through.
     pub(super) fn bytes(&mut self, bytes: usize) -> Result<(), Stop> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > limits::EXPRESSION_WORK_BYTES {
@@ -93,9 +96,15 @@ impl Meter {
         Ok(())
     }
 
-    /// Whether so little was done that the result cannot be too large.
+    /// `bytes` are about to be written.
+    pub(super) fn made(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.made = self.made.saturating_add(bytes);
+        self.bytes(bytes)
+    }
+
+    /// Whether so little was written that the result is small, but for what passes through it untouched.
     fn is_small(&self) -> bool {
-        self.bytes <= limits::EXPRESSION_OUTPUT_BYTES
+        self.made <= limits::EXPRESSION_OUTPUT_BYTES
     }
 }
 
@@ -147,7 +156,7 @@ impl Machine<'_> {
             }
             Node::Has(of, name) => Ok(Value::Bool(values::has(&self.eval(of)?, name)?)),
             Node::List(items) => {
-                self.meter.bytes(items.len() + 2)?;
+                self.meter.made(items.len() + 2)?;
                 Ok(Value::List(Arc::new(items.iter().map(|item| self.eval(item)).collect::<Result<_, _>>()?)))
             }
             Node::Map(entries) => self.map(entries),
@@ -181,7 +190,7 @@ impl Machine<'_> {
             Node::First(written, args) => self.first(written, args),
             Node::Present(arg) => Ok(Value::Bool(self.maybe(arg)?.is_ok())),
             Node::AllPresent(args) => {
-                self.meter.bytes(args.len() + 2)?;
+                self.meter.made(args.len() + 2)?;
                 let mut present = Vec::new();
                 for arg in args {
                     present.extend(self.maybe(arg)?.ok());
@@ -219,7 +228,7 @@ impl Machine<'_> {
             let Value::Text(key) = self.eval(key)? else {
                 return Err(Stop::error("the key of a map must be a text"));
             };
-            self.meter.bytes(key.len() + 4)?;
+            self.meter.made(key.len() + 4)?;
             let value = self.eval(value)?;
             if map.insert(key.clone(), value).is_some() {
                 return Err(Stop::error(format!("the key `{key}` stands twice in a map")));
@@ -263,7 +272,7 @@ impl Machine<'_> {
         }
         match each {
             Each::Map | Each::Filter => {
-                self.meter.bytes(kept.len() + 2)?;
+                self.meter.made(kept.len() + 2)?;
                 Ok(Value::List(Arc::new(kept)))
             }
             Each::All | Each::Exists => failed.map_or(Ok(Value::Bool(each == Each::All)), Err),

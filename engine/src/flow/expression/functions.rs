@@ -110,7 +110,11 @@ impl Function {
                 meter.bytes(text.len())?;
             }
         }
-        (self.run)(meter, args)
+        let value = (self.run)(meter, args)?;
+        if let Value::Text(text) = &value {
+            meter.made(text.len())?;
+        }
+        Ok(value)
     }
 }
 
@@ -224,20 +228,14 @@ pub(super) const ALL: &[Function] = &[
             _ => Err(arity()),
         },
     ),
-    function("slice", Form::Method, &[Param::List, Param::Int, Param::Int], |types| first_type(types), slice),
-    function(
-        "reverse",
-        Form::Method,
-        &[Param::List],
-        |types| first_type(types),
-        |meter, args| match args {
-            [Value::List(items)] => {
-                meter.bytes(items.len())?;
-                Ok(Value::list(items.iter().rev().cloned()))
-            }
-            _ => Err(arity()),
-        },
-    ),
+    function("slice", Form::Method, &[Param::List, Param::Int, Param::Int], first_type, slice),
+    function("reverse", Form::Method, &[Param::List], first_type, |meter, args| match args {
+        [Value::List(items)] => {
+            meter.made(items.len())?;
+            Ok(Value::list(items.iter().rev().cloned()))
+        }
+        _ => Err(arity()),
+    }),
     function("flatten", Form::Method, &[Param::List], flattened, flatten),
     function(
         "string",
@@ -314,12 +312,12 @@ fn split(meter: &mut Meter, args: &[Value]) -> Result<Value, Stop> {
     let mut parts = Vec::new();
     if by.is_empty() {
         for c in text.chars() {
-            meter.bytes(32)?;
+            meter.made(32)?;
             parts.push(Value::text(c.to_string()));
         }
     } else {
         for part in text.split(by.as_ref()) {
-            meter.bytes(part.len() + 32)?;
+            meter.made(part.len() + 32)?;
             parts.push(Value::text(part));
         }
     }
@@ -378,7 +376,7 @@ fn slice(meter: &mut Meter, args: &[Value]) -> Result<Value, Stop> {
     let Some(Value::List(items)) = args.first() else { return Err(arity()) };
     let start = position(args.get(1), 0)?.min(items.len());
     let end = position(args.get(2), items.len())?.clamp(start, items.len());
-    meter.bytes(end - start)?;
+    meter.made(end - start)?;
     Ok(Value::list(items.iter().skip(start).take(end - start).cloned()))
 }
 
@@ -388,11 +386,11 @@ fn flatten(meter: &mut Meter, args: &[Value]) -> Result<Value, Stop> {
     for item in lists.iter() {
         match item {
             Value::List(items) => {
-                meter.bytes(items.len() + 1)?;
+                meter.made(items.len() + 1)?;
                 flat.extend(items.iter().cloned());
             }
             other => {
-                meter.bytes(1)?;
+                meter.made(1)?;
                 flat.push(other.clone());
             }
         }

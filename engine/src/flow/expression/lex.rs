@@ -88,7 +88,7 @@ impl<'a> Lexer<'a> {
         let rest = self.rest();
         let Some(first) = rest.chars().next() else { return Ok((Token::End, start..start)) };
         let token = if let Some(prefix) = quote_prefix(rest) {
-            self.text(prefix)?
+            self.text(&prefix)?
         } else if first.is_ascii_alphabetic() || first == '_' {
             Token::Name(self.take_while(|c| c.is_ascii_alphanumeric() || c == '_').into())
         } else if first.is_ascii_digit()
@@ -181,7 +181,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn text(&mut self, prefix: Prefix) -> Result<Token, Problem> {
+    fn text(&mut self, prefix: &Prefix) -> Result<Token, Problem> {
         let start = self.at;
         if prefix.bytes {
             return Err(error(
@@ -197,9 +197,9 @@ impl<'a> Lexer<'a> {
                 self.at += prefix.quote.len();
                 return Ok(Token::Text(text.into()));
             }
-            let Some(c) = self.rest().chars().next() else { return Err(unclosed(start..self.at, &prefix)) };
+            let Some(c) = self.rest().chars().next() else { return Err(unclosed(start..self.at, prefix)) };
             if c == '\n' && prefix.quote.len() == 1 {
-                return Err(unclosed(start..self.at, &prefix));
+                return Err(unclosed(start..self.at, prefix));
             }
             let escape = self.at;
             self.at += c.len_utf8();

@@ -213,20 +213,15 @@ impl Parser {
             }
         }
         // The least whole number exists only with its sign.
-        let mut tree = match (self.peek().clone(), signs.last()) {
-            (Token::Int(digits), Some((false, start))) => {
-                let start = *start;
-                signs.pop();
-                let place = self.advance();
-                let value = whole(&digits, true, &(start..place.end))?;
-                let literal = Self::build(Kind::Literal(value), start..place.end, 0)?;
-                self.members(literal)?
-            }
-            _ => {
-                let primary = self.primary()?;
-                self.members(primary)?
-            }
+        let mut tree = if let (Token::Int(digits), Some((false, start))) = (self.peek().clone(), signs.last())
+        {
+            let range = *start..self.advance().end;
+            signs.pop();
+            Self::build(Kind::Literal(whole(&digits, true, &range)?), range, 0)?
+        } else {
+            self.primary()?
         };
+        tree = self.members(tree)?;
         for (not, start) in signs.into_iter().rev() {
             let (range, below) = (start..tree.range.end, tree.height);
             let kind = if not { Kind::Not(Box::new(tree)) } else { Kind::Negate(Box::new(tree)) };

@@ -304,6 +304,28 @@ fn what_runs_too_long_is_stopped() {
     assert_eq!(error("x.a.map(a, a / 0)"), "division by zero");
 }
 
+#[test]
+fn what_passes_through_does_not_count_as_made() {
+    let long = Value::text("x".repeat(2 * limits::EXPRESSION_OUTPUT_BYTES));
+    let world = World(vec![("text", Type::Text, Slot::Present(long.clone()))]);
+    let eval = |source: &str| compile(source, &world).unwrap().eval(&world);
+    let Ok(Slot::Present(value)) = eval("{'text': text, 'size': size(text)}") else { panic!() };
+    assert_eq!(value.field("text"), Some(long));
+    assert_eq!(eval("text + '!'").unwrap_err().message, "makes a value of more than 65536 bytes");
+}
+
+#[test]
+fn what_is_nested_as_deep_as_may_be_is_read_and_evaluated() {
+    let parens = format!("{}n{}", "(".repeat(60), ")".repeat(60));
+    assert_eq!(eval(&parens), Value::Int(3));
+    let sums = format!("{}n{}", "(1 + ".repeat(60), ")".repeat(60));
+    assert_eq!(eval(&sums), Value::Int(63));
+    let lists = format!("size({}n{})", "[".repeat(60), "]".repeat(60));
+    assert_eq!(eval(&lists), Value::Int(1));
+    let mixed = format!("{}n{}", "(ok ? 1 * 2 - ".repeat(20), " : 0)".repeat(20));
+    assert_eq!(eval(&mixed), Value::Int(3));
+}
+
 /// The subset in which both must agree: no mixed arithmetic, which CEL refuses.
 #[test]
 fn an_expression_means_what_it_means_in_cel() {
@@ -353,7 +375,7 @@ fn an_expression_means_what_it_means_in_cel() {
 proptest! {
     #[test]
     fn no_text_whatever_brings_the_reader_down(source in "\\PC{0,60}") {
-        let _ = compile(&source, &world());
+        drop(compile(&source, &world()));
     }
 
     #[test]
@@ -370,7 +392,7 @@ proptest! {
         let world = world();
         let source = words.join(" ");
         match compile(&source, &world) {
-            Ok(expr) => { let _ = expr.eval(&world); }
+            Ok(expr) => drop(expr.eval(&world)),
             Err(problems) => {
                 prop_assert!(!problems.is_empty());
                 for problem in problems {
@@ -380,4 +402,37 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn no_value_whatever_brings_the_evaluator_down(value in any_value(), other in any_value()) {
+        let mut world = world();
+        world.0.push(("v", Type::Any, Slot::Present(value)));
+        world.0.push(("w", Type::Any, Slot::Present(other)));
+        for source in [
+            "v + w", "v - w", "v * w", "v / w", "v % w", "v == w", "v < w", "v in w", "v[w]", "-v", "!v", "v && w || v", "v.a", "has(v.a)",
+            "v ? w : v", "size(v)", "string(v)", "int(v)", "double(v)", "bool(v)", "v.split(w)", "v.join(w)", "v.replace(w, w)",
+            "v.substring(w)", "v.slice(w, w)", "v.flatten()", "v.matches(w)", "v.indexOf(w)", "v.map(a, a == w)", "v.filter(a, a < w)",
+            "v.exists(a, a in w)", "{'k': v}[w]", "[v, w].exists_one(a, a == v)", "first(v.a, w[0], 'none')",
+        ] {
+            drop(compile(source, &world).unwrap().eval(&world));
+        }
+    }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        (-2_i64..3).prop_map(Value::Int),
+        any::<f64>().prop_map(Value::Float),
+        "\\PC{0,6}".prop_map(|text: String| Value::text(text)),
+        Just(chunk("a", "one")),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::list),
+            prop::collection::vec(("[ab]", inner), 0..3).prop_map(Value::map),
+        ]
+    })
 }

@@ -112,14 +112,14 @@ fn overflow() -> Stop {
 fn add(meter: &mut Meter, left: Value, right: Value) -> Result<Value, Stop> {
     match (left, right) {
         (Value::Text(left), Value::Text(right)) => {
-            meter.bytes(left.len() + right.len())?;
+            meter.made(left.len() + right.len())?;
             Ok(Value::Text([left.as_ref(), right.as_ref()].concat().into()))
         }
         (Value::List(left), Value::List(right)) => {
             if right.is_empty() {
                 return Ok(Value::List(left));
             }
-            meter.bytes(left.len() + right.len())?;
+            meter.made(left.len() + right.len())?;
             // The one list is often of no further use: then it grows in place.
             let mut items = Arc::unwrap_or_clone(left);
             items.extend(right.iter().cloned());
@@ -143,6 +143,7 @@ fn arithmetic(op: Op, left: &Value, right: &Value) -> Result<Value, Stop> {
         };
         return result.map(Value::Int).ok_or_else(overflow);
     }
+    // Whole numbers and others mix, which CEL refuses: a score of JSON may be written `1`.
     let (Some(a), Some(b)) = (number(left), number(right)) else { return Err(operands(op, left, right)) };
     let result = match op {
         Op::Add => a + b,

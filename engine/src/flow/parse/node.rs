@@ -16,7 +16,7 @@ const LOOP_OUTPUTS: &[&str] = &["turns", "stopped_because", "true", "false", "nu
 
 /// What a node is, as far as its keys go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(in crate::flow) enum Shape {
     Op,
     Flow,
     Loop,
@@ -26,16 +26,25 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// The keys that tell it, for messages.
-    fn name(self) -> &'static str {
+    /// Every shape.
+    pub(in crate::flow) const ALL: [Self; 6] =
+        [Self::Op, Self::Flow, Self::Loop, Self::EachNodes, Self::EachOp, Self::EachFlow];
+
+    /// The keys that make a node this.
+    pub(in crate::flow) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Op => "`op`",
-            Self::Flow => "`flow`",
-            Self::Loop => "`loop`",
-            Self::EachNodes => "`each` and `nodes`",
-            Self::EachOp => "`each` and `op`",
-            Self::EachFlow => "`each` and `flow`",
+            Self::Op => &["op"],
+            Self::Flow => &["flow"],
+            Self::Loop => &["loop"],
+            Self::EachNodes => &["each", "nodes"],
+            Self::EachOp => &["each", "op"],
+            Self::EachFlow => &["each", "flow"],
         }
+    }
+
+    /// The keys, for messages.
+    fn name(self) -> String {
+        self.keys().iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
     }
 }
 
@@ -45,7 +54,7 @@ const EACHES: &[Shape] = &[Shape::EachNodes, Shape::EachOp, Shape::EachFlow];
 const BODIES: &[Shape] = &[Shape::EachNodes];
 
 /// The keys that not every node has: who has them, in code and in words.
-const ONLY: &[(&str, &[Shape], &str)] = &[
+pub(in crate::flow) const ONLY: &[(&str, &[Shape], &str)] = &[
     ("in", CALLS, "`op` or `flow`"),
     ("with", OPS, "`op`"),
     ("retry", OPS, "`op`"),
@@ -60,6 +69,10 @@ const ONLY: &[(&str, &[Shape], &str)] = &[
     ("min_success", EACHES, "`each`"),
     ("stop_when", EACHES, "`each`"),
     ("max_items", EACHES, "`each`"),
+    ("allow", &[], "`plan`"),
+    ("max_nodes", &[], "`plan`"),
+    ("repair", &[], "`plan`"),
+    ("fallback", &[], "`plan`"),
 ];
 
 impl Reader<'_> {
@@ -72,7 +85,7 @@ impl Reader<'_> {
         }
         let nodes = self.entries(node, "a mapping of names to nodes", |reader, name, value| {
             reader.check_name(name, RESERVED);
-            reader.node(name, value)
+            Some(reader.node(name, value))
         });
         if nodes.is_empty() && node.as_map().is_some() {
             let hint = Some("for example `answer: {op: read.answer, in: {...}}`".to_owned());
@@ -81,9 +94,10 @@ impl Reader<'_> {
         nodes.into_iter().map(|entry| entry.value).collect()
     }
 
-    fn node(&mut self, name: &Spanned<String>, node: &Node) -> Option<NodeDecl> {
-        let mut fields = self.fields(node, &fields::NODE, name.span)?;
-        let shape = self.shape(name, &fields);
+    fn node(&mut self, name: &Spanned<String>, node: &Node) -> NodeDecl {
+        let fields = self.fields(node, &fields::NODE, name.span);
+        let shape = fields.as_ref().and_then(|fields| self.shape(name, fields));
+        let mut fields = fields.unwrap_or_default();
         if let Some(shape) = shape {
             self.refuse_keys_of_other_kinds(shape, &mut fields);
         }
@@ -124,7 +138,7 @@ impl Reader<'_> {
         if shape.is_some() {
             fields.done();
         }
-        Some(decl)
+        decl
     }
 
     /// What the node is; `None`, reported, if it cannot be told or is not supported.

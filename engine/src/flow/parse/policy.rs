@@ -65,6 +65,7 @@ impl Reader<'_> {
             return Some(Spanned::new(decl, span));
         }
         let mut fields = self.fields(node, &fields::ON_ERROR, span)?;
+        let lacks_both = fields.lacks("value") && fields.lacks("flow");
         let value = fields.take("value").map(|node| OnErrorDecl::Value(self.literals(node)));
         let has_flow = fields.key("flow").is_some();
         let flow = fields.take("flow").and_then(|node| self.text(node)).map(OnErrorDecl::Flow);
@@ -81,6 +82,7 @@ impl Reader<'_> {
                 );
                 None
             }
+            (None, false) if !lacks_both => None,
             (None, false) => {
                 let hint = "`{value: {text: \"no answer\"}}` or `{flow: name}`".to_owned();
                 self.report(

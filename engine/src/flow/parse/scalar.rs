@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::diagnostic::{Code, Span, Spanned, nearest, suggest};
+use crate::diagnostic::{Code, Span, Spanned, nearest};
 use crate::flow::yaml::Node;
 use crate::flow::{Entry, ExprText, Late};
 use crate::types::{self, Type};
@@ -94,8 +94,11 @@ impl Reader<'_> {
             return Some(Spanned::new(number, node.span));
         }
         let (least, most) = (*range.start(), *range.end());
-        let bounds =
-            if most == u64::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
+        let bounds = if most >= u64::from(u32::MAX) {
+            format!("at least {least}")
+        } else {
+            format!("{least} to {most}")
+        };
         let message = format!("`{what}` is {number}, and can be {bounds}");
         self.report(Code::OUT_OF_RANGE, node.span, message, None);
         None
@@ -163,7 +166,7 @@ impl Reader<'_> {
         match text.value.parse() {
             Ok(ty) => Some(Spanned::new(ty, text.span)),
             Err(unknown) => {
-                self.report(Code::INVALID_TYPE, text.span, unknown.to_string(), type_hint(&text.value));
+                self.report(Code::INVALID_TYPE, text.span, unknown.to_string(), Some(type_hint(&text.value)));
                 None
             }
         }
@@ -318,6 +321,9 @@ fn read_duration(text: &str) -> Option<Duration> {
 
 /// The nearest name that is allowed: `Re-Rank 2` is `re_rank_2`.
 fn snake_case(text: &str) -> Option<String> {
+    if text.trim().starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
     let mut name = String::new();
     for c in text.trim().chars().filter(char::is_ascii) {
         if c.is_ascii_uppercase() && name.ends_with(|last: char| last.is_ascii_lowercase()) {
@@ -329,23 +335,45 @@ fn snake_case(text: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-fn type_hint(text: &str) -> Option<String> {
-    let inner = |prefix: &str| text.strip_prefix(prefix)?.strip_suffix(']').map(str::to_owned);
-    if let Some(item) =
-        text.strip_suffix("[]").map(str::to_owned).or_else(|| inner("list[")).or_else(|| inner("List["))
-    {
-        return Some(format!("did you mean `list<{item}>`?"));
+fn type_hint(text: &str) -> String {
+    near_type(text, 4).map_or_else(
+        || {
+            let all = types::NAMES.map(|name| format!("`{name}`")).join(", ");
+            format!("the types are {all}, each with `?` after it if it may be absent")
+        },
+        |near| format!("did you mean `{near}`?"),
+    )
+}
+
+/// The type that `text` was probably meant to be: other languages' names for it, other brackets, misspellings.
+fn near_type(text: &str, depth: usize) -> Option<String> {
+    let depth = depth.checked_sub(1)?;
+    let text = text.trim();
+    if text.parse::<Type>().is_ok() {
+        return Some(text.to_owned());
     }
-    let ours = match text.to_ascii_lowercase().as_str() {
+    if let Some(inner) = text.strip_suffix('?') {
+        return Some(format!("{}?", near_type(inner, depth)?));
+    }
+    if let Some(item) = text.strip_suffix("[]") {
+        return Some(format!("list<{}>", near_type(item, depth)?));
+    }
+    if let Some((outer, item)) = text.split_once(['<', '[', '(']) {
+        let outer = nearest(&outer.trim().to_ascii_lowercase(), ["list", "map", "array", "dict"])?;
+        let outer = if matches!(outer, "list" | "array") { "list" } else { "map" };
+        return Some(format!("{outer}<{}>", near_type(item.trim_end_matches(['>', ']', ')']), depth)?));
+    }
+    let lower = text.to_ascii_lowercase();
+    let ours = match lower.as_str() {
         "string" | "str" => "text",
         "integer" => "int",
         "number" | "double" => "float",
         "boolean" => "bool",
         "array" | "list" => "list<any>",
         "object" | "dict" | "map" => "map<any>",
-        _ => return suggest(text, types::NAMES, "the types are"),
+        _ => nearest(&lower, types::NAMES.into_iter().filter(|name| !name.contains('<')))?,
     };
-    Some(format!("did you mean `{ours}`?"))
+    Some(ours.to_owned())
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ impl Builder<'_> {
             (self.problems, self.n_nodes) = before;
             turn = self.turn(place, inner, &widened);
         }
+        self.carries_one_kind(place, inner, &carry, &turn.next);
         let Turn { mut built, next, until, captures } = turn;
         uses.add_captures(&captures);
         built.outputs =
@@ -64,6 +65,29 @@ impl Builder<'_> {
         let body = Arc::new(crate::plan::Body { captures: captured, ..built.finish(None) });
         let kind = Kind::Loop(Loop { body, carry: widened, first, max_turns, until });
         BuiltKind { kind, outputs: Some(outputs), height, budget: None }
+    }
+
+    /// A carried value is of one kind in every turn: `next` may widen it (`int` to `float`), but not replace it.
+    fn carries_one_kind(&mut self, place: Place<'_>, inner: &LoopDecl, carry: &[Port], next: &[Expr]) {
+        for ((entry, first), next) in inner.carry.iter().zip(carry).zip(next) {
+            let joined = carried(&first.ty, next);
+            let is_known = |ty: &Type| !matches!(ty.required(), Type::Any | Type::Json);
+            if is_known(&joined) || !is_known(&first.ty) || !is_known(&next.ty) {
+                continue;
+            }
+            let name = &entry.key.value;
+            let Some(given) = inner.next.iter().find(|given| given.key.value == *name) else { continue };
+            let message = format!(
+                "`carry.{name}` is `{}`, but `next.{name}` is `{}`",
+                first.ty.required(),
+                next.ty.required()
+            );
+            self.problems.push(
+                Diagnostic::new(Code::CARRY, place.file, given.value.span, message)
+                    .label(entry.value.span, format!("the first value is `{}`", first.ty.required()))
+                    .hint("a carried value has one type in every turn"),
+            );
+        }
     }
 
     /// The body of a loop, for carried values of these types.

@@ -93,6 +93,8 @@ impl<'a> Checker<'a> {
             };
             found = Some(node);
             body = match &node.kind {
+                // A node that is wrong itself has nothing inside to compare with.
+                Kind::Flow { body, .. } if body.nodes.is_empty() => return Some(node),
                 Kind::Flow { body, .. } => body,
                 Kind::Loop(inner) => &inner.body,
                 Kind::Each(inner) => &inner.body,

@@ -1,0 +1,3 @@
+//! Operators that judge whether something is good enough.
+
+pub mod rule;

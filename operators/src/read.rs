@@ -1,0 +1,9 @@
+//! Operators that answer a question from chunks, and what they share.
+
+pub mod answer;
+mod cite;
+pub mod extractive;
+mod marks;
+mod outline;
+mod rank;
+mod sentences;

@@ -1,0 +1,56 @@
+//! What every operator owes its reader, checked over the whole registry.
+
+use crate::registry;
+
+#[test]
+fn every_operator_has_a_page_with_an_example_of_itself() {
+    for spec in registry().iter() {
+        let example = spec.page.split("```yaml").nth(1).and_then(|rest| rest.split("```").next());
+        let example = example.unwrap_or_else(|| panic!("`{}` has no example", spec.name));
+        assert!(example.contains(&format!("op: {}\n", spec.name)), "`{}`: {example}", spec.name);
+        let page = &spec.page;
+        assert!(page.contains("Use it "), "`{}` does not say when to use it", spec.name);
+        assert!(page.contains("Asks "), "`{}` does not say what it costs", spec.name);
+        assert!(page.contains("Source: "), "`{}` does not say where it comes from", spec.name);
+        assert!(spec.summary().ends_with('.') && spec.summary().len() < 110, "`{}`", spec.summary());
+    }
+}
+
+#[test]
+fn every_setting_has_a_description() {
+    for spec in registry().iter() {
+        let settings = spec.settings.get("properties").and_then(|properties| properties.as_object());
+        for (name, schema) in settings.into_iter().flatten() {
+            let described = schema["description"].as_str().is_some_and(|text| !text.is_empty());
+            assert!(described, "`{}` has nothing to say about `{name}`", spec.name);
+        }
+        assert_eq!(spec.settings.get("additionalProperties"), Some(&false.into()), "`{}`", spec.name);
+    }
+}
+
+#[test]
+fn every_port_is_documented() {
+    for spec in registry().iter() {
+        for port in spec.inputs.ports.iter().chain(&spec.outputs.ports) {
+            assert!(!port.doc.is_empty(), "`{}.{}`", spec.name, port.name);
+        }
+        assert!(!spec.outputs.ports.is_empty(), "`{}` gives nothing", spec.name);
+    }
+}
+
+#[test]
+fn an_operator_lives_where_its_name_says() {
+    for name in registry().names() {
+        let path = format!("{}/src/{}.rs", env!("CARGO_MANIFEST_DIR"), name.replace('.', "/"));
+        assert!(std::path::Path::new(&path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn settings_are_optional_where_a_default_makes_sense() {
+    for spec in registry().iter() {
+        let required = spec.settings.get("required").is_some();
+        assert_eq!(required, !spec.validator.is_valid(&serde_json::json!({})), "`{}`", spec.name);
+        assert_eq!(required, spec.build(serde_json::json!({})).is_err(), "`{}`", spec.name);
+    }
+}

@@ -1,0 +1,3 @@
+//! Operators that choose which way a flow goes.
+
+pub mod rule;
