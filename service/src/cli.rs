@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, exit_codes};
 
 mod check;
 mod completions;
@@ -43,11 +43,7 @@ type Ended = Result<Exit, exit::Error>;
         "  anabranch explain FLOW0032\n\n",
         "Data goes to standard output, everything else to standard error. Colours are left out where the output is no\n",
         "terminal or NO_COLOR is set.\n\n",
-        "Exit codes:\n",
-        "  0  ok                           4  a backend is unavailable\n",
-        "  1  failed                       5  a budget or a limit was reached\n",
-        "  2  wrong usage or inputs        6  not allowed\n",
-        "  3  invalid flow or config       130  interrupted\n",
+        exit_codes!(),
     )
 )]
 struct Cli {
@@ -113,4 +109,33 @@ fn wait(command: impl Future<Output = Ended>) -> Ended {
         .build()
         .map_err(|error| exit::Error::caused(Exit::Failed, "cannot start", &error))?;
     runtime.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_exit_codes_in_the_help_are_those_that_are_used() {
+        let help = Cli::command().render_long_help().to_string();
+        for exit in [
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Invalid,
+            Exit::Unavailable,
+            Exit::OverBudget,
+            Exit::NotAllowed,
+            Exit::Interrupted,
+        ] {
+            assert!(help.contains(&format!("  {}  ", exit.code())), "{exit:?}");
+        }
+    }
 }

@@ -24,12 +24,17 @@ pub enum Exit {
     Interrupted,
 }
 
-/// Every exit code with its meaning, as `--help` shows it.
-pub const HELP: &str = "Exit codes:
+/// Every exit code with its meaning, as `--help` shows it; a macro, since help texts are put together when compiling.
+macro_rules! exit_codes {
+    () => {
+        "Exit codes:
   0  ok                           4  a backend is unavailable
   1  failed                       5  a budget or a limit was reached
   2  wrong usage or inputs        6  not allowed
-  3  invalid flow or config       130  interrupted";
+  3  invalid flow or config       130  interrupted"
+    };
+}
+pub(crate) use exit_codes;
 
 impl Exit {
     /// The number that the shell sees.

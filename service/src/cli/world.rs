@@ -22,6 +22,7 @@ use crate::resources::{self, Overrides};
 
 /// Where the configuration and the data are.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[group(id = "world")]
 pub(crate) struct Args {
     /// Configuration file; `anabranch.yaml` of the current folder if there is one
     #[arg(long, value_name = "FILE")]
