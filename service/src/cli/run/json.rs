@@ -110,6 +110,7 @@ mod tests {
             scope: "hop[1]/search".into(),
             op: "x.y".into(),
             attempt: 1,
+            outputs: anabranch_engine::value::Map::new(),
             failure: None,
             retry_in: Some(Duration::from_micros(1_500)),
             usage: anabranch_engine::backend::Usage::default(),
