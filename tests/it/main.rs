@@ -3,11 +3,13 @@
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
+//! `schema`: the schema for editors takes every flow of the repository.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod diagnostics;
 mod laws;
 mod operators;
+mod schema;
 mod support;
 mod tidy;
