@@ -29,7 +29,7 @@ impl Builder<'_> {
         for entry in &inner.carry {
             let expr = self.expr(place, &entry.value, &who);
             uses.add(&expr, true);
-            carry.push(port(&entry.key, expr.ty.clone(), "What the last turn left, else the first value."));
+            carry.push(port(&entry.key, &expr.ty, "What the last turn left, else the first value."));
             first.push(expr);
         }
         let max_turns = match &inner.max_turns {
@@ -301,7 +301,7 @@ fn item_node(decl: &NodeDecl, name: &Spanned<String>, is_op: bool) -> NodeDecl {
     }
 }
 
-fn port(name: &Spanned<String>, ty: Type, doc: &str) -> Port {
+fn port(name: &Spanned<String>, ty: &Type, doc: &str) -> Port {
     simple(&name.value, ty.required().clone(), doc)
 }
 

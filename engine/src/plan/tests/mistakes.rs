@@ -211,9 +211,16 @@ fn a_loop_that_reads_its_own_result_from_inside_is_a_cycle() {
 }
 
 #[test]
-fn a_prompt_file_that_is_not_there_is_named() {
-    let yaml = linear("search.chunks } }", "search.chunks }, with: { prompt: none.md } }");
-    one(&yaml, "FLOW0047 5:", &["`none.md`"]);
+fn a_prompt_is_checked_against_the_ports() {
+    let with = |prompt: &str| {
+        linear("search.chunks } }", &format!("search.chunks }}, with: {{ prompt: {prompt} }} }}"))
+    };
+    assert_eq!(problems(&with("\"{{ question }}\"")), [""; 0]);
+    let words = ["the prompt of `answer` reads `qestion`", "did you mean `question`?"];
+    one(&with("\"{{ qestion }}\""), "FLOW0036 5:", &words);
+    one_with(&with("p.md"), &[("p.md", "\n{{ qestion }}")], "FLOW0036 p.md2:", &["[used by `answer`]"]);
+    one(&with("none.md"), "FLOW0047 5:", &["`none.md`"]);
+    one(&with("\"{{ question\""), "FLOW0035 5:", &[]);
 }
 
 #[test]
