@@ -2,6 +2,7 @@
 //!
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
 //! `engine`: what a run does, construct by construct.
+//! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
@@ -9,6 +10,7 @@
 
 mod diagnostics;
 mod engine;
+mod flows;
 mod laws;
 mod operators;
 mod support;
