@@ -155,18 +155,18 @@ fn describe(plan: &Plan) -> String {
     }
     let mut text = "its inputs are".to_owned();
     for Input { port, default, min, max } in inputs {
-        let _ = write!(text, "\n  {}: {}", port.name, port.ty);
+        write!(text, "\n  {}: {}", port.name, port.ty).ok();
         if let Some(default) = default {
-            let _ = write!(text, " = {}", default.to_json());
+            write!(text, " = {}", default.to_json()).ok();
         }
         if let Some(min) = min {
-            let _ = write!(text, ", at least {min}");
+            write!(text, ", at least {min}").ok();
         }
         if let Some(max) = max {
-            let _ = write!(text, ", at most {max}");
+            write!(text, ", at most {max}").ok();
         }
         if !port.doc.is_empty() {
-            let _ = write!(text, "  ({})", port.doc.trim_end_matches('.'));
+            write!(text, "  ({})", port.doc.trim_end_matches('.')).ok();
         }
     }
     text
