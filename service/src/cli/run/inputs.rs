@@ -75,13 +75,10 @@ pub(crate) fn gather(plan: &Plan, file: Option<&Path>, given: &[String]) -> Resu
         }
     }
     // A value that could not be read is no missing one: its problem is told already.
-    let declared: Vec<Input> = plan
-        .root
-        .inputs
-        .iter()
-        .filter(|input| !unread.iter().any(|name| *input.port.name == **name))
-        .cloned()
-        .collect();
+    let mut declared = plan.root.inputs.clone();
+    for input in declared.iter_mut().filter(|input| unread.iter().any(|name| *input.port.name == **name)) {
+        input.port.ty = Type::optional(input.port.ty.clone());
+    }
     match check_inputs(&declared, map.clone()) {
         Ok(_) if problems.is_empty() => return Ok(map),
         Ok(_) => {}
