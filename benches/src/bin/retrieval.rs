@@ -72,6 +72,9 @@ struct QueryLine {
 #[derive(Deserialize)]
 struct Evidence {
     doc: String,
+    /// Where it begins in the document's text, in bytes.
+    #[serde(rename = "bstart")]
+    byte_start: Option<usize>,
 }
 
 /// What is printed for one set and system.
@@ -195,8 +198,18 @@ fn read_references(args: &Args) -> Outcome<BTreeMap<String, Vec<ReferenceRow>>> 
 
 fn measure(data: &Path, set: &str, references: &[ReferenceRow]) -> Outcome<Vec<Row>> {
     let folder = data.join("sets").join(set);
-    let corpus: Vec<CorpusLine> = read_lines(&folder.join("corpus.jsonl"))?;
-    let queries: Vec<QueryLine> = read_lines(&folder.join("queries.jsonl"))?;
+    let mut corpus: Vec<CorpusLine> = read_lines(&folder.join("corpus.jsonl"))?;
+    let mut queries: Vec<QueryLine> = read_lines(&folder.join("queries.jsonl"))?;
+    // Its 16 articles are long: the reference ranked their paragraphs.
+    if set == "squad2_docs" {
+        for evidence in queries.iter_mut().flat_map(|query| &mut query.evidence) {
+            let article = corpus.iter().find(|line| line.id == evidence.doc);
+            let before = article.and_then(|line| line.text.get(..evidence.byte_start?));
+            let n_before = before.map_or(0, |text| text.matches(PARAGRAPH_END).count());
+            evidence.doc = paragraph_id(&evidence.doc, n_before);
+        }
+        corpus = corpus.iter().flat_map(paragraphs).collect();
+    }
     // The published split of SciFact is its test split; the other sets are one split each.
     let queries: Vec<&QueryLine> = queries
         .iter()
@@ -254,6 +267,21 @@ fn measure(data: &Path, set: &str, references: &[ReferenceRow]) -> Outcome<Vec<R
         });
     }
     Ok(rows)
+}
+
+const PARAGRAPH_END: &str = "\n\n";
+
+fn paragraph_id(article: &str, n: usize) -> String {
+    format!("{article}/{n:04}")
+}
+
+/// The paragraphs of an article, each under its title.
+fn paragraphs(article: &CorpusLine) -> impl Iterator<Item = CorpusLine> {
+    article.text.split(PARAGRAPH_END).enumerate().map(|(n, text)| CorpusLine {
+        id: paragraph_id(&article.id, n),
+        title: article.title.clone(),
+        text: text.to_owned(),
+    })
 }
 
 /// What is asked. Of EntailmentBank the facts behind an answer are sought, so its queries hold the answer too.
