@@ -74,11 +74,9 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             // `--help` and `--version` come this way too; they are data and go to standard output.
             let ok = !error.use_stderr();
-            return match error.print() {
-                Ok(()) if ok => Exit::Ok,
-                Err(_) if ok => Exit::Ok,
-                _ => Exit::Usage,
-            };
+            // Whoever closed the stream does not want to read it.
+            drop(error.print());
+            return if ok { Exit::Ok } else { Exit::Usage };
         }
     };
     print::set_quiet(cli.quiet);

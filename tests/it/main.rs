@@ -6,6 +6,7 @@
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
+//! `schema`: the schema for editors takes every flow of the repository.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -15,5 +16,6 @@ mod engine;
 mod flows;
 mod laws;
 mod operators;
+mod schema;
 mod support;
 mod tidy;

@@ -88,6 +88,11 @@ impl<'a> Frame<'a> {
         std::iter::successors(Some(self), |frame| frame.parent).map(|frame| frame.nodes)
     }
 
+    /// Names that hide nodes of this body: its item, and the item's index.
+    pub(crate) fn shadowed(&self) -> Vec<&'a str> {
+        if let Root::Item { name, .. } = &self.root { vec![*name, "index"] } else { Vec::new() }
+    }
+
     /// Names of the nodes of this body.
     pub(crate) fn node_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.nodes.iter().map(|node| node.name.value.as_str())

@@ -81,17 +81,18 @@ pub(crate) async fn run(args: &Args) -> Ended {
         }))?;
     } else {
         let mut text = describe(&summary, args.verbose);
-        let _ = writeln!(
+        writeln!(
             text,
             "index `{}` holds {} documents, {} chunks ({} ms)",
             args.into,
             total.documents,
             total.chunks,
             begun.elapsed().as_millis()
-        );
+        )
+        .ok();
         if total.documents == 0 && !summary.interrupted {
             let paths: Vec<String> = args.paths.iter().map(|path| format!("`{}`", path.display())).collect();
-            let _ = writeln!(text, "{YELLOW}nothing to read{YELLOW:#} in {}", paths.join(", "));
+            writeln!(text, "{YELLOW}nothing to read{YELLOW:#} in {}", paths.join(", ")).ok();
         }
         print::data(&text)?;
     }
@@ -115,10 +116,10 @@ fn describe(summary: &Summary, verbose: bool) -> String {
         print::count(summary.chunks, "chunk")
     );
     if !summary.skipped.is_empty() {
-        let _ = writeln!(text, "{} skipped:", print::count(summary.skipped.len(), "file"));
+        writeln!(text, "{} skipped:", print::count(summary.skipped.len(), "file")).ok();
         if verbose {
             for skipped in &summary.skipped {
-                let _ = writeln!(text, "  {}: {}", skipped.path.display(), skipped.why);
+                writeln!(text, "  {}: {}", skipped.path.display(), skipped.why).ok();
             }
         } else {
             let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
@@ -128,13 +129,13 @@ fn describe(summary: &Summary, verbose: bool) -> String {
             let mut reasons: Vec<(String, usize)> = reasons.into_iter().collect();
             reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             for (why, n) in reasons {
-                let _ = writeln!(text, "  {n:>5}  {why}");
+                writeln!(text, "  {n:>5}  {why}").ok();
             }
             text.push_str("  (--verbose names them)\n");
         }
     }
     for (id, why) in &summary.failed {
-        let _ = writeln!(text, "{YELLOW}failed{YELLOW:#} {id}: {why}");
+        writeln!(text, "{YELLOW}failed{YELLOW:#} {id}: {why}").ok();
     }
     text
 }

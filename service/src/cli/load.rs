@@ -47,9 +47,8 @@ fn nearest_file(given: &Path) -> Option<String> {
     let stem = |name: &str| name.trim_end_matches(".yaml").trim_end_matches(".yml").to_owned();
     let wanted = stem(&given.file_name()?.to_string_lossy());
     let stems: Vec<String> = names.iter().map(|name| stem(name)).collect();
-    let near = diagnostic::nearest(&wanted, stems.iter().map(String::as_str))?.to_owned();
-    let name = names.iter().find(|name| stem(name) == near)?;
-    Some(format!("did you mean `{}`?", folder.join(name).display()))
+    let what = format!("the flows in `{}` are", folder.display());
+    diagnostic::suggest(&wanted, stems.iter().map(String::as_str), &what)
 }
 
 /// Reads a flow file under the name by which the user knows it.

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Ended {
         let width = registry.names().map(str::len).max().unwrap_or_default();
         let mut text = String::new();
         for op in registry.iter() {
-            let _ = writeln!(text, "{BOLD}{:width$}{BOLD:#}  {}", op.name, summary(op));
+            writeln!(text, "{BOLD}{:width$}{BOLD:#}  {}", op.name, summary(op)).ok();
         }
         print::data(&text)?;
         return Ok(Exit::Ok);
@@ -86,7 +86,7 @@ fn ports(text: &mut String, title: &str, set: &PortSet) {
             ["...".to_owned(), ty.to_string(), "Any other name that the flow connects.".to_owned()]
         }),
     );
-    section(text, title, rows);
+    section(text, title, &rows);
 }
 
 fn settings(text: &mut String, schema: &Json) {
@@ -106,7 +106,7 @@ fn settings(text: &mut String, schema: &Json) {
             .collect::<String>();
         rows.push([name.clone(), format!("{}, {default}{range}", kind(setting)), about.to_owned()]);
     }
-    section(text, "Settings", rows);
+    section(text, "Settings", &rows);
 }
 
 /// What a setting may be, in a word or two.
@@ -156,17 +156,17 @@ fn word_of(json_type: &str) -> &str {
     }
 }
 
-fn section(text: &mut String, title: &str, rows: Vec<[String; 3]>) {
+fn section(text: &mut String, title: &str, rows: &[[String; 3]]) {
     if rows.is_empty() {
         return;
     }
-    let _ = writeln!(text, "\n{BOLD}{title}{BOLD:#}");
+    writeln!(text, "\n{BOLD}{title}{BOLD:#}").ok();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let (first, second) = (width(0), width(1));
-    for [name, kind, about] in &rows {
+    for [name, kind, about] in rows {
         let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
-        let _ = writeln!(text, "  {name:first$}  {DIM}{kind:second$}{DIM:#}  {about}");
+        writeln!(text, "  {name:first$}  {DIM}{kind:second$}{DIM:#}  {about}").ok();
     }
 }

@@ -153,7 +153,7 @@ fn uri(path: &str) -> String {
             uri.push(char::from(byte));
         } else {
             // Writing to a string cannot fail.
-            let _ = write!(uri, "%{byte:02X}");
+            write!(uri, "%{byte:02X}").ok();
         }
     }
     uri

@@ -57,7 +57,7 @@ pub(crate) struct Args {
     /// Change a setting of a node; a node of a loop is `hop/search`; can be repeated
     #[arg(long, value_name = "NODE.with.KEY=VALUE")]
     set: Vec<String>,
-    /// Limit what the run may use: model_calls, model_tokens, cost, wall
+    /// Limit what the run may use: `model_calls`, `model_tokens`, `cost`, `wall`
     #[arg(long, value_name = "WHAT=LIMIT,...", value_delimiter = ',')]
     budget: Vec<String>,
     /// Most node executions at once
@@ -88,7 +88,11 @@ pub(crate) async fn run(args: &Args) -> Ended {
         record: args.record.clone(),
         replay: args.replay.clone(),
     };
-    let mut resources = world.resources(&models, std::collections::BTreeMap::new())?;
+    let on_command_line = args.model_url.is_some() || args.record.is_some() || args.replay.is_some();
+    let mut resources = world.resources(&models, std::collections::BTreeMap::new()).map_err(|error| {
+        // Whatever is wrong then is most likely what was just typed.
+        Error { exit: if on_command_line { Exit::Usage } else { error.exit }, ..error }
+    })?;
     let cancel = world::cancel_on_interrupt();
     // The indexing flow may ask the same models; the run then finds the indexes beside them.
     let indexes = world.indexes(&plan.indexes, &registry, &resources, &cancel).await?;

@@ -61,14 +61,14 @@ pub(crate) async fn run(args: &Args) -> Ended {
     for chunk in &found {
         let score = chunk.score.map_or_else(String::new, |score| format!("  {DIM}{:.3}{DIM:#}", score.get()));
         let lines = chunk.lines;
-        let _ = write!(text, "{BOLD}{}:{}-{}{BOLD:#}{score}", chunk.doc, lines.first, lines.last);
+        write!(text, "{BOLD}{}:{}-{}{BOLD:#}{score}", chunk.doc, lines.first, lines.last).ok();
         if !chunk.headings.is_empty() {
-            let _ = write!(text, "  {DIM}{}{DIM:#}", chunk.headings.join(" > "));
+            write!(text, "  {DIM}{}{DIM:#}", chunk.headings.join(" > ")).ok();
         }
         let words = chunk.text.split_whitespace().collect::<Vec<_>>().join(" ");
         let shown: String = words.chars().take(SHOWN_CHARS).collect();
         let more = if shown.len() < words.len() { "…" } else { "" };
-        let _ = writeln!(text, "\n    {shown}{more}");
+        writeln!(text, "\n    {shown}{more}").ok();
     }
     print::data(&text)?;
     if found.is_empty() {

@@ -1,6 +1,7 @@
 //! `anabranch test`: runs the tests that flows carry.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -174,18 +175,14 @@ fn models(
 /// `{error: kind, message}` is a failure, anything else outputs by port.
 fn stub(json: &Json) -> Stub {
     let kind = json.get("error").and_then(|kind| FailureKind::ALL.into_iter().find(|k| *kind == k.as_str()));
-    match kind {
-        Some(kind) => {
-            let message = json.get("message").and_then(Json::as_str).unwrap_or("stubbed");
-            Stub::Fails(kind, message.to_owned())
-        }
-        None => {
-            let entries = json.as_object().into_iter().flatten();
-            Stub::Outputs(
-                entries.map(|(port, json)| (port.as_str().into(), Value::from_json(json.clone()))).collect(),
-            )
-        }
+    if let Some(kind) = kind {
+        let message = json.get("message").and_then(Json::as_str).unwrap_or("stubbed");
+        return Stub::Fails(kind, message.to_owned());
     }
+    let entries = json.as_object().into_iter().flatten();
+    Stub::Outputs(
+        entries.map(|(port, json)| (port.as_str().into(), Value::from_json(json.clone()))).collect(),
+    )
 }
 
 impl Tally {
@@ -230,17 +227,17 @@ fn describe(title: &str, file: &SourceFile, test: &TestDecl, tested: &Tested) ->
     match tested {
         Ok(unmet) if unmet.is_empty() => format!("{GREEN}ok{GREEN:#} {title}\n"),
         Ok(unmet) => {
-            let details: String = unmet
-                .iter()
-                .map(|unmet| {
-                    let (line, column) = file.place(unmet.span.start);
-                    format!(
-                        "  {} {DIM}({}:{line}:{column}){DIM:#}\n    expected: {}\n    got:      {}\n",
-                        unmet.what, file.name, unmet.expected, unmet.got
-                    )
-                })
-                .collect();
-            format!("{RED}FAILED{RED:#} {BOLD}{title}{BOLD:#}\n{details}")
+            let mut text = format!("{RED}FAILED{RED:#} {BOLD}{title}{BOLD:#}\n");
+            for unmet in unmet {
+                let (line, column) = file.place(unmet.span.start);
+                writeln!(
+                    text,
+                    "  {} {DIM}({}:{line}:{column}){DIM:#}\n    expected: {}\n    got:      {}",
+                    unmet.what, file.name, unmet.expected, unmet.got
+                )
+                .ok();
+            }
+            text
         }
         Err(error) => {
             let (line, _) = file.place(test.name.span.start);

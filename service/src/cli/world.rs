@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anabranch_backends::index::{EmbeddedIndex, embedded};
@@ -146,7 +147,7 @@ pub(crate) async fn update(
     let watch = Arc::new(Bar::new(name));
     let summary =
         indexing::update(index, roots, prune, cutter, resources.clone(), cancel, watch.clone()).await;
-    watch.bar.finish_and_clear();
+    watch.shown.finish_and_clear();
     summary
 }
 
@@ -207,8 +208,9 @@ pub(crate) fn cancel_on_interrupt() -> CancellationToken {
 
 /// A progress bar on a terminal; otherwise two lines, and one every so many files.
 struct Bar {
-    bar: ProgressBar,
+    shown: ProgressBar,
     lines: bool,
+    said: AtomicBool,
     name: String,
 }
 
@@ -232,23 +234,25 @@ impl Bar {
         bar.set_prefix(name.to_owned());
         bar.set_message("listing files");
         bar.enable_steady_tick(TICK);
-        Self { bar, lines: !is_terminal, name: name.to_owned() }
+        Self { shown: bar, lines: !is_terminal, said: AtomicBool::new(false), name: name.to_owned() }
     }
 }
 
 impl Watch for Bar {
     fn listed(&self, files: usize) {
-        self.bar.set_length(files as u64);
-        if self.lines && files > 0 {
-            print::remark(&format!("indexing {}: {} to look at", self.name, print::count(files, "file")));
-        }
+        self.shown.set_length(files as u64);
     }
 
     fn at(&self, files: usize, indexed: usize) {
-        let before = self.bar.position();
-        self.bar.set_position(files as u64);
-        self.bar.set_message(format!("{} indexed", print::count(indexed, "document")));
-        if self.lines && files > 0 && files.is_multiple_of(LINE_EVERY) && before != files as u64 {
+        let before = self.shown.position();
+        self.shown.set_position(files as u64);
+        // An index that is up to date is not worth a word.
+        if self.lines && indexed > 0 && !self.said.swap(true, Ordering::Relaxed) {
+            let total = usize::try_from(self.shown.length().unwrap_or_default()).unwrap_or_default();
+            print::remark(&format!("indexing {}: {} to look at", self.name, print::count(total, "file")));
+        }
+        self.shown.set_message(format!("{} indexed", print::count(indexed, "document")));
+        if self.lines && indexed > 0 && files.is_multiple_of(LINE_EVERY) && before != files as u64 {
             print::remark(&format!("indexing {}: {} done", self.name, print::count(files, "file")));
         }
     }

@@ -96,7 +96,7 @@ fn a_flow_that_takes_no_document_cannot_index() {
     let path = folder.path().join("f.yaml");
     std::fs::write(
         &path,
-        "flow: f\ninputs: { text: text }\nnodes:\n  cut:\n    op: chunk.structure\n    in: { document: \"{'id': inputs.text, 'text': inputs.text}\" }\noutputs: { chunks: cut.chunks }\n",
+        "flow: f\ninputs: { doc: document }\nnodes:\n  cut:\n    op: chunk.structure\n    in: { document: inputs.doc }\noutputs: { chunks: cut.chunks }\n",
     )
     .unwrap();
     let error = Cutter::load(Some(&path), &anabranch_operators::registry()).unwrap_err();

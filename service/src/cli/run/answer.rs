@@ -35,12 +35,12 @@ pub(crate) fn outputs(report: &Report) -> String {
     }
     for (i, citation) in cited.iter().enumerate() {
         let lines = citation.lines;
-        let _ = write!(text, "{BOLD}[{}]{BOLD:#} {}:{}", i + 1, citation.doc, lines.first);
+        write!(text, "{BOLD}[{}]{BOLD:#} {}:{}", i + 1, citation.doc, lines.first).ok();
         if lines.last != lines.first {
-            let _ = write!(text, "-{}", lines.last);
+            write!(text, "-{}", lines.last).ok();
         }
         if let Some(quote) = &citation.quote {
-            let _ = write!(text, "  {DIM}\"{}\"{DIM:#}", shorten(quote));
+            write!(text, "  {DIM}\"{}\"{DIM:#}", shorten(quote)).ok();
         }
         text.push('\n');
     }
@@ -51,8 +51,7 @@ pub(crate) fn outputs(report: &Report) -> String {
 pub(crate) fn footer(report: &Report, model_given: bool) -> String {
     let mut text = String::new();
     for (name, absence) in &report.absent {
-        let _ =
-            writeln!(text, "{YELLOW}absent{YELLOW:#} {name}: `{}` is absent: {}", absence.what, absence.why);
+        writeln!(text, "{YELLOW}absent{YELLOW:#} {name}: `{}` is absent: {}", absence.what, absence.why).ok();
     }
     let ran = report.nodes.iter().filter(|node| node.skipped.is_none() && node.attempts > 0).count();
     let skipped = report.nodes.iter().filter(|node| node.skipped.is_some()).count();
@@ -74,26 +73,27 @@ pub(crate) fn footer(report: &Report, model_given: bool) -> String {
     if usage.cost > 0.0 {
         took.push(format!("cost {:.4}", usage.cost));
     }
-    took.push(format!("{} ms", report.elapsed.as_millis()));
-    let _ = write!(text, "{DIM}{}{DIM:#}", took.join(", "));
+    took.push(super::progress::short(report.elapsed));
+    write!(text, "{DIM}{}{DIM:#}", took.join(", ")).ok();
     for by in answered_by(report) {
         if &*by == EXTRACTIVE {
-            let _ = write!(
+            write!(
                 text,
                 "\n{YELLOW}by: extractive (no model){YELLOW:#}: sentences were selected from the sources, none was written"
-            );
+            ).ok();
             if !model_given {
-                let _ = write!(
+                write!(
                     text,
                     "; for an answer in its own words give a model: --model-url http://localhost:8000/v1"
-                );
+                )
+                .ok();
             }
         } else {
-            let _ = write!(text, "\n{DIM}by: {by}{DIM:#}");
+            write!(text, "\n{DIM}by: {by}{DIM:#}").ok();
         }
     }
     if let Outcome::Cancelled { reason } = &report.outcome {
-        let _ = write!(text, "\ncancelled: {reason}");
+        write!(text, "\ncancelled: {reason}").ok();
     }
     text
 }

@@ -75,13 +75,10 @@ pub(crate) fn gather(plan: &Plan, file: Option<&Path>, given: &[String]) -> Resu
         }
     }
     // A value that could not be read is no missing one: its problem is told already.
-    let declared: Vec<Input> = plan
-        .root
-        .inputs
-        .iter()
-        .filter(|input| !unread.iter().any(|name| *input.port.name == **name))
-        .cloned()
-        .collect();
+    let mut declared = plan.root.inputs.clone();
+    for input in declared.iter_mut().filter(|input| unread.iter().any(|name| *input.port.name == **name)) {
+        input.port.ty = Type::optional(input.port.ty.clone());
+    }
     match check_inputs(&declared, map.clone()) {
         Ok(_) if problems.is_empty() => return Ok(map),
         Ok(_) => {}
@@ -155,18 +152,18 @@ fn describe(plan: &Plan) -> String {
     }
     let mut text = "its inputs are".to_owned();
     for Input { port, default, min, max } in inputs {
-        let _ = write!(text, "\n  {}: {}", port.name, port.ty);
+        write!(text, "\n  {}: {}", port.name, port.ty).ok();
         if let Some(default) = default {
-            let _ = write!(text, " = {}", default.to_json());
+            write!(text, " = {}", default.to_json()).ok();
         }
         if let Some(min) = min {
-            let _ = write!(text, ", at least {min}");
+            write!(text, ", at least {min}").ok();
         }
         if let Some(max) = max {
-            let _ = write!(text, ", at most {max}");
+            write!(text, ", at most {max}").ok();
         }
         if !port.doc.is_empty() {
-            let _ = write!(text, "  ({})", port.doc.trim_end_matches('.'));
+            write!(text, "  ({})", port.doc.trim_end_matches('.')).ok();
         }
     }
     text

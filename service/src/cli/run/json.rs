@@ -82,6 +82,8 @@ fn plain(json: &Json) -> Json {
         Json::Object(object) => object
             .iter()
             .map(|(key, value)| match duration(value) {
+                // What a node gave is its own affair.
+                _ if key == "outputs" => (key.clone(), value.clone()),
                 Some(duration) => (format!("{key}_ms"), millis(duration)),
                 None => (key.clone(), plain(value)),
             })
@@ -110,7 +112,12 @@ mod tests {
             scope: "hop[1]/search".into(),
             op: "x.y".into(),
             attempt: 1,
-            outputs: anabranch_engine::value::Map::new(),
+            outputs: [(
+                "took".into(),
+                serde_json::from_value(serde_json::json!({"secs": 1, "nanos": 0})).unwrap(),
+            )]
+            .into_iter()
+            .collect(),
             failure: None,
             retry_in: Some(Duration::from_micros(1_500)),
             usage: anabranch_engine::backend::Usage::default(),
@@ -120,6 +127,7 @@ mod tests {
         assert_eq!(json["scope"], "hop[1]/search");
         assert_eq!(json["retry_in_ms"], 1.5);
         assert_eq!(json["timing"]["ran_ms"], 0.0);
+        assert_eq!(json["outputs"]["took"]["secs"], 1, "what a node gave is left as it is");
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn bound(what: Opened) -> String {
 }
 
 /// `340 µs`, `12 ms`, `3.4 s`.
-fn short(duration: Duration) -> String {
+pub(super) fn short(duration: Duration) -> String {
     match duration.as_micros() {
         micros if micros < 1_000 => format!("{micros} µs"),
         micros if micros < 10_000_000 => format!("{} ms", micros / 1_000),
