@@ -104,7 +104,7 @@ fn killed_while_it_indexes_and_run_again_it_finds_the_same() {
         .spawn()
         .unwrap();
     // It has begun when there are files in its folder. If it is faster than this loop, the law holds all the more.
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while n_files(killed.path()) < 3 && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
         std::thread::yield_now();
     }
