@@ -1,6 +1,59 @@
 //! What every operator owes its reader, checked over the whole registry.
 
+use std::collections::BTreeMap;
+
+use anabranch_engine::diagnostic::SourceFile;
+use anabranch_engine::operator::Names;
+use anabranch_engine::plan::{Environment, compile};
+use anabranch_engine::testing::MapLibrary;
+
 use crate::registry;
+
+/// The nodes that examples refer to, by their names.
+const AROUND: [(&str, &str); 3] = [
+    ("search", "{ op: retrieve.bm25, in: { query: inputs.question } }"),
+    ("select", "{ op: select.budget, in: { chunks: search.chunks } }"),
+    ("keep", "{ op: context.append, in: { old: carry.chunks, new: search.chunks } }"),
+];
+
+/// A flow around the example node, as a page's reader would write it.
+fn flow_around(example: &str) -> String {
+    let node = example.trim().split(':').next().unwrap();
+    let in_loop = example.contains("carry.");
+    let mut nodes: Vec<String> = Vec::new();
+    for (name, rest) in AROUND {
+        if name != node && (in_loop || name != "keep") {
+            nodes.push(format!("{name}: {rest}"));
+        }
+    }
+    nodes.extend(example.trim().lines().map(str::to_owned));
+    let indented =
+        |by: usize| nodes.iter().map(|line| format!("{:by$}{line}\n", "")).collect::<Vec<_>>().concat();
+    let head = "flow: example\ninputs: { question: text, document: document }\nnodes:\n";
+    if !in_loop {
+        return format!("{head}{}outputs: {{ question: inputs.question }}\n", indented(2));
+    }
+    format!(
+        "{head}  hop:\n    loop:\n      max_turns: 2\n      carry: {{ chunks: \"[]\", terms: \"[]\" }}\n      nodes:\n{}      \
+         next: {{ chunks: keep.chunks, terms: carry.terms }}\noutputs: {{ chunks: hop.chunks }}\n",
+        indented(8)
+    )
+}
+
+#[test]
+fn every_example_is_accepted_by_the_checker() {
+    let registry = registry();
+    let names = Names { models: ["default".to_owned()].into(), indexes: ["docs".to_owned()].into() };
+    let library = MapLibrary(BTreeMap::new());
+    for spec in registry.iter() {
+        let example = spec.page.split("```yaml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let flow = flow_around(example);
+        let environment = Environment { registry: &registry, names: Some(&names), library: &library };
+        if let Err(problems) = compile(&SourceFile::new("example.yaml", flow.clone()), &environment) {
+            panic!("`{}`: {problems:#?}\n{flow}", spec.name);
+        }
+    }
+}
 
 #[test]
 fn every_operator_has_a_page_with_an_example_of_itself() {

@@ -53,7 +53,7 @@ pub(crate) fn assert_exact(document: &Document, chunks: &[Arc<Chunk>]) {
             (usize::try_from(chunk.range.start).unwrap(), usize::try_from(chunk.range.end).unwrap());
         assert_eq!(&document.text[start..end], &*chunk.text);
         let line = |at: usize| {
-            let newlines = document.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+            let newlines = document.text.bytes().take(at).filter(|byte| *byte == b'\n').count();
             1 + u32::try_from(newlines).unwrap()
         };
         assert_eq!(chunk.lines, LineRange { first: line(start), last: line(end - 1) });

@@ -11,11 +11,11 @@ const MAX_RUN_BYTES: usize = 512;
 /// Number of tokens of `text`. The token table is built when it is first needed (tens of milliseconds).
 pub fn count(text: &str) -> usize {
     let table = tiktoken_rs::cl100k_base_singleton();
-    let (mut total, mut start, mut run_start, mut in_space) = (0, 0, 0, None);
+    let (mut total, mut start, mut run_start, mut run_kind) = (0, 0, 0, None);
     for (at, c) in text.char_indices() {
-        let is_space = c.is_whitespace();
-        if in_space != Some(is_space) {
-            (run_start, in_space) = (at, Some(is_space));
+        let kind = c.is_whitespace();
+        if run_kind != Some(kind) {
+            (run_start, run_kind) = (at, Some(kind));
         } else if at - run_start >= MAX_RUN_BYTES {
             total += table.count_ordinary(text.get(start..at).unwrap_or_default());
             (start, run_start) = (at, at);

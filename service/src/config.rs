@@ -138,7 +138,7 @@ impl Config {
                 *path = folder.join(&*path);
             }
         };
-        self.models.values_mut().flat_map(ModelConfig::paths_mut).for_each(rebase);
+        self.models.values_mut().filter_map(ModelConfig::path_mut).for_each(rebase);
         for index in self.indexes.values_mut() {
             index.paths.iter_mut().chain(&mut index.flow).for_each(rebase);
         }

@@ -89,7 +89,7 @@ pub fn resources(
     }
     let models = match (&overrides.record, &overrides.replay) {
         (Some(_), Some(_)) => return Err(Error::RecordAndReplay),
-        (_, Some(path)) => replayed(&configured, Tape::load(path)?),
+        (_, Some(path)) => replayed(&configured, &Tape::load(path)?),
         (record, None) => {
             let recording = record.as_ref().map(Recording::open).transpose()?;
             configured
@@ -105,7 +105,7 @@ pub fn resources(
 /// Every chat model answers from `tape`, and so does the default one even if it is none.
 ///
 /// Servers and keys that the configuration names need not be there.
-fn replayed(configured: &BTreeMap<String, ModelConfig>, tape: Arc<Tape>) -> BTreeMap<String, Model> {
+fn replayed(configured: &BTreeMap<String, ModelConfig>, tape: &Arc<Tape>) -> BTreeMap<String, Model> {
     let replay = |name: &str, config: &ModelConfig| {
         if matches!(config, ModelConfig::Extractive) && name != DEFAULT_MODEL {
             return Model::Extractive;
@@ -125,8 +125,7 @@ fn model(
         ModelConfig::Extractive => return Ok(Model::Extractive),
         ModelConfig::Server(server) => Arc::new(self::server(name, server, env)?),
         ModelConfig::Replay { path, model } => {
-            let tape = Tape::load(path)?;
-            Arc::new(Replay::sole(model.as_deref().unwrap_or(name), tape)?)
+            Arc::new(Replay::sole(model.as_deref().unwrap_or(name), &Tape::load(path)?)?)
         }
         ModelConfig::Script(path) => Arc::new(script(path)?),
     };

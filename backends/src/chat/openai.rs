@@ -1,4 +1,4 @@
-//! A chat model behind the OpenAI-compatible chat completions API: vLLM, SGLang, llama.cpp, TGI, Ollama, OpenAI.
+//! A chat model behind the OpenAI-compatible chat completions API: vLLM, `SGLang`, llama.cpp, TGI, Ollama, `OpenAI`.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl OpenAiSettings {
             api_key: None,
             stream: true,
             connect_timeout: Duration::from_secs(10),
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_mins(2),
             idle_timeout: Duration::from_secs(30),
             max_response_bytes: 8 * 1024 * 1024,
         }

@@ -4,7 +4,6 @@
 //! not the server's, so that a file recorded on one server replays wherever there is none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -88,16 +87,14 @@ fn write_canonical(out: &mut String, value: &Value) {
         Value::Object(entries) => {
             out.push('{');
             for (key, value) in entries.iter().collect::<BTreeMap<_, _>>() {
-                // Writing to a string cannot fail, here and below.
-                let _ = write!(out, "{}:", Value::from(key.as_str()));
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
                 write_canonical(out, value);
                 out.push(',');
             }
             out.push('}');
         }
-        scalar => {
-            let _ = write!(out, "{scalar}");
-        }
+        scalar => out.push_str(&scalar.to_string()),
     }
 }
 
@@ -249,7 +246,7 @@ impl Replay {
     }
 
     /// Replays what was recorded under `name`, or under whatever name the file has if it has only one.
-    pub fn sole(name: &str, tape: Arc<Tape>) -> Result<Self, TapeError> {
+    pub fn sole(name: &str, tape: &Arc<Tape>) -> Result<Self, TapeError> {
         let mut recorded = tape.models();
         let name = match (recorded.next(), recorded.next()) {
             _ if tape.models.contains(name) => name,

@@ -6,10 +6,12 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span, Spanned
 use crate::flow::yaml::{self, Node};
 use crate::flow::{Entry, Flow};
 
+mod duration;
 mod each;
 pub(in crate::flow) mod fields;
 mod flow_tests;
 mod input;
+mod looping;
 pub(in crate::flow) mod node;
 mod policy;
 mod scalar;
@@ -17,8 +19,9 @@ mod scalar;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod type_name;
 
-pub use scalar::duration;
+pub use duration::duration;
 
 /// Reads a flow. Problems go to `problems`; `None` only if there is nothing to go on with.
 ///
@@ -36,7 +39,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn flow(&mut self, root: &Node) -> Flow {
-        let top = Span::new(root.span.start, root.span.start);
+        // What is missing at the top is shown at the first key.
+        let first = root.as_map().and_then(|entries| entries.first());
+        let top = first.map_or(root.span, |(key, _)| key.span);
         let mut fields = self.fields(root, &fields::FLOW, top).unwrap_or_default();
         let name = self.required(&mut fields, "flow", "flow: its_name").and_then(|node| {
             let name = self.text(node)?;

@@ -88,6 +88,11 @@ impl<'a> Frame<'a> {
         std::iter::successors(Some(self), |frame| frame.parent).map(|frame| frame.nodes)
     }
 
+    /// Names that hide nodes of this body: its item, and the item's index.
+    pub(crate) fn shadowed(&self) -> Vec<&'a str> {
+        if let Root::Item { name, .. } = &self.root { vec![*name, "index"] } else { Vec::new() }
+    }
+
     /// Names of the nodes of this body.
     pub(crate) fn node_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.nodes.iter().map(|node| node.name.value.as_str())
@@ -216,7 +221,7 @@ impl<'a> Frame<'a> {
                 code: Code::UNKNOWN_OUTPUT,
                 segment: 1,
                 message: format!("{reader} reads `{first}.{second}`, but `{first}` has no output `{second}`"),
-                hint: outputs_hint(second, names()),
+                hint: Some(outputs_hint(second, names())),
             }),
         }
     }
@@ -362,17 +367,17 @@ fn no_such<'n>(
     }
 }
 
-fn outputs_hint<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> Option<String> {
+fn outputs_hint<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
     let near = crate::diagnostic::nearest(name, known.clone());
     let list = match listed(known.clone().map(str::to_owned)) {
-        None => return Some("it has no outputs".to_owned()),
+        None => return "it has no outputs".to_owned(),
         Some(list) if known.count() == 1 => format!("its only output is {list}"),
         Some(list) => format!("its outputs are {list}"),
     };
-    Some(match near {
+    match near {
         Some(near) => format!("did you mean `{near}`? {list}"),
         None => list,
-    })
+    }
 }
 
 /// "`a`, `b` and `c`"; `None` if there is nothing to list.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::diagnostic::Span;
 
+mod entries;
 mod read;
 mod scalar;
 mod syntax;

@@ -20,11 +20,11 @@ use super::split::{SEPARATORS, Splitter};
 ///
 /// Paragraphs are tried first, then lines, sentences, words, characters; small neighbours are joined again. Use it for
 /// text without structure, or where other systems cut the same way: `method: recursive` follows the rule of
-/// LangChain's `RecursiveCharacterTextSplitter`. Every chunk is an exact range of the document: its text is never
+/// `RecursiveCharacterTextSplitter` in `LangChain`. Every chunk is an exact range of the document: its text is never
 /// changed, only space at its ends is left out. 200 tokens without overlap are the best start; short factual answers
 /// like 64 to 128, broad questions 512 and more. Asks no model.
 ///
-/// Source: the splitter of LangChain as evaluated in "Evaluating Chunking Strategies for Retrieval" (Chroma, 2024);
+/// Source: the splitter of `LangChain` as evaluated in "Evaluating Chunking Strategies for Retrieval" (Chroma, 2024);
 /// `semantic_levels` is the crate `text-splitter`.
 ///
 /// ```yaml
@@ -66,7 +66,7 @@ impl Default for Recursive {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// Separators from coarse to fine, as LangChain does it.
+    /// Separators from coarse to fine, as `LangChain` does it.
     Recursive,
     /// Unicode sentence and word boundaries, as the crate `text-splitter` does it.
     SemanticLevels,

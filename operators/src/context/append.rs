@@ -17,7 +17,8 @@ use crate::tokens;
 /// A chunk that lies within another chunk of the same document is left out. Use it in a loop to carry what was found
 /// from turn to turn: `added` is 0 when a turn brought nothing new, which is a good reason to stop. Asks no model.
 ///
-/// Source: the growing context of iterative retrieval, ITER-RETGEN (Shao et al. 2023) and IRCoT (Trivedi et al. 2023).
+/// Source: the growing context of iterative retrieval, ITER-RETGEN (Shao et al. 2023) and `IRCoT`
+/// (Trivedi et al. 2023).
 ///
 /// ```yaml
 /// keep:
@@ -133,14 +134,15 @@ mod tests {
     #[tokio::test]
     async fn what_is_there_already_is_not_added_again() {
         let (a, b) = (chunk("a", "one"), chunk("b", "two"));
-        let got = append(Append::default(), &[a.clone()], &[b, a]).await;
+        let got = append(Append::default(), std::slice::from_ref(&a), &[b, a.clone()]).await;
         assert_eq!(got, (vec!["a#0-3".into(), "b#0-3".into()], 1, 0));
     }
 
     #[tokio::test]
     async fn a_passage_within_another_is_left_out_whichever_came_first() {
         let (inner, outer) = (chunk_at("a", 4, 1, "two"), chunk("a", "one two three"));
-        let first = append(Append::default(), &[outer.clone()], &[inner.clone()]).await;
+        let first =
+            append(Append::default(), std::slice::from_ref(&outer), std::slice::from_ref(&inner)).await;
         assert_eq!(first, (vec!["a#0-13".into()], 0, 0));
         let second = append(Append::default(), &[inner, chunk("b", "x")], &[outer]).await;
         assert_eq!(second, (vec!["a#0-13".into(), "b#0-1".into()], 1, 0));

@@ -46,7 +46,9 @@ pub(crate) fn check(text: &str, chunks: &[Arc<Chunk>]) -> Marked {
                     (place + 1).to_string()
                 })
                 .collect();
-            marked.text.push_str(&format!("[{}]", numbers.join(", ")));
+            marked.text.push('[');
+            marked.text.push_str(&numbers.join(", "));
+            marked.text.push(']');
             rest = from.get(len..).unwrap_or_default();
         } else {
             in_code ^= from.starts_with('`');

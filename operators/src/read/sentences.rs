@@ -105,10 +105,13 @@ fn with_capitals(words: &str) -> String {
     words.chars().map(capital).collect()
 }
 
-/// Whether the sentence does not end here: after an abbreviation, an initial, or where only a line ended.
+/// Whether the sentence does not end here: within code, after an abbreviation or initial, where only a line ended.
 fn goes_on(words: &str, range: Range<usize>) -> bool {
     let before = words.get(range).unwrap_or_default();
     if before.ends_with('\n') && !before.trim_end().ends_with(['.', '!', '?', ':', '。', '！', '？']) {
+        return true;
+    }
+    if before.matches('`').count() % 2 == 1 {
         return true;
     }
     let Some(last) = before.split_whitespace().next_back() else { return true };
@@ -144,6 +147,13 @@ mod tests {
                 ("`four` is, e.g. Five, six.".to_owned(), "`four` is, e.g. Five, *six*.".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn code_within_a_sentence_is_not_cut() {
+        let got = quotes("Use `==`, `!=`, `! Not`. Then `a? B` too.\n");
+        let words: Vec<&str> = got.iter().map(|(words, _)| words.as_str()).collect();
+        assert_eq!(words, ["Use `==`, `!=`, `! Not`.", "Then `a? B` too."]);
     }
 
     #[test]

@@ -70,11 +70,12 @@ impl ServerConfig {
 }
 
 impl ModelConfig {
-    /// The files that it names.
-    pub(super) fn paths_mut(&mut self) -> Option<&mut PathBuf> {
+    /// The file that it names.
+    pub(super) fn path_mut(&mut self) -> Option<&mut PathBuf> {
         match self {
-            Self::Replay { path, .. } | Self::Script(path) => Some(path),
-            Self::Server(ServerConfig { api_key: Some(SecretRef::File(path)), .. }) => Some(path),
+            Self::Replay { path, .. }
+            | Self::Script(path)
+            | Self::Server(ServerConfig { api_key: Some(SecretRef::File(path)), .. }) => Some(path),
             Self::Extractive | Self::Server(_) => None,
         }
     }

@@ -38,7 +38,7 @@ fn everything_that_can_be_set_is_read() {
     let server = ServerConfig {
         model: Some("qwen".into()),
         api_key: Some(SecretRef::Env("KEY".into())),
-        timeout: Some(Duration::from_secs(120)),
+        timeout: Some(Duration::from_mins(2)),
         idle_timeout: Some(Duration::from_millis(500)),
         stream: Some(false),
         ..ServerConfig::new("http://localhost:8000")

@@ -96,7 +96,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// What an error body says: the `message` of OpenAI, vLLM, TGI and Ollama, else its text.
+/// What an error body says: the `message` of `OpenAI`, vLLM, TGI and Ollama, else its text.
 fn server_message(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let said = serde_json::from_str(&text).ok().as_ref().and_then(message_of);

@@ -350,7 +350,7 @@ async fn dropping_the_call_closes_the_connection() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let call = tokio::spawn(async move { ask(settings(&url)).await });
     let (mut socket, _) = listener.accept().await.unwrap();
-    let mut request = [0; 64 * 1024];
+    let mut request = vec![0; 64 * 1024];
     assert!(socket.read(&mut request).await.unwrap() > 0, "the request is on its way");
     call.abort();
     // Ends at once with a close or a reset; were the call still waiting, this would wait for its 120 seconds.

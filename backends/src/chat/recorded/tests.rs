@@ -107,11 +107,11 @@ async fn a_file_with_one_model_answers_under_any_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tape.jsonl");
     recorder(&path, &["one"]).chat(&request("1"), &CALL).await.unwrap();
-    let replay = Replay::sole("canned", Tape::load(&path).unwrap()).unwrap();
+    let replay = Replay::sole("canned", &Tape::load(&path).unwrap()).unwrap();
     assert_eq!(replay.chat(&request("1"), &CALL).await.unwrap().text, "one");
     let inner = Arc::new(Scripted::queue(["two"]));
     let small = Recorder::new("small", inner, Recording::open(&path).unwrap());
     small.chat(&request("1"), &CALL).await.unwrap();
-    let error = Replay::sole("canned", Tape::load(&path).unwrap()).unwrap_err().to_string();
+    let error = Replay::sole("canned", &Tape::load(&path).unwrap()).unwrap_err().to_string();
     assert!(error.ends_with("no exchanges with model `canned`, only with `default`, `small`"), "{error}");
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::functions::Function;
+use super::functions::{self, Function};
 use super::parse::Op;
 use super::{Absence, Slot, values};
 use crate::limits;
@@ -183,7 +183,7 @@ impl Machine<'_> {
                 let Value::Text(text) = self.eval(text)? else {
                     return Err(Stop::error("`matches` takes a text"));
                 };
-                self.meter.bytes(text.len())?;
+                self.meter.bytes(functions::matching(&text, pattern.as_str()))?;
                 Ok(Value::Bool(pattern.is_match(&text)))
             }
             Node::Each(each, list, test, then) => self.each(*each, list, test, then.as_deref()),

@@ -163,7 +163,7 @@ pub(super) const ALL: &[Function] = &[
         |meter, args| match args {
             [Value::Text(text), Value::Text(pattern)] => {
                 // Reading a pattern costs more than its length.
-                meter.bytes(4_096 + 16 * pattern.len())?;
+                meter.bytes(4_096 + 16 * pattern.len() + matching(text, pattern))?;
                 let pattern = regex(pattern).map_err(Stop::Error)?;
                 Ok(Value::Bool(pattern.is_match(text)))
             }
@@ -284,7 +284,7 @@ fn arity() -> Stop {
 /// A regular expression, bounded in the memory that it may take.
 pub(super) fn regex(pattern: &str) -> Result<regex::Regex, String> {
     regex::RegexBuilder::new(pattern)
-        .size_limit(1 << 20)
+        .size_limit(256 << 10)
         .dfa_size_limit(1 << 20)
         .nest_limit(32)
         .build()
@@ -292,6 +292,11 @@ pub(super) fn regex(pattern: &str) -> Result<regex::Regex, String> {
             regex::Error::CompiledTooBig(_) => "the regular expression is too large".to_owned(),
             _ => "the text is no regular expression".to_owned(),
         })
+}
+
+/// What looking for `pattern` in `text` counts as: a longer pattern looks at each byte more often.
+pub(super) fn matching(text: &str, pattern: &str) -> usize {
+    text.len().saturating_mul(1 + pattern.len() / 32)
 }
 
 fn count(n: usize) -> Value {

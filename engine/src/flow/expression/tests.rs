@@ -305,6 +305,13 @@ fn what_runs_too_long_is_stopped() {
 }
 
 #[test]
+fn patterns_are_read_once_and_bounded() {
+    assert_eq!(eval(r"inputs.question.matches(r'^\w+\?$') && 'π7'.matches('[α-ω][0-9]')"), Value::Bool(true));
+    let problem = problems(r"inputs.question.matches('\\w{1000}{1000}')");
+    assert!(problem.ends_with("the regular expression is too large"), "{problem}");
+}
+
+#[test]
 fn what_passes_through_does_not_count_as_made() {
     let long = Value::text("x".repeat(2 * limits::EXPRESSION_OUTPUT_BYTES));
     let world = World(vec![("text", Type::Text, Slot::Present(long.clone()))]);

@@ -13,7 +13,7 @@ use super::Reader;
 use super::fields;
 
 /// How long `cache: true` keeps a result.
-const CACHE_DEFAULT: Duration = Duration::from_secs(60 * 60);
+const CACHE_DEFAULT: Duration = Duration::from_hours(1);
 
 impl Reader<'_> {
     pub(super) fn retry(&mut self, node: &Node) -> Option<RetryDecl> {

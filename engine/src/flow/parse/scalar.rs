@@ -1,12 +1,10 @@
 //! Scalars: names, texts, numbers, durations, expressions, and lists of them.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use crate::diagnostic::{Code, Span, Spanned, nearest};
 use crate::flow::yaml::Node;
 use crate::flow::{Entry, ExprText, Late};
-use crate::types::{self, Type};
 
 use super::Reader;
 
@@ -15,8 +13,6 @@ pub(super) const RESERVED: &[&str] =
     &["inputs", "carry", "item", "index", "true", "false", "null", "in", "first", "present", "all_present"];
 /// Names that no expression can say, not even after a dot.
 pub(super) const UNSAYABLE: &[&str] = &["true", "false", "null", "in"];
-
-const UNITS: &str = "a duration is a number with `ms`, `s`, `m` or `h` after it: `200ms`, `90s`, `1m30s`";
 
 impl Reader<'_> {
     pub(super) fn text(&mut self, node: &Node) -> Option<Spanned<String>> {
@@ -138,40 +134,6 @@ impl Reader<'_> {
         None
     }
 
-    pub(super) fn duration(&mut self, node: &Node) -> Option<Spanned<Duration>> {
-        let Some(raw) = node.raw().filter(|_| !node.is_null()) else {
-            self.wrong_kind(node, "a duration", Some(UNITS));
-            return None;
-        };
-        if let Some(duration) = read_duration(raw) {
-            return Some(Spanned::new(duration, node.span));
-        }
-        self.report(Code::INVALID_DURATION, node.span, no_duration(raw), Some(UNITS.to_owned()));
-        None
-    }
-
-    /// A duration that is more than nothing.
-    pub(super) fn bound(&mut self, node: &Node, what: &str) -> Option<Spanned<Duration>> {
-        let duration = self.duration(node)?;
-        if duration.value.is_zero() {
-            let message = format!("`{what}` is 0, and nothing can be done in no time");
-            self.report(Code::OUT_OF_RANGE, node.span, message, Some("leave it out for no bound".to_owned()));
-            return None;
-        }
-        Some(duration)
-    }
-
-    pub(super) fn ty(&mut self, node: &Node) -> Option<Spanned<Type>> {
-        let text = self.text(node)?;
-        match text.value.parse() {
-            Ok(ty) => Some(Spanned::new(ty, text.span)),
-            Err(unknown) => {
-                self.report(Code::INVALID_TYPE, text.span, unknown.to_string(), Some(type_hint(&text.value)));
-                None
-            }
-        }
-    }
-
     /// One of a few words.
     pub(super) fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
         let all = || words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
@@ -281,44 +243,6 @@ fn trimmed(text: &str, span: Span) -> ExprText {
     ExprText { text: text.to_owned(), span: span.part(start, start + text.len()), exact: true }
 }
 
-/// Reads a duration such as `90s`, `200ms` or `1m30s`; `Err` says what would be right.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    read_duration(text).ok_or_else(|| format!("{}: {UNITS}", no_duration(text)))
-}
-
-fn no_duration(text: &str) -> String {
-    let what = if text.trim().parse::<f64>().is_ok() { "has no unit" } else { "is no duration" };
-    format!("`{text}` {what}")
-}
-
-/// `1m30s` and the like: whole numbers with units, from the longest unit to the shortest.
-fn read_duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut total = Duration::ZERO;
-    let mut longest = u64::MAX;
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (number, tail) = rest.split_at_checked(digits)?;
-        let letters = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_lowercase()).len();
-        let (unit, tail) = tail.split_at_checked(letters)?;
-        let unit = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        if unit >= longest {
-            return None;
-        }
-        longest = unit;
-        let millis = number.parse::<u64>().ok()?.checked_mul(unit)?;
-        total = total.checked_add(Duration::from_millis(millis))?;
-        rest = tail;
-    }
-    (longest != u64::MAX).then_some(total)
-}
-
 /// The nearest name that is allowed: `Re-Rank 2` is `re_rank_2`.
 fn snake_case(text: &str) -> Option<String> {
     if text.trim().starts_with(|c: char| c.is_ascii_digit()) {
@@ -335,72 +259,9 @@ fn snake_case(text: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-fn type_hint(text: &str) -> String {
-    near_type(text, 4).map_or_else(
-        || {
-            let all = types::NAMES.map(|name| format!("`{name}`")).join(", ");
-            format!("the types are {all}, each with `?` after it if it may be absent")
-        },
-        |near| format!("did you mean `{near}`?"),
-    )
-}
-
-/// The type that `text` was probably meant to be: other languages' names for it, other brackets, misspellings.
-fn near_type(text: &str, depth: usize) -> Option<String> {
-    let depth = depth.checked_sub(1)?;
-    let text = text.trim();
-    if text.parse::<Type>().is_ok() {
-        return Some(text.to_owned());
-    }
-    if let Some(inner) = text.strip_suffix('?') {
-        return Some(format!("{}?", near_type(inner, depth)?));
-    }
-    if let Some(item) = text.strip_suffix("[]") {
-        return Some(format!("list<{}>", near_type(item, depth)?));
-    }
-    if let Some((outer, item)) = text.split_once(['<', '[', '(']) {
-        let outer = nearest(&outer.trim().to_ascii_lowercase(), ["list", "map", "array", "dict"])?;
-        let outer = if matches!(outer, "list" | "array") { "list" } else { "map" };
-        return Some(format!("{outer}<{}>", near_type(item.trim_end_matches(['>', ']', ')']), depth)?));
-    }
-    let lower = text.to_ascii_lowercase();
-    let ours = match lower.as_str() {
-        "string" | "str" => "text",
-        "integer" => "int",
-        "number" | "double" => "float",
-        "boolean" => "bool",
-        "array" | "list" => "list<any>",
-        "object" | "dict" | "map" => "map<any>",
-        _ => nearest(&lower, types::NAMES.into_iter().filter(|name| !name.contains('<')))?,
-    };
-    Some(ours.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_refused_duration_says_what_would_be_right() {
-        assert_eq!(
-            duration("90").unwrap_err(),
-            "`90` has no unit: a duration is a number with `ms`, `s`, `m` or `h` after it: `200ms`, `90s`, `1m30s`"
-        );
-    }
-
-    #[test]
-    fn durations_are_whole_numbers_with_units() {
-        let seconds = |text| read_duration(text).map(|duration| duration.as_secs_f64());
-        assert_eq!(seconds("90s"), Some(90.0));
-        assert_eq!(seconds("200ms"), Some(0.2));
-        assert_eq!(seconds("1m30s"), Some(90.0));
-        assert_eq!(seconds("1h"), Some(3600.0));
-        for text in
-            ["", "90", "s", "1 s", "-1s", "1.5s", "1d", "30s1m", "1s1s", "99999999999999999999s", "1sπ"]
-        {
-            assert_eq!(seconds(text), None, "{text:?}");
-        }
-    }
 
     #[test]
     fn a_wrong_name_comes_with_a_right_one() {

@@ -17,7 +17,7 @@ fn a_whole_flow_is_read_without_problems() {
     assert_eq!(flow.budget.unwrap().value.wall, Some(Duration::from_secs(90)));
     let [triage, once, hop, check, answer] = &flow.nodes[..] else { panic!("five nodes") };
     assert!(matches!(&triage.timeout, Some(Late::Later(text)) if text.text.starts_with("inputs.hops > 2")));
-    assert_eq!(triage.cache.as_ref().unwrap().value, Duration::from_secs(600));
+    assert_eq!(triage.cache.as_ref().unwrap().value, Duration::from_mins(10));
     assert!(matches!(once.on_error.as_ref().unwrap().value, OnErrorDecl::Skip));
     let KindDecl::Loop(hop) = &hop.kind else { panic!("wrong kind") };
     assert!(matches!(&hop.max_turns, Some(Late::Later(text)) if text.text == "inputs.hops"));

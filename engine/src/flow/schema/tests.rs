@@ -13,7 +13,7 @@ use crate::value::Chunk;
 
 crate::ports! {
     /// What it reads.
-    pub struct In {
+    pub(super) struct In {
         /// What to look for.
         pub query: String,
         /// What to look in, where it is not the whole index.
@@ -23,7 +23,7 @@ crate::ports! {
 
 crate::ports! {
     /// What it gives.
-    pub struct Out {
+    pub(super) struct Out {
         /// What was found.
         pub chunks: Vec<std::sync::Arc<Chunk>>,
     }
@@ -63,7 +63,7 @@ fn json(text: &str) -> serde_json::Value {
     yaml::read(&SourceFile::new("test.yaml", text), &mut problems).unwrap().to_json()
 }
 
-const GOOD: &str = r#"
+const GOOD: &str = r"
 flow: f
 inputs: { q: text, n: { type: 'list<int>?', default: [1], max: 3 } }
 budget: { wall: 1m30s, cost: 0.5 }
@@ -88,7 +88,7 @@ nodes:
 outputs: { chunks: a.chunks, n: 3 }
 tests:
   - { name: t, inputs: { q: x }, expect: { ran: [a], outputs: { n: 3 } } }
-"#;
+";
 
 #[test]
 fn the_schema_is_a_valid_schema() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_yaml::granit_parser::{Event, Options, Parser, ScalarStyle, Span as Range, StructureStyle, Tag};
 
+use super::entries::Entries;
 use super::{Kind, Node, syntax};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span};
 use crate::limits;
@@ -87,30 +88,6 @@ struct Open {
 enum Content {
     List(Vec<Node>),
     Map(Entries),
-}
-
-#[derive(Default)]
-struct Entries {
-    entries: Vec<(Node, Node)>,
-    /// Where each key stands first.
-    seen: HashMap<String, Span>,
-    key: Key,
-    /// What `<<` brings in; keys of the mapping itself come before it.
-    merged: Vec<Node>,
-}
-
-/// What the next value of a mapping is.
-#[derive(Default)]
-enum Key {
-    /// A key.
-    #[default]
-    Wanted,
-    /// The value of this key.
-    Given(Node),
-    /// The value of `<<`.
-    Merge,
-    /// The value of a key that was refused.
-    Refused,
 }
 
 struct Builder<'a> {
@@ -340,90 +317,7 @@ impl Content {
     fn end(&self) -> Option<usize> {
         match self {
             Content::List(items) => items.last().map(|item| item.span.end),
-            Content::Map(entries) => {
-                entries.entries.last().map(|(key, value)| value.span.end.max(key.span.end))
-            }
+            Content::Map(entries) => entries.last().map(|(key, value)| value.span.end.max(key.span.end)),
         }
-    }
-}
-
-impl Entries {
-    /// Takes the next key or value; gives back what is wrong with it.
-    fn take(&mut self, node: Node, file: &Arc<SourceFile>) -> Option<Diagnostic> {
-        match std::mem::take(&mut self.key) {
-            Key::Wanted => return self.take_key(node, file),
-            Key::Given(key) => {
-                let mut value = node;
-                if value.is_null() && value.span.start == value.span.end {
-                    // Nothing has no place; the key that it belongs to does.
-                    value = Node { span: key.span, kind: Kind::Scalar { text: String::new(), plain: true } };
-                }
-                self.entries.push((key, value));
-            }
-            Key::Merge => return self.take_merge(node, file),
-            Key::Refused => {}
-        }
-        None
-    }
-
-    fn take_key(&mut self, key: Node, file: &Arc<SourceFile>) -> Option<Diagnostic> {
-        let Kind::Scalar { text, plain } = &key.kind else {
-            let message = format!("a key is a text, and this is {}", key.kind_name());
-            self.key = Key::Refused;
-            return Some(
-                Diagnostic::new(Code::WRONG_KIND, file, syntax::first_line(file, key.span), message)
-                    .hint("a text that begins with `{` or `[` needs quotes: `\"{{ question }}\"`"),
-            );
-        };
-        if *plain && text == "<<" {
-            self.key = Key::Merge;
-            return None;
-        }
-        if let Some(first) = self.seen.get(text) {
-            let problem = Diagnostic::new(
-                Code::DUPLICATE_KEY,
-                file,
-                key.span,
-                format!("the key `{text}` stands twice"),
-            )
-            .label(*first, "it stands here first")
-            .hint("keep one of the two, or give one another name");
-            self.key = Key::Refused;
-            return Some(problem);
-        }
-        self.seen.insert(text.clone(), key.span);
-        self.key = Key::Given(key);
-        None
-    }
-
-    fn take_merge(&mut self, node: Node, file: &Arc<SourceFile>) -> Option<Diagnostic> {
-        let span = node.span;
-        let sources = match node.kind {
-            Kind::List(items) => items,
-            kind => vec![Node { span, kind }],
-        };
-        let refused = sources.iter().find(|source| source.as_map().is_none()).map(|source| {
-            let message =
-                format!("`<<` takes a mapping, or a list of mappings, and this is {}", source.kind_name());
-            Diagnostic::new(Code::WRONG_KIND, file, syntax::first_line(file, source.span), message)
-        });
-        self.merged.extend(sources);
-        refused
-    }
-
-    /// The entries, with those that `<<` brings in and the mapping does not have itself.
-    fn merge(self) -> Vec<(Node, Node)> {
-        let Self { mut entries, mut seen, merged, .. } = self;
-        for source in merged {
-            let Kind::Map(source) = source.kind else { continue };
-            for (key, value) in source {
-                let name = key.raw().unwrap_or_default();
-                if !seen.contains_key(name) {
-                    seen.insert(name.to_owned(), key.span);
-                    entries.push((key, value));
-                }
-            }
-        }
-        entries
     }
 }

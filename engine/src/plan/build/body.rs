@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Builder, Place, Uses};
 use crate::diagnostic::{Code, Diagnostic, suggest};
 use crate::flow::reference::{Frame, index};
-use crate::flow::{JoinDecl, KindDecl, NodeDecl, OnErrorDecl};
+use crate::flow::{JoinDecl, KindDecl, NodeDecl};
 use crate::operator::Port;
 use crate::plan::{Body, Input, Join, Kind, Node, OnError, Output, check};
 use crate::types::Type;
@@ -61,8 +61,7 @@ impl BuiltKind {
 impl Builder<'_> {
     /// Compiles the nodes of one scope.
     pub(crate) fn body(&mut self, place: Place<'_>, decls: &[NodeDecl]) -> Built {
-        self.n_nodes += decls.len();
-        let order = check::order(place.file, decls, &mut self.problems);
+        let order = check::order(place.file, decls, &place.frame.shadowed(), &mut self.problems);
         let mut slots: Vec<Option<(Node, Vec<u32>)>> = decls.iter().map(|_| None).collect();
         let mut height = 0;
         for position in order {
@@ -109,15 +108,7 @@ impl Builder<'_> {
         let outputs = built.outputs.unwrap_or_default();
         let on_error = match &decl.on_error {
             None => OnError::Fail,
-            Some(on_error) => match &on_error.value {
-                OnErrorDecl::Fail => OnError::Fail,
-                OnErrorDecl::Skip => OnError::Skip,
-                OnErrorDecl::Value(entries) if known => {
-                    self.on_error_value(place, decl, on_error.span, entries, &outputs)
-                }
-                OnErrorDecl::Flow(name) => self.on_error_flow(place, decl, name, known.then_some(&outputs)),
-                OnErrorDecl::Value(_) => OnError::Skip,
-            },
+            Some(on_error) => self.on_error(place, decl, on_error, known.then_some(outputs.as_slice())),
         };
         let reads = uses.needs();
         if let Some(join) = &decl.join {

@@ -29,7 +29,7 @@ impl Builder<'_> {
         for entry in &inner.carry {
             let expr = self.expr(place, &entry.value, &who);
             uses.add(&expr, true);
-            carry.push(port(&entry.key, expr.ty.clone(), "What the last turn left, else the first value."));
+            carry.push(port(&entry.key, &expr.ty, "What the last turn left, else the first value."));
             first.push(expr);
         }
         let max_turns = match &inner.max_turns {
@@ -40,7 +40,7 @@ impl Builder<'_> {
             self.too_deep(place.file, inner.span);
             return BuiltKind::broken();
         }
-        let before = (self.problems.clone(), self.n_nodes);
+        let before = self.problems.clone();
         let mut turn = self.turn(place, inner, &carry);
         let widened: Vec<Port> = carry
             .iter()
@@ -49,7 +49,7 @@ impl Builder<'_> {
             .collect();
         // A first value of `1` and a next value of `0.5`: inside, the carried value is no whole number.
         if carry.iter().zip(&widened).any(|(before, after)| !is_open(&before.ty) && before.ty != after.ty) {
-            (self.problems, self.n_nodes) = before;
+            self.forget_since(before, place.file);
             turn = self.turn(place, inner, &widened);
         }
         self.carries_one_kind(place, inner, &carry, &turn.next);
@@ -287,9 +287,7 @@ fn each_outputs(inner: &EachDecl, built: &Built) -> Vec<Port> {
 
 /// The one node of an each that runs an operator or a flow itself: it has what is said of the item.
 fn item_node(decl: &NodeDecl, name: &Spanned<String>, is_op: bool) -> NodeDecl {
-    let last = name.value.rsplit('.').next().unwrap_or(&name.value).to_owned();
     NodeDecl {
-        name: Spanned { value: last, span: decl.name.span },
         kind: if is_op { KindDecl::Op(name.clone()) } else { KindDecl::Flow(name.clone()) },
         when: None,
         after: Vec::new(),
@@ -301,7 +299,7 @@ fn item_node(decl: &NodeDecl, name: &Spanned<String>, is_op: bool) -> NodeDecl {
     }
 }
 
-fn port(name: &Spanned<String>, ty: Type, doc: &str) -> Port {
+fn port(name: &Spanned<String>, ty: &Type, doc: &str) -> Port {
     simple(&name.value, ty.required().clone(), doc)
 }
 

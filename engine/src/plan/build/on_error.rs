@@ -4,15 +4,34 @@ use super::wiring::{Side, Wanted};
 use super::{Builder, Place, Uses};
 use crate::diagnostic::{Code, Diagnostic, Span, Spanned, suggest};
 use crate::flow::reference::{index, listed};
-use crate::flow::{Entry, KindDecl, NodeDecl};
+use crate::flow::{Entry, KindDecl, NodeDecl, OnErrorDecl};
 use crate::limits;
 use crate::operator::Port;
 use crate::plan::OnError;
 use crate::value::Value;
 
 impl Builder<'_> {
+    /// `on_error:` of a node with these outputs, if they are known.
+    pub(crate) fn on_error(
+        &mut self,
+        place: Place<'_>,
+        decl: &NodeDecl,
+        on_error: &Spanned<OnErrorDecl>,
+        outputs: Option<&[Port]>,
+    ) -> OnError {
+        match &on_error.value {
+            OnErrorDecl::Fail => OnError::Fail,
+            OnErrorDecl::Skip => OnError::Skip,
+            OnErrorDecl::Value(entries) => match outputs {
+                Some(outputs) => self.on_error_value(place, decl, on_error.span, entries, outputs),
+                None => OnError::Skip,
+            },
+            OnErrorDecl::Flow(name) => self.on_error_flow(place, decl, name, outputs.unwrap_or_default()),
+        }
+    }
+
     /// `on_error: {value: {...}}`.
-    pub(crate) fn on_error_value(
+    fn on_error_value(
         &mut self,
         place: Place<'_>,
         decl: &NodeDecl,
@@ -68,12 +87,12 @@ impl Builder<'_> {
     }
 
     /// `on_error: {flow: name}`.
-    pub(crate) fn on_error_flow(
+    fn on_error_flow(
         &mut self,
         place: Place<'_>,
         decl: &NodeDecl,
         name: &Spanned<String>,
-        outputs: Option<&Vec<Port>>,
+        outputs: &[Port],
     ) -> OnError {
         let Some(compiled) = self.sub_flow(place.file, name) else { return OnError::Skip };
         if place.depth + compiled.height + 1 > limits::SCOPE_DEPTH {
@@ -95,7 +114,7 @@ impl Builder<'_> {
         // The node waits for its own inputs already; what stands in adds nothing to that.
         let inputs = self.wire(place, &shared, &side, &mut Uses::default()).exprs;
         let mut positions = Vec::new();
-        for port in outputs.into_iter().flatten() {
+        for port in outputs {
             let found =
                 compiled.body.outputs.iter().enumerate().find(|(_, output)| output.port.name == port.name);
             let problem = match found {

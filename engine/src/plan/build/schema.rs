@@ -183,7 +183,7 @@ pub(crate) fn dotted(pointer: &str) -> String {
     for part in pointer.split('/').skip(1) {
         let part = part.replace("~1", "/").replace("~0", "~");
         if part.bytes().all(|byte| byte.is_ascii_digit()) && !part.is_empty() {
-            text.push_str(&format!("[{part}]"));
+            text.extend(["[", &part, "]"]);
         } else {
             if !text.is_empty() {
                 text.push('.');
@@ -197,7 +197,7 @@ pub(crate) fn dotted(pointer: &str) -> String {
 /// The settings, given or by default, that name a model, an index or a prompt.
 pub(crate) fn named(spec: &OperatorSpec, settings: &Json) -> Vec<Named> {
     let mut found = Vec::new();
-    walk(spec.settings.as_value(), Some(settings), String::new(), false, &mut found);
+    walk(spec.settings.as_value(), Some(settings), "", false, &mut found);
     found
 }
 
@@ -212,7 +212,7 @@ pub(crate) fn calls_models(spec: &OperatorSpec) -> bool {
     any(spec.settings.as_value())
 }
 
-fn walk(schema: &Json, value: Option<&Json>, pointer: String, is_default: bool, found: &mut Vec<Named>) {
+fn walk(schema: &Json, value: Option<&Json>, pointer: &str, is_default: bool, found: &mut Vec<Named>) {
     let (value, is_default) = match value {
         Some(value) => (Some(value), is_default),
         None => (schema.get("default"), true),
@@ -220,7 +220,7 @@ fn walk(schema: &Json, value: Option<&Json>, pointer: String, is_default: bool, 
     if let (Some(kind), Some(Json::String(text))) = (schema.get(SETTING_KIND).and_then(Json::as_str), value) {
         let variables = schema.get("x-variables").and_then(Json::as_array).into_iter().flatten();
         found.push(Named {
-            pointer: pointer.clone(),
+            pointer: pointer.to_owned(),
             kind: kind.to_owned(),
             text: text.clone(),
             is_default,
@@ -230,19 +230,19 @@ fn walk(schema: &Json, value: Option<&Json>, pointer: String, is_default: bool, 
     for branch in branches(schema) {
         // A value that is not given takes no branch but through a default further out.
         if value.is_some() {
-            walk(branch, value, pointer.clone(), is_default, found);
+            walk(branch, value, pointer, is_default, found);
         }
     }
     for (name, schema) in properties(schema).into_iter().flatten() {
         let inner = value.and_then(|value| value.get(name));
         if value.is_some_and(Json::is_object) {
             let name = name.replace('~', "~0").replace('/', "~1");
-            walk(schema, inner, format!("{pointer}/{name}"), is_default, found);
+            walk(schema, inner, &format!("{pointer}/{name}"), is_default, found);
         }
     }
     if let (Some(items), Some(Json::Array(values))) = (schema.get("items"), value) {
         for (position, value) in values.iter().enumerate() {
-            walk(items, Some(value), format!("{pointer}/{position}"), is_default, found);
+            walk(items, Some(value), &format!("{pointer}/{position}"), is_default, found);
         }
     }
     if let (Some(more), Some(Json::Object(values))) = (schema.get("additionalProperties"), value) {
@@ -251,7 +251,7 @@ fn walk(schema: &Json, value: Option<&Json>, pointer: String, is_default: bool, 
             values.iter().filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)))
         {
             let name = name.replace('~', "~0").replace('/', "~1");
-            walk(more, Some(value), format!("{pointer}/{name}"), is_default, found);
+            walk(more, Some(value), &format!("{pointer}/{name}"), is_default, found);
         }
     }
 }

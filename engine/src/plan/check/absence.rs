@@ -85,7 +85,7 @@ impl Absence {
             if value.refs.iter().any(|reference| !reference.strict) {
                 continue;
             }
-            let culprit = value.refs.iter().find_map(|reference| self.culprit(&self.maybe, reference.at));
+            let culprit = value.refs.iter().find_map(|reference| Self::culprit(&self.maybe, reference.at));
             let Some(decl) = culprit.and_then(|culprit| decls.get(culprit)) else { continue };
             let other = &decl.name.value;
             let message = format!("output `{}` is absent whenever `{other}` is skipped", name.value);
@@ -103,13 +103,13 @@ impl Absence {
     /// A result of the body, optional if it can be absent.
     pub(crate) fn output(&self, name: &str, value: Expr) -> Output {
         let absent = value.refs.iter().filter(|reference| reference.strict).any(|reference| {
-            self.culprit(&self.maybe, reference.at).or(self.culprit(&self.never, reference.at)).is_some()
+            Self::culprit(&self.maybe, reference.at).or(Self::culprit(&self.never, reference.at)).is_some()
         });
         let ty = if absent { Type::optional(value.ty.clone()) } else { value.ty.clone() };
         Output { port: Port { name: name.into(), ty, doc: value.source.clone() }, value }
     }
 
-    fn culprit(&self, of: &[Option<usize>], at: Ref) -> Option<usize> {
+    fn culprit(of: &[Option<usize>], at: Ref) -> Option<usize> {
         let Ref::Port { node, .. } = at else { return None };
         of.get(node as usize).copied().flatten()
     }

@@ -35,7 +35,7 @@ pub(crate) fn of_node(node: &NodeDecl) -> Vec<Mention> {
     let mut own: Vec<&ExprText> = values(&node.inputs).collect();
     let holes = node.settings.as_ref().map(holes).unwrap_or_default();
     own.extend(&holes);
-    own.extend([&node.timeout, &node.idle_timeout].into_iter().filter_map(later));
+    own.extend([node.timeout.as_ref(), node.idle_timeout.as_ref()].into_iter().filter_map(later));
     let mut inner: Vec<Mention> = Vec::new();
     let mut shadowed: Vec<&str> = Vec::new();
     match &node.kind {
@@ -43,14 +43,14 @@ pub(crate) fn of_node(node: &NodeDecl) -> Vec<Mention> {
         KindDecl::Loop(decl) => {
             outer.append(&mut own);
             outer.extend(values(&decl.carry));
-            outer.extend(later(&decl.max_turns));
+            outer.extend(later(decl.max_turns.as_ref()));
             inner.extend(values(&decl.next).chain(values(&decl.until)).flat_map(of_expr));
             inner.extend(decl.nodes.iter().flat_map(of_node));
             shadowed.extend(decl.nodes.iter().map(|node| node.name.value.as_str()));
         }
         KindDecl::Each(decl) => {
             outer.push(&decl.items);
-            outer.extend([&decl.concurrency, &decl.max_items].into_iter().filter_map(later));
+            outer.extend([decl.concurrency.as_ref(), decl.max_items.as_ref()].into_iter().filter_map(later));
             inner.extend(values(&decl.outputs).flat_map(of_expr));
             inner.extend(own.into_iter().flat_map(of_expr));
             shadowed.extend([decl.name.value.as_str(), "index"]);
@@ -68,6 +68,6 @@ fn values(entries: &[Entry<ExprText>]) -> impl Iterator<Item = &ExprText> {
     entries.iter().map(|entry| &entry.value)
 }
 
-fn later<T>(late: &Option<Late<T>>) -> Option<&ExprText> {
+fn later<T>(late: Option<&Late<T>>) -> Option<&ExprText> {
     if let Some(Late::Later(text)) = late { Some(text) } else { None }
 }

@@ -1,7 +1,5 @@
 //! A plan for reading in a terminal: an indented tree.
 
-use std::fmt::Write as _;
-
 use super::{inner, on_failure, what, worst_case};
 use crate::budget::Budget;
 use crate::flow::Need;
@@ -101,6 +99,5 @@ fn counted(n: u64, noun: &str) -> String {
 }
 
 fn line(out: &mut String, depth: usize, text: &str) {
-    // Writing to a string does not fail.
-    let _ = writeln!(out, "{}{}", "  ".repeat(depth), text.trim_end());
+    out.extend([&"  ".repeat(depth), text.trim_end(), "\n"]);
 }

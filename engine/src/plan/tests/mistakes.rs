@@ -197,6 +197,31 @@ fn a_condition_must_be_a_bool_and_an_each_a_list() {
 }
 
 #[test]
+fn a_loop_that_is_looked_at_twice_loses_no_problem_of_a_sub_flow() {
+    let yaml = "flow: widening
+inputs: { q: text }
+nodes:
+  hop:
+    loop:
+      max_turns: 2
+      carry: { n: \"1\" }
+      nodes: { sub: { flow: linear, in: { question: inputs.q } } }
+      next: { n: size(sub.answer) * 0.5 }
+outputs: { n: hop.n }
+";
+    let sub = LINEAR.replace("search.chunks }", "search.chunk }");
+    one_with(yaml, &[("linear", &sub)], "FLOW0023 linear.yaml5:", &[]);
+}
+
+#[test]
+fn a_loop_carries_one_type() {
+    let words = ["`carry.query` is `text`", "`next.query` is `bool`", "[the first value is `text`]"];
+    let yaml = multihop("query: think.query }", "query: think.done }")
+        .replace("query: carry.query", "query: inputs.question");
+    one_with(&yaml, SUB, "FLOW0034 22:", &words);
+}
+
+#[test]
 fn a_cycle_is_printed_as_a_chain() {
     let yaml = linear("query: inputs.question }", "query: answer.text }");
     one(&yaml, "FLOW0031 4:", &["search -> answer -> search", "`loop`", "[`answer` reads `search` here]"]);
@@ -211,9 +236,16 @@ fn a_loop_that_reads_its_own_result_from_inside_is_a_cycle() {
 }
 
 #[test]
-fn a_prompt_file_that_is_not_there_is_named() {
-    let yaml = linear("search.chunks } }", "search.chunks }, with: { prompt: none.md } }");
-    one(&yaml, "FLOW0047 5:", &["`none.md`"]);
+fn a_prompt_is_checked_against_the_ports() {
+    let with = |prompt: &str| {
+        linear("search.chunks } }", &format!("search.chunks }}, with: {{ prompt: {prompt} }} }}"))
+    };
+    assert_eq!(problems(&with("\"{{ question }}\"")), [""; 0]);
+    let words = ["the prompt of `answer` reads `qestion`", "did you mean `question`?"];
+    one(&with("\"{{ qestion }}\""), "FLOW0036 5:", &words);
+    one_with(&with("p.md"), &[("p.md", "\n{{ qestion }}")], "FLOW0036 p.md2:", &["[used by `answer`]"]);
+    one(&with("none.md"), "FLOW0047 5:", &["`none.md`"]);
+    one(&with("\"{{ question\""), "FLOW0035 5:", &[]);
 }
 
 #[test]
