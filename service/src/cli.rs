@@ -41,8 +41,8 @@ type Ended = Result<Exit, exit::Error>;
         "  anabranch index ./notes --into notes\n",
         "  anabranch check flows/\n",
         "  anabranch explain FLOW0032\n\n",
-        "Data goes to standard output, everything else to standard error. Colours are left out where the output is no\n",
-        "terminal or NO_COLOR is set.\n\n",
+        "Data goes to standard output, everything else to standard error. Colours are\n",
+        "left out where the output is no terminal or NO_COLOR is set.\n\n",
         exit_codes!(),
     )
 )]

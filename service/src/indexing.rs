@@ -10,26 +10,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anabranch_backends::index::EmbeddedIndex;
-use anabranch_backends::index::embedded::{self, Fingerprint, Manifest, Writer};
-use anabranch_backends::load::{Found, Loaded, Skipped, Source, walk};
+use anabranch_backends::index::embedded;
+use anabranch_backends::load::Skipped;
 use anabranch_engine::cx::Resources;
-use anabranch_engine::diagnostic::{Diagnostics, SourceFile};
-use anabranch_engine::event::RunId;
-use anabranch_engine::operator::Registry;
-use anabranch_engine::plan::{self, Plan};
-use anabranch_engine::run::{self, Options, Outcome};
-use anabranch_engine::types::Type;
-use anabranch_engine::value::{Chunk, DocumentId, Map, Value};
+use anabranch_engine::diagnostic::Diagnostics;
+use anabranch_engine::value::DocumentId;
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::library::{self, Files};
+mod cutter;
+mod stages;
+#[cfg(test)]
+mod tests;
 
-/// The indexing flow that is used where none is named.
-const DEFAULT_FLOW: &str = include_str!("../../flows/index.yaml");
-/// The name under which diagnostics show it.
-const DEFAULT_FLOW_NAME: &str = "flows/index.yaml (built in)";
+pub use cutter::Cutter;
+use stages::{Done, Read, Write, read};
+
 /// Documents that wait between two stages.
 const WAITING: usize = 32;
 
@@ -64,89 +61,6 @@ pub enum Error {
     /// A stage broke down.
     #[error("indexing broke down; this is a bug, please report it")]
     Broken(#[from] tokio::task::JoinError),
-}
-
-/// A flow that cuts documents into chunks.
-#[derive(Debug, Clone)]
-pub struct Cutter {
-    plan: Arc<Plan>,
-    /// Names the way of cutting: a document is cut again when it changes.
-    stamp: String,
-}
-
-impl Cutter {
-    /// The indexing flow in the file `path`, or the built-in one.
-    pub fn load(path: Option<&Path>, registry: &Registry) -> Result<Self, Error> {
-        let file = match path {
-            Some(path) => {
-                let read = |source| Error::Read { path: path.to_owned(), source };
-                SourceFile::new(path.display().to_string(), library::read_bounded(path).map_err(read)?)
-            }
-            None => SourceFile::new(DEFAULT_FLOW_NAME, DEFAULT_FLOW),
-        };
-        let library = Files::beside(Path::new(&file.name));
-        let environment = plan::Environment { registry, names: None, library: &library };
-        let (plan, _) = plan::compile(&file, &environment).map_err(Error::Flow)?;
-        if let Some(why) = why_no_indexer(&plan) {
-            return Err(Error::NoIndexer { flow: plan.name.to_string(), why });
-        }
-        // A new version of the program may cut the same document in another way.
-        let stamp = format!("{} {}", env!("CARGO_PKG_VERSION"), plan.hash);
-        Ok(Self { plan: Arc::new(plan), stamp })
-    }
-
-    /// The chunks of one document; `None` if the run was cancelled, an error text if it failed.
-    async fn cut(
-        &self,
-        source: Source,
-        resources: Arc<Resources>,
-        cancel: CancellationToken,
-    ) -> Result<Option<Vec<Arc<Chunk>>>, String> {
-        let inputs: Map =
-            [("document".into(), Value::Document(Arc::new(source.into_document())))].into_iter().collect();
-        let options = Options { id: RunId("index".into()), cancel, ..Options::default() };
-        let report = run::run(self.plan.clone(), inputs, resources, options)
-            .await
-            .map_err(|error| crate::exit::chain(&error))?;
-        match report.outcome {
-            Outcome::Succeeded => {}
-            Outcome::Failed(failure) => return Err(failure.to_string()),
-            Outcome::Cancelled { .. } => return Ok(None),
-        }
-        let chunks = report.outputs.get("chunks").and_then(Value::as_list).unwrap_or_default();
-        Ok(Some(
-            chunks
-                .iter()
-                .filter_map(|value| match value {
-                    Value::Chunk(chunk) => Some(chunk.clone()),
-                    _ => None,
-                })
-                .collect(),
-        ))
-    }
-}
-
-fn why_no_indexer(plan: &Plan) -> Option<String> {
-    let inputs = &plan.root.inputs;
-    let Some(document) = inputs.iter().find(|input| &*input.port.name == "document") else {
-        return Some("it has no input `document`".to_owned());
-    };
-    if *document.port.ty.required() != Type::Document {
-        return Some(format!("its input `document` is of type `{}`", document.port.ty));
-    }
-    let needed = |input: &&plan::Input| {
-        &*input.port.name != "document" && input.default.is_none() && !input.port.ty.is_optional()
-    };
-    if let Some(other) = inputs.iter().find(needed) {
-        return Some(format!("it needs an input `{}` too", other.port.name));
-    }
-    match plan.root.outputs.iter().find(|output| &*output.port.name == "chunks") {
-        None => Some("it has no output `chunks`".to_owned()),
-        Some(output) if *output.port.ty.required() != Type::list(Type::Chunk) => {
-            Some(format!("its output `chunks` is of type `{}`", output.port.ty))
-        }
-        Some(_) => None,
-    }
 }
 
 /// Which documents are taken out of an index when their files are not there any more.
@@ -214,22 +128,6 @@ pub fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
 }
 
-/// One step of reading, in the order of the files.
-enum Read {
-    Listed(usize),
-    Unchanged(DocumentId),
-    Changed(Box<Source>, Fingerprint),
-    Skipped(Skipped),
-    FileDone,
-    Interrupted,
-}
-
-/// One step of writing: what was read, and for a changed document its chunks.
-enum Done {
-    Read(Read),
-    Cut(DocumentId, Fingerprint, Result<Option<Vec<Arc<Chunk>>>, String>),
-}
-
 /// Brings `index` up to date with the documents under `roots`.
 pub async fn update(
     index: &EmbeddedIndex,
@@ -287,143 +185,3 @@ pub async fn update(
     reader.await?;
     writer.await?
 }
-
-/// Lists, reads and hashes; gives up as soon as nobody wants more.
-fn read(
-    roots: &[PathBuf],
-    manifest: &Manifest,
-    stamp: &str,
-    cancel: &CancellationToken,
-    to: &mpsc::Sender<Read>,
-) {
-    let found: Vec<Found> = walk(roots).take_while(|_| !cancel.is_cancelled()).collect();
-    let files = found.iter().filter(|found| matches!(found, Found::File(_))).count();
-    let mut wanted = to.blocking_send(Read::Listed(files)).is_ok();
-    for found in found {
-        let listed = match found {
-            Found::File(listed) => listed,
-            Found::Skipped(skipped) => {
-                wanted = wanted && to.blocking_send(Read::Skipped(skipped)).is_ok();
-                continue;
-            }
-        };
-        for loaded in listed.sources() {
-            if !wanted || cancel.is_cancelled() {
-                break;
-            }
-            let step = match loaded {
-                Loaded::Skipped(skipped) => Read::Skipped(skipped),
-                Loaded::Source(source) => {
-                    let fingerprint = Fingerprint::new(&source.hash, stamp);
-                    if manifest.is_current(&source.id, &fingerprint) {
-                        Read::Unchanged(source.id)
-                    } else {
-                        Read::Changed(Box::new(source), fingerprint)
-                    }
-                }
-            };
-            wanted = to.blocking_send(step).is_ok();
-        }
-        if cancel.is_cancelled() {
-            break;
-        }
-        wanted = wanted && to.blocking_send(Read::FileDone).is_ok();
-    }
-    if cancel.is_cancelled() {
-        // Nobody listens any more if this fails, and nothing is lost.
-        drop(to.blocking_send(Read::Interrupted));
-    }
-}
-
-/// The last stage.
-struct Write {
-    index: EmbeddedIndex,
-    /// Begun with the first change: an index that is up to date is not touched, and stays free for others.
-    writer: Option<Writer>,
-    manifest: Arc<Manifest>,
-    roots: Vec<PathBuf>,
-    prune: Prune,
-    watch: Arc<dyn Watch>,
-    present: BTreeSet<DocumentId>,
-    files: usize,
-    summary: Summary,
-}
-
-impl Write {
-    fn run(mut self, mut from: mpsc::Receiver<Done>) -> Result<Summary, Error> {
-        while let Some(step) = from.blocking_recv() {
-            self.step(step)?;
-        }
-        if !self.summary.interrupted {
-            self.remove_vanished()?;
-        }
-        if let Some(writer) = self.writer {
-            writer.finish()?;
-        }
-        Ok(self.summary)
-    }
-
-    fn step(&mut self, step: Done) -> Result<(), Error> {
-        match step {
-            Done::Read(Read::Listed(files)) => self.watch.listed(files),
-            Done::Read(Read::Unchanged(id)) => {
-                self.summary.unchanged += 1;
-                self.present.insert(id);
-            }
-            Done::Read(Read::Skipped(skipped)) => self.summary.skipped.push(skipped),
-            Done::Read(Read::FileDone) => self.files += 1,
-            Done::Read(Read::Interrupted) | Done::Cut(_, _, Ok(None)) => self.summary.interrupted = true,
-            // The cutting stage turns every changed document into a cut one.
-            Done::Read(Read::Changed(..)) => {}
-            Done::Cut(id, fingerprint, Ok(Some(chunks))) => {
-                self.writer()?.replace(&id, &fingerprint, &chunks)?;
-                match self.manifest.get(&id) {
-                    Some(_) => self.summary.changed += 1,
-                    None => self.summary.added += 1,
-                }
-                self.summary.chunks += chunks.len();
-                self.present.insert(id);
-            }
-            Done::Cut(id, _, Err(why)) => {
-                self.present.insert(id.clone());
-                self.summary.failed.push((id, why));
-            }
-        }
-        self.watch.at(self.files, self.summary.added + self.summary.changed);
-        Ok(())
-    }
-
-    fn remove_vanished(&mut self) -> Result<(), Error> {
-        let is_gone =
-            |id: &&DocumentId| self.prune == Prune::All || self.roots.iter().any(|root| is_below(id, root));
-        let gone: Vec<DocumentId> = self.manifest.vanished(&self.present).filter(is_gone).cloned().collect();
-        for id in &gone {
-            self.writer()?.remove(id)?;
-            self.summary.removed += 1;
-        }
-        Ok(())
-    }
-
-    fn writer(&mut self) -> Result<&mut Writer, Error> {
-        let writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => self.index.begin()?,
-        };
-        Ok(self.writer.insert(writer))
-    }
-}
-
-/// Whether a document came from below `root`: documents are named by root and path, and lines of corpora by `#` too.
-fn is_below(id: &DocumentId, root: &Path) -> bool {
-    let parts = root.components().filter(|part| *part != std::path::Component::CurDir);
-    let root: PathBuf = parts.collect();
-    let (file, _) = id.0.rsplit_once('#').unwrap_or((&id.0, ""));
-    let is_relative = root.as_os_str().is_empty();
-    [file, &id.0].iter().any(|name| {
-        let path = Path::new(name);
-        if is_relative { path.is_relative() && !path.starts_with("..") } else { path.starts_with(&root) }
-    })
-}
-
-#[cfg(test)]
-mod tests;

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anabranch_engine::diagnostic::{self, Diagnostics};
 
-use super::{Ended, load, print, report};
+use super::{Ended, load, print, report, world};
 use crate::exit::{Error, Exit};
 
 /// Check flows: every problem at once, with its place and what would be right
 ///
 /// A folder is searched for YAML files with a top-level `flow:`. Problems are printed to standard output; the exit
-/// code is 3 if one of them is an error.
+/// code is 3 if one of them is an error. Names of models and indexes are checked where there is a configuration file
+/// or an index.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   anabranch check flows/quickstart.yaml
@@ -19,9 +20,11 @@ use crate::exit::{Error, Exit};
   anabranch check --format github flows/         # annotations in GitHub Actions
 
 JSON (--format json, or --json): an array of
-  {code, severity: \"error\"|\"warning\", message, file, line, column, end_line, end_column, hint,
+  {code, severity: \"error\"|\"warning\", message, file, line, column,
+   end_line, end_column, hint,
    labels: [{message, file, line, column, end_line, end_column}]}
-Lines and columns count from 1; columns count characters; the end is exclusive. `hint` may be null.")]
+Lines and columns count from 1; columns count characters; the end is exclusive.
+`hint` may be null.")]
 pub(crate) struct Args {
     /// Flow files, or folders to search for them
     #[arg(required = true, value_name = "PATH")]
@@ -35,15 +38,18 @@ pub(crate) struct Args {
     /// The same as `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    #[command(flatten)]
+    world: world::Args,
 }
 
 pub(crate) fn run(args: &Args) -> Ended {
     let registry = anabranch_operators::registry();
+    let names = world::World::new(&args.world)?.declared_names();
     let files = load::collect(&args.paths)?;
     let mut problems = Diagnostics::default();
     for path in &files {
         let file = load::read(path)?;
-        match load::compile(&file, &registry, None) {
+        match load::compile(&file, &registry, names.as_ref()) {
             Ok((_, found)) | Err(found) => problems.extend(found),
         }
     }

@@ -19,8 +19,10 @@ use crate::exit::{Error, Exit};
   anabranch explain flows/branching.yaml --format dot | dot -Tsvg > branching.svg
   anabranch explain FLOW0032
 
-JSON of a flow (--format json, or --json): {flow, hash, about, inputs, nodes: [{name, about, needs, when, outputs,
-  budget, on_error, and one of op, flow, loop, each}], outputs, indexes, budget, worst_case}.
+JSON of a flow (--format json, or --json):
+  {flow, hash, about, inputs, outputs, indexes, budget, worst_case,
+   nodes: [{name, about, needs, when, outputs, budget, on_error,
+            and one of op, flow, loop, each}]}
 JSON of a code: {code, title, severity, page}, the page in Markdown.")]
 pub(crate) struct Args {
     /// A flow file, the name of a flow in flows/, or a code such as FLOW0032

@@ -22,11 +22,12 @@ use crate::resources::Overrides;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   anabranch index ./notes --into notes
-  anabranch run flows/quickstart.yaml --set search.with.index=notes -i question=\"Who was there?\"
+  anabranch run quickstart --set search.with.index=notes -i question=\"Who?\"
   anabranch index src docs --into code --flow flows/index.yaml
 
-JSON: {index, folder, added, changed, unchanged, removed, chunks, documents_total, chunks_total,
-       skipped: [{path, why}], failed: [{document, message}], interrupted, elapsed_ms}
+JSON: {index, folder, added, changed, unchanged, removed, chunks,
+       documents_total, chunks_total, skipped: [{path, why}],
+       failed: [{document, message}], interrupted, elapsed_ms}
 `chunks` counts those of new and changed documents.")]
 pub(crate) struct Args {
     /// Files and folders to index; others that are in the index already stay

@@ -18,8 +18,8 @@ use crate::exit::{Error, Exit};
   anabranch operators --json | jq '.[].name'
 
 JSON: an array of {name, summary}; of one operator
-  {name, summary, page, inputs: [{name, type, about}], open_inputs: TYPE|null, outputs: [{name, type, about}],
-   settings: JSON Schema}
+  {name, summary, page, inputs: [{name, type, about}], open_inputs: TYPE|null,
+   outputs: [{name, type, about}], settings: JSON Schema}
 `page` is Markdown; a type ends in `?` where the port may stay empty.")]
 pub(crate) struct Args {
     /// Show this operator

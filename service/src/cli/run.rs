@@ -25,17 +25,26 @@ mod progress;
 #[command(after_help = "Examples:
   anabranch run flows/quickstart.yaml -i question=\"What happens to a loop without max_turns?\"
   anabranch run quickstart -i question=@question.txt --model-url http://localhost:8000/v1
-  anabranch run quickstart -i question=\"Who?\" --set search.with.top_k=20 --set search.with.index=notes
-  anabranch run quickstart -i question=\"Who?\" --budget model_calls=3,cost=0.05,wall=30s --json
+  anabranch run quickstart -i question=\"Who?\" --set search.with.index=notes
+  anabranch run quickstart -i question=\"Who?\" --budget model_calls=3,wall=30s --json
 
-An input declared as `text` is taken as it stands; any other type is read as YAML (so JSON works too):
--i hops=3 -i tags='[a, b]'. A value @FILE is read from that file; @@ begins a text with an @.
+An input declared as `text` is taken as it stands; any other type is read as
+YAML, so JSON works too: -i hops=3 -i tags='[a, b]'. A value @FILE is read from
+that file; @@ begins a text with an @.
 
-JSON (--json): {flow, status: \"succeeded\"|\"failed\"|\"cancelled\", outputs, absent: {NAME: {what, why}},
-  error?: {kind, message, scope?, attempt?}, usage: {model_calls, prompt_tokens, cached_tokens, completion_tokens, cost},
-  nodes: [{node, op, attempts, skipped?, error?, outputs?, usage, queued_ms, ran_ms}], elapsed_ms}
-JSON lines (--jsonl): a line {notice, scope, ...} for all that happens, as it happens (notice: started, ended, skipped,
-  opened, part, closed, progress); the last line is the object of --json.")]
+JSON (--json):
+  {flow, status: \"succeeded\"|\"failed\"|\"cancelled\", outputs,
+   absent: {NAME: {what, why}}, error?: {kind, message, scope?, attempt?},
+   usage: {model_calls, prompt_tokens, cached_tokens, completion_tokens, cost},
+   nodes: [{node, op, attempts, skipped?, error?, outputs?, usage,
+            queued_ms, ran_ms}],
+   elapsed_ms}
+JSON lines (--jsonl): {notice, scope, ...} for all that happens, as it happens
+(notice: started, ended, skipped, opened, part, closed, progress); the last
+line is the object of --json.
+
+How a failed run ends: 4 if a backend failed, 5 if a budget or limit was
+reached, 1 for anything else.")]
 pub(crate) struct Args {
     /// A flow file, or the name of a flow in flows/
     flow: PathBuf,

@@ -22,8 +22,8 @@ const SHOWN_CHARS: usize = 240;
   anabranch search notes \"who was there\"
   anabranch search notes birthday --top-k 3 --json
 
-JSON: an array of chunks, best first: {id, doc, text, range: {start, end}, lines: {first, last}, tokens, title,
-headings, score, meta}.")]
+JSON: an array of chunks, best first: {id, doc, text, range: {start, end},
+lines: {first, last}, tokens, title, headings, score, meta}")]
 pub(crate) struct Args {
     /// Name of the index
     name: String,

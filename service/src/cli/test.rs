@@ -35,7 +35,8 @@ use crate::library::Files;
 The exit code is 1 if a test fails, 3 if a flow is invalid.
 
 JSON: {passed, failed, invalid: [FILE], without_tests: [FILE],
-       tests: [{file, flow, name, line, passed, unmet: [{what, expected, got, line, column}], error?}]}
+       tests: [{file, flow, name, line, passed,
+                unmet: [{what, expected, got, line, column}], error?}]}
 Lines and columns count from 1.")]
 pub(crate) struct Args {
     /// Flow files, or folders to search for them
@@ -227,17 +228,17 @@ fn describe(title: &str, file: &SourceFile, test: &TestDecl, tested: &Tested) ->
     match tested {
         Ok(unmet) if unmet.is_empty() => format!("{GREEN}ok{GREEN:#} {title}\n"),
         Ok(unmet) => {
-            let mut text = format!("{RED}FAILED{RED:#} {BOLD}{title}{BOLD:#}\n");
+            let mut said = format!("{RED}FAILED{RED:#} {BOLD}{title}{BOLD:#}\n");
             for unmet in unmet {
                 let (line, column) = file.place(unmet.span.start);
                 writeln!(
-                    text,
+                    said,
                     "  {} {DIM}({}:{line}:{column}){DIM:#}\n    expected: {}\n    got:      {}",
                     unmet.what, file.name, unmet.expected, unmet.got
                 )
                 .ok();
             }
-            text
+            said
         }
         Err(error) => {
             let (line, _) = file.place(test.name.span.start);

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use super::print;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit::{self, Error, Exit};
 use crate::indexing::{self, Cutter, Prune, Summary, Watch};
 use crate::resources::{self, Overrides};
@@ -36,6 +36,8 @@ pub(crate) struct Args {
 /// The configuration, and what there is by it.
 pub(crate) struct World {
     pub(crate) config: Config,
+    /// Whether there is a configuration file.
+    is_configured: bool,
 }
 
 impl World {
@@ -46,7 +48,8 @@ impl World {
         if let Some(data) = &args.data {
             config.data.clone_from(data);
         }
-        Ok(Self { config })
+        let is_configured = args.config.is_some() || Path::new(config::FILE).is_file();
+        Ok(Self { config, is_configured })
     }
 
     /// The names that flows can use: configured models, and indexes that are configured or there already.
@@ -54,6 +57,11 @@ impl World {
         let mut indexes = indexing::existing(&self.config.data);
         indexes.extend(self.config.indexes.keys().cloned());
         Names { models: self.config.models.keys().cloned().collect(), indexes }
+    }
+
+    /// As [`World::names`], if anything says what there is: a flow can be checked where it will not run.
+    pub(crate) fn declared_names(&self) -> Option<Names> {
+        (self.is_configured || !indexing::existing(&self.config.data).is_empty()).then(|| self.names())
     }
 
     /// The models, with what the command line says on top, and these indexes.

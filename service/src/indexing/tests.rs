@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anabranch_engine::backend::SearchQuery;
 
+use super::stages::is_below;
 use super::*;
 
 struct Nobody;

@@ -17,15 +17,23 @@ pub(crate) fn outputs(report: &Report) -> String {
     let cited = citations(report);
     let only = report.outputs.len() == 1;
     let mut text = String::new();
+    let mut is_prose = false;
     for (name, value) in &report.outputs {
         match value {
-            Value::Answer(answer) => paragraph(&mut text, &answer.text),
-            Value::Text(words) if only || &**name == "answer" => paragraph(&mut text, words),
+            Value::Answer(answer) => {
+                paragraph(&mut text, &answer.text);
+                is_prose = true;
+            }
+            Value::Text(words) if only || &**name == "answer" => {
+                paragraph(&mut text, words);
+                is_prose = true;
+            }
             value if as_citations(value).is_some_and(|list| list.is_empty() || list == cited) => {}
             value => {
-                if !text.is_empty() && !text.ends_with("\n\n") {
+                if is_prose {
                     text.push('\n');
                 }
+                is_prose = false;
                 text.push_str(&yaml(name, value));
             }
         }
@@ -60,11 +68,11 @@ pub(crate) fn footer(report: &Report, model_given: bool) -> String {
     if skipped > 0 {
         took.push(format!("{skipped} skipped"));
     }
-    let turns = turns(report);
-    if turns > 0 {
-        took.push(
-            print::count(turns, "turn or item").replace("items", "item").replace("turn or", "turns or"),
-        );
+    for (op, word) in [("loop", "turn"), ("each", "item")] {
+        let parts: u32 = report.nodes.iter().filter(|node| &*node.op == op).map(|node| node.attempts).sum();
+        if parts > 0 {
+            took.push(print::count(parts as usize, word));
+        }
     }
     if usage.model_calls > 0 {
         took.push(print::count(usize::try_from(usage.model_calls).unwrap_or(usize::MAX), "model call"));
@@ -96,18 +104,6 @@ pub(crate) fn footer(report: &Report, model_given: bool) -> String {
         write!(text, "\ncancelled: {reason}").ok();
     }
     text
-}
-
-/// Turns of loops and items of eaches that began.
-fn turns(report: &Report) -> usize {
-    let mut seen = std::collections::BTreeSet::new();
-    for node in &report.nodes {
-        let frame = &*node.scope.frame;
-        for (at, _) in frame.match_indices(']') {
-            seen.insert(frame.get(..at).unwrap_or_default());
-        }
-    }
-    seen.len()
 }
 
 /// Everybody who answered, each once, in the order of the nodes.
