@@ -34,7 +34,11 @@ fn every_flow_can_be_explained_in_every_form() {
         for format in [Format::Text, Format::Mermaid, Format::Dot, Format::Json] {
             let shown = explain(&plan, format);
             for node in &plan.root.nodes {
-                assert!(shown.contains(&*node.name), "{path} as {format:?} leaves out `{}`:\n{shown}", node.name);
+                assert!(
+                    shown.contains(&*node.name),
+                    "{path} as {format:?} leaves out `{}`:\n{shown}",
+                    node.name
+                );
             }
         }
         let json: serde_json::Value = serde_json::from_str(&explain(&plan, Format::Json)).unwrap();

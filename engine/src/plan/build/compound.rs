@@ -287,7 +287,9 @@ fn each_outputs(inner: &EachDecl, built: &Built) -> Vec<Port> {
 
 /// The one node of an each that runs an operator or a flow itself: it has what is said of the item.
 fn item_node(decl: &NodeDecl, name: &Spanned<String>, is_op: bool) -> NodeDecl {
+    let last = name.value.rsplit('.').next().unwrap_or(&name.value).to_owned();
     NodeDecl {
+        name: Spanned { value: last, span: decl.name.span },
         kind: if is_op { KindDecl::Op(name.clone()) } else { KindDecl::Flow(name.clone()) },
         when: None,
         after: Vec::new(),
