@@ -195,6 +195,13 @@ fn problems_come_as_text_json_sarif_and_github() {
 }
 
 #[test]
+fn a_folder_is_searched_for_flows_but_not_for_those_that_are_broken_on_purpose() {
+    let checked = run(&["check", "flows"]);
+    assert_eq!(checked.code, Some(0), "{}", checked.out);
+    assert_eq!(run(&["check", "flows/invalid"]).code, Some(3), "unless they are asked for");
+}
+
+#[test]
 fn warnings_are_errors_where_that_is_asked_for() {
     let unused = "flows/invalid/a_node_is_used_nowhere.yaml";
     assert_eq!(run(&["check", unused]).code, Some(0));
