@@ -3,8 +3,9 @@
 //! `LAWS_CASES` sets how many flows are generated (default 480, which is over 10,000 runs); the seed of a failing case
 //! is printed and kept by proptest.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,14 +21,19 @@ use proptest::test_runner::TestRunner;
 
 mod generate;
 
-/// Runs made by this binary's laws, for the closing line of each.
-static RUNS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Runs made by the law of this thread, for its closing line.
+    static RUNS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count_run() {
+    RUNS.with(|runs| runs.set(runs.get() + 1));
+}
 
 /// Checks `law` on so many generated flows; prints how many runs that took.
 fn for_flows(share: u32, with_races: bool, law: impl AsyncFn(Arc<Plan>, &str)) {
     let cases = std::env::var("LAWS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(480) / share;
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let before = RUNS.load(Ordering::SeqCst);
     // Paused: a delay of an hour passes in no time, and always in the same order.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -41,7 +47,7 @@ fn for_flows(share: u32, with_races: bool, law: impl AsyncFn(Arc<Plan>, &str)) {
             Ok(())
         })
         .unwrap();
-    println!("{} runs of {cases} flows", RUNS.load(Ordering::SeqCst) - before);
+    println!("{} runs of {cases} flows", RUNS.with(Cell::get));
 }
 
 fn inputs() -> Map {
@@ -49,7 +55,7 @@ fn inputs() -> Map {
 }
 
 async fn run_with(plan: &Arc<Plan>, options: Options) -> Report {
-    RUNS.fetch_add(1, Ordering::SeqCst);
+    count_run();
     run(plan.clone(), inputs(), Arc::new(testing::resources()), options).await.unwrap()
 }
 
@@ -100,7 +106,7 @@ fn a_run_cut_after_any_event_goes_on_to_the_same_end() {
             let journal = Arc::new(MemoryJournal::default());
             let id = RunId("run".into());
             journal.append(&id, records[..n_kept].to_vec()).await.unwrap();
-            RUNS.fetch_add(1, Ordering::SeqCst);
+            count_run();
             let options = Options { journal: Some(journal.clone()), ..Options::default() };
             let resumed = resume(plan.clone(), Arc::new(testing::resources()), options).await.unwrap();
             if has_race(yaml) {
@@ -202,7 +208,7 @@ fn a_budget_of_calls_is_never_passed() {
             ..Default::default()
         };
         let budget = Budget { model_calls: Some(most_calls), ..Budget::default() };
-        RUNS.fetch_add(1, Ordering::SeqCst);
+        count_run();
         let options = Options { budget, ..Options::default() };
         let report = run(plan, inputs(), Arc::new(resources), options).await.unwrap();
         let n_calls = parrot.calls.load(Ordering::SeqCst) as u64;
