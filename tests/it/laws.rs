@@ -1,6 +1,6 @@
 //! Laws of the engine over generated flows, in virtual time: what must hold whatever the flow, the order and the faults.
 //!
-//! `LAWS_CASES` sets how many flows are generated (default 480, which is over 10,000 runs); the seed of a failing case
+//! `LAWS_CASES` sets how many flows are generated (default 640, which is over 10,000 runs in all); the seed of a failing case
 //! is printed and kept by proptest.
 
 use std::cell::Cell;
@@ -32,7 +32,7 @@ fn count_run() {
 
 /// Checks `law` on so many generated flows; prints how many runs that took.
 fn for_flows(share: u32, with_races: bool, law: impl AsyncFn(Arc<Plan>, &str)) {
-    let cases = std::env::var("LAWS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(480) / share;
+    let cases = std::env::var("LAWS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(640) / share;
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     // Paused: a delay of an hour passes in no time, and always in the same order.
     let runtime =
