@@ -141,7 +141,14 @@ fn exit_codes_tell_what_went_wrong() {
     let url = format!("http://127.0.0.1:{port}");
     let away = ["run", "quickstart", "-i", QUESTION, "--model-url", &url];
     assert_eq!(code(&away), Some(4));
-    assert_eq!(code(&["run", "quickstart", "-i", QUESTION, "--budget", "wall=0s"]), Some(5));
+    let many = data.path().join("many.yaml");
+    let each = "{ each: inputs.items, max_items: 1, op: judge.rule, in: { n: item }, with: { pass: n > 0 } }";
+    let flow = format!(
+        "flow: many\ninputs: {{ items: list<int> }}\nnodes: {{ fan: {each} }}\noutputs: {{ pass: fan.pass }}\n"
+    );
+    fs::write(&many, flow).unwrap();
+    assert_eq!(code(&["run", many.to_str().unwrap(), "-i", "items=[1]"]), Some(0));
+    assert_eq!(code(&["run", many.to_str().unwrap(), "-i", "items=[1, 2]"]), Some(5), "a limit is reached");
 }
 
 #[test]
