@@ -198,7 +198,6 @@ fn a_file_that_is_no_flow_is_told_so() {
 }
 
 /// The one code under which `text` is refused.
-#[expect(clippy::disallowed_methods, reason = "a test that measures real time")]
 fn refused(text: &str) -> String {
     let (node, found) = tree(text);
     assert!(node.is_none());
