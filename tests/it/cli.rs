@@ -141,7 +141,14 @@ fn exit_codes_tell_what_went_wrong() {
     let url = format!("http://127.0.0.1:{port}");
     let away = ["run", "quickstart", "-i", QUESTION, "--model-url", &url];
     assert_eq!(code(&away), Some(4));
-    assert_eq!(code(&["run", "quickstart", "-i", QUESTION, "--budget", "wall=0s"]), Some(5));
+    let many = data.path().join("many.yaml");
+    let each = "{ each: inputs.items, max_items: 1, op: judge.rule, in: { n: item }, with: { pass: n > 0 } }";
+    let flow = format!(
+        "flow: many\ninputs: {{ items: list<int> }}\nnodes: {{ fan: {each} }}\noutputs: {{ pass: fan.pass }}\n"
+    );
+    fs::write(&many, flow).unwrap();
+    assert_eq!(code(&["run", many.to_str().unwrap(), "-i", "items=[1]"]), Some(0));
+    assert_eq!(code(&["run", many.to_str().unwrap(), "-i", "items=[1, 2]"]), Some(5), "a limit is reached");
 }
 
 #[test]
@@ -185,6 +192,13 @@ fn problems_come_as_text_json_sarif_and_github() {
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 5);
     let github = run(&["check", broken, "--format", "github"]).out;
     assert_eq!(github.lines().filter(|line| line.starts_with("::error ")).count(), 5, "{github}");
+}
+
+#[test]
+fn a_folder_is_searched_for_flows_but_not_for_those_that_are_broken_on_purpose() {
+    let checked = run(&["check", "flows"]);
+    assert_eq!(checked.code, Some(0), "{}", checked.out);
+    assert_eq!(run(&["check", "flows/invalid"]).code, Some(3), "unless they are asked for");
 }
 
 #[test]

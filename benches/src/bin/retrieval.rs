@@ -103,7 +103,7 @@ fn main() -> Outcome<ExitCode> {
     let mut out = std::io::stdout().lock();
     let mut rows = Vec::new();
     if !args.is_json {
-        writeln!(out, "{:<20} {:<15} {:<10} {}", "set", "system", "", "R@5    R@10   R@20   nDCG   MRR")?;
+        writeln!(out, "{:<20} {:<15} {:<10} R@5    R@10   R@20   nDCG   MRR", "set", "system", "")?;
     }
     for (set, references) in read_references(&args)? {
         for row in measure(&args.data, &set, &references)? {
@@ -284,7 +284,7 @@ fn paragraphs(article: &CorpusLine) -> impl Iterator<Item = CorpusLine> {
     })
 }
 
-/// What is asked. Of EntailmentBank the facts behind an answer are sought, so its queries hold the answer too.
+/// What is asked. Of `EntailmentBank` the facts behind an answer are sought, so its queries hold the answer too.
 fn question_of(set: &str, query: &QueryLine) -> String {
     let answer = query.answers.first().and_then(serde_json::Value::as_str);
     match answer.filter(|_| set == "entailmentbank_dev") {

@@ -37,7 +37,7 @@ impl RunState {
                 self.close_node(parent, 1, None);
                 self.settle(parent, slots);
             }
-            Role::Fallback { parent } => self.fallback_done(id, parent, slots),
+            Role::Fallback { parent } => self.fallback_done(id, parent, &slots),
             Role::Turn { parent, index } => self.turn_done(id, parent, index, slots),
             Role::Item { parent, index } => {
                 self.close(id);
@@ -46,7 +46,7 @@ impl RunState {
         }
     }
 
-    pub(super) fn fallback_done(&mut self, id: FrameId, parent: At, slots: Vec<Slot>) {
+    pub(super) fn fallback_done(&mut self, id: FrameId, parent: At, slots: &[Slot]) {
         self.close(id);
         let body = self.frame(parent.frame).body.clone();
         if let OnError::Flow { outputs, .. } = &node_of(&body, parent.node).on_error {

@@ -11,8 +11,8 @@ use super::print;
 use crate::exit::{Error, Exit};
 use crate::library::{self, Files};
 
-/// Folders that no flow of a project lies in.
-const SKIPPED_FOLDERS: [&str; 3] = ["target", "node_modules", "venv"];
+/// Folders in which no working flow of a project lies; `invalid` holds flows that are broken on purpose.
+const SKIPPED_FOLDERS: [&str; 4] = ["target", "node_modules", "venv", "invalid"];
 /// Deepest folder that is looked into.
 const FOLDER_DEPTH: usize = 32;
 

@@ -116,6 +116,9 @@ impl World {
                     }
                     let cutter =
                         Cutter::load(config.flow.as_deref(), registry).map_err(|error| failed(&error))?;
+                    for path in config.paths.iter().filter(|path| !path.exists()) {
+                        print::remark(&format!("index `{name}`: there is no `{}`", path.display()));
+                    }
                     let folder = self.index_folder(name);
                     let is_new = !folder.is_dir();
                     let index = EmbeddedIndex::open_or_create(folder).map_err(|error| index_error(&error))?;
@@ -193,7 +196,7 @@ fn tell(name: &str, summary: &Summary, is_new: bool) {
             summary.changed,
             summary.removed
         ));
-    } else if is_new {
+    } else if summary.unchanged == 0 {
         print::remark(&format!("index `{name}` is empty: its paths hold no documents"));
     }
 }

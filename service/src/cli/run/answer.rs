@@ -100,8 +100,8 @@ pub(crate) fn footer(report: &Report, model_given: bool) -> String {
             write!(text, "\n{DIM}by: {by}{DIM:#}").ok();
         }
     }
-    if let Outcome::Cancelled { reason } = &report.outcome {
-        write!(text, "\ncancelled: {reason}").ok();
+    if let Outcome::Cancelled { .. } = &report.outcome {
+        text.push_str("\nthe run was cancelled");
     }
     text
 }
@@ -157,5 +157,77 @@ fn shorten(quote: &str) -> String {
     match line.char_indices().nth(QUOTE_CHARS) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default().trim_end()),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use anabranch_engine::backend::Usage;
+    use anabranch_engine::flow::expression::Absence;
+    use anabranch_engine::value::{Answer, ByteRange, ChunkId, DocumentId, LineRange, Map, PortType as _};
+
+    use super::*;
+
+    fn citation(first: u32, last: u32, quote: Option<&str>) -> Citation {
+        Citation {
+            chunk_id: ChunkId("a.md#0-9".into()),
+            doc: DocumentId("a.md".into()),
+            range: ByteRange { start: 0, end: 9 },
+            lines: LineRange { first, last },
+            quote: quote.map(Into::into),
+        }
+    }
+
+    fn report(outputs: Vec<(&str, Value)>) -> Report {
+        Report {
+            outcome: Outcome::Succeeded,
+            outputs: outputs.into_iter().map(|(name, value)| (name.into(), value)).collect::<Map>(),
+            absent: BTreeMap::new(),
+            usage: Usage::default(),
+            nodes: Vec::new(),
+            elapsed: Duration::from_millis(3),
+        }
+    }
+
+    fn plain(styled: &str) -> String {
+        anstream::adapter::strip_str(styled).to_string()
+    }
+
+    #[test]
+    fn the_answer_comes_first_and_each_citation_once_with_its_lines() {
+        let citations = vec![citation(3, 5, Some("It\n  stops.")), citation(7, 7, None)];
+        let answer = Answer {
+            text: "It stops. [1]".into(),
+            citations: citations.clone(),
+            grounded: true,
+            by: "extractive".into(),
+        };
+        let shown = outputs(&report(vec![
+            ("answer", Value::Answer(answer.into())),
+            ("citations", citations.into_value()),
+            ("turns", Value::Int(2)),
+        ]));
+        assert_eq!(plain(&shown), "It stops. [1]\n\nturns: 2\n\n[1] a.md:3-5  \"It stops.\"\n[2] a.md:7\n");
+    }
+
+    #[test]
+    fn a_flow_with_one_text_prints_nothing_but_the_text() {
+        assert_eq!(plain(&outputs(&report(vec![("summary", Value::text("short"))]))), "short\n");
+    }
+
+    #[test]
+    fn that_no_model_was_used_is_said_with_how_to_give_one() {
+        let answer = Answer { text: "x".into(), citations: vec![], grounded: false, by: "extractive".into() };
+        let mut report = report(vec![("answer", Value::Answer(answer.into()))]);
+        report
+            .absent
+            .insert("more".into(), Absence { what: "once.chunks".into(), why: "`when` was false".into() });
+        let shown = plain(&footer(&report, false));
+        assert!(shown.starts_with("absent more: `once.chunks` is absent: `when` was false\n"), "{shown}");
+        assert!(shown.contains("by: extractive (no model)") && shown.contains("--model-url"), "{shown}");
+        assert!(!footer(&report, true).contains("--model-url"));
     }
 }
