@@ -171,7 +171,9 @@ impl Reader<'_> {
             }
             ([], _) => {
                 let message = format!("node `{}` does not say what it runs", name.value);
-                let hint = if has_nodes {
+                let hint = if fields::NODE.keys.contains(&name.value.as_str()) {
+                    "this is a key of a node, and stands a step to the right, below the node's name"
+                } else if has_nodes {
                     "put the nodes under `loop`, or add `each: a_list` to run them for every item"
                 } else {
                     "give it one of `op`, `flow`, `loop` and `each`"

@@ -68,6 +68,17 @@ pub(super) fn explain(
     if *kind == ErrorKind::UnclosedQuotedScalar {
         return None;
     }
+    if *kind == ErrorKind::ExpectedFlowMappingSeparator && file.text.get(..at)?.ends_with('$') {
+        let problem = Diagnostic::new(
+            Code::SYNTAX,
+            file,
+            Span::new(at - 1, at + 1),
+            "`${ }` needs quotes between `{` and `}`",
+        );
+        return Some(
+            problem.hint("for example `top_k: \"${ inputs.n }\"`; under `in`, write the expression alone"),
+        );
+    }
     if let Some(open) = open {
         return left_open(file, open, here, above, at);
     }
@@ -108,7 +119,11 @@ fn left_open(
             format!("`{bracket}` is never closed"),
         )
         .label(Span::new(at, at), "noticed here, where it no longer fits")
-        .hint(format!("write the closing `{close}`")),
+        .hint(if file.text.get(open.start..here.start).is_some_and(|text| text.contains(" #")) {
+            format!("write the closing `{close}`; what follows ` #` is a comment, unless it stands in quotes")
+        } else {
+            format!("write the closing `{close}`")
+        }),
     )
 }
 
@@ -124,7 +139,10 @@ fn no_colon(file: &Arc<SourceFile>, here: Line<'_>, above: &[Line<'_>], at: usiz
         ("a space is missing after the `:`".to_owned(), format!("`{}: {}`", key.trim(), value.trim()))
     } else {
         let (key, value) = line.text.split_once(' ').unwrap_or((line.text, ""));
-        (format!("`{}` has no `:`", line.text), format!("`{}`", format!("{key}: {value}").trim_end()))
+        (
+            format!("`{}` has no `:`", line.text),
+            format!("`{}`", format!("{key}: {}", value.trim_start_matches(['=', ' '])).trim_end()),
+        )
     };
     Some(Diagnostic::new(Code::SYNTAX, file, line.span(), message).hint(hint))
 }

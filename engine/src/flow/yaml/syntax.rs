@@ -135,6 +135,7 @@ fn is_tab(kind: &ErrorKind) -> bool {
 /// Message and hint of an error, for those that writers meet; the parser's own words for the rest.
 fn words(error: &ScanError) -> (String, Option<&'static str>) {
     let quoted = "a text with `: `, ` #`, `{` or `[` in it needs quotes";
+    let apart = "a `,` stands between two entries; a text with `: `, `, `, `{` or `[` in it needs quotes";
     let known = |message: &str, hint| (message.to_owned(), Some(hint));
     match error.kind() {
         ErrorKind::UnclosedQuotedScalar => known("a quote is never closed", "write the closing quote"),
@@ -152,10 +153,13 @@ fn words(error: &ScanError) -> (String, Option<&'static str>) {
             "a bracket is closed that was never opened",
             "remove it, or quote the text that it belongs to",
         ),
-        ErrorKind::ExpectedFlowMappingSeparator => known("`,` or `}` is expected here", quoted),
-        ErrorKind::ExpectedFlowSequenceSeparator => known("`,` or `]` is expected here", quoted),
+        ErrorKind::ExpectedFlowMappingSeparator => known("`,` or `}` is expected here", apart),
+        ErrorKind::ExpectedFlowSequenceSeparator => known("`,` or `]` is expected here", apart),
         ErrorKind::UnknownAnchor => {
             known("there is no such anchor before this alias", "`&name` before a value makes it `*name`")
+        }
+        ErrorKind::MissingAnchorOrAliasName => {
+            known("`*` and `&` need a name here", "put a text that begins with `*` or `&` in quotes")
         }
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
             known("a `:` cannot stand here", quoted)

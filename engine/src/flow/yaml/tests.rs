@@ -173,6 +173,7 @@ fn syntax_errors_are_said_plainly_at_their_place() {
         ("a: b: c\n", "FLOW0001 1:5 «:» a `:` cannot stand here"),
         ("a: @x\n", "FLOW0001 1:4 «@» `@` cannot begin a value"),
         ("a: `x`\n", "FLOW0001 1:4 «`» a backtick cannot begin a value"),
+        ("a: *\n", "FLOW0001 1:4 «*» `*` and `&` need a name here"),
         ("a: *q\n", "FLOW0001 1:4 «*» there is no such anchor before this alias"),
         ("a: 1\nb\nc: 2\n", "FLOW0001 2:1 «b» `b` has no `:`"),
         ("a:\n  op b\n  c: 2\n", "FLOW0001 2:3 «op b» `op b` has no `:`"),

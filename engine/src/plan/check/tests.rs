@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span, Spanned, nearest, suggest};
+use crate::expect::MATCHERS;
 use crate::flow::yaml;
 use crate::flow::{Entry, Flow, TestDecl};
 use crate::plan::{Body, Kind, Node};
+use crate::types::Type;
 use crate::value::Value;
 
 /// Checks the names in `tests:` of `flow`.
@@ -52,10 +54,17 @@ impl<'a> Checker<'a> {
             let Some(node) = self.node(&entry.key, "stubs the node") else { continue };
             self.stub(entry, node);
         }
+        for entry in &test.expect.outputs {
+            let output = body.outputs.iter().find(|output| *output.port.name == *entry.key.value);
+            if let Some(output) = output {
+                self.matchers(entry, &output.port.ty);
+            }
+        }
         let outputs = test.expect.outputs.iter().map(|entry| &entry.key);
         for name in outputs.chain(&test.expect.absent) {
             let names = || body.outputs.iter().map(|output| &*output.port.name);
-            if names().all(|known| known != name.value) {
+            // A flow without outputs, and a name with capitals, are reported where they stand.
+            if names().len() > 0 && names().all(|known| !known.eq_ignore_ascii_case(&name.value)) {
                 self.unknown(
                     name,
                     "expects the output",
@@ -93,6 +102,26 @@ impl<'a> Checker<'a> {
                 );
                 self.push(yaml::first_line(self.file, value.span), message, None);
             }
+        }
+    }
+
+    /// A mapping where the output is no mapping can only be matchers.
+    fn matchers(&mut self, entry: &Entry<Spanned<serde_json::Value>>, ty: &Type) {
+        let Some(map) = entry.value.value.as_object() else { return };
+        let fields = ty.record().unwrap_or_default();
+        if matches!(ty.required(), Type::Any | Type::Json | Type::Map(_) | Type::Plan) {
+            return;
+        }
+        for name in map.keys() {
+            if MATCHERS.contains(&name.as_str()) || fields.iter().any(|field| *field.name == **name) {
+                continue;
+            }
+            let message = format!(
+                "test `{}` expects `{name}` of the output `{}`, which is no matcher",
+                self.test.name.value, entry.key.value
+            );
+            let hint = suggest(name, MATCHERS, "there are");
+            self.push(yaml::first_line(self.file, entry.value.span), message, hint);
         }
     }
 

@@ -118,7 +118,7 @@ fn ungrounded(report: &Report) -> Vec<String> {
     let marks = |answer: &Value| -> Vec<String> {
         let gave = report.nodes.iter().filter(|node| node.outputs.values().any(|output| output == answer));
         let lists = gave.filter_map(|node| node.outputs.get("ungrounded").and_then(Value::as_list));
-        lists.flatten().filter_map(|mark| mark.as_text().map(|mark| mark.to_string())).collect()
+        lists.flatten().filter_map(|mark| mark.as_text().map(ToString::to_string)).collect()
     };
     let doubtful = report.outputs.values().filter(is_doubtful);
     doubtful
