@@ -126,7 +126,8 @@ impl<'e> Builder<'e> {
         self.open.push((file.name.clone(), flow.name.value.clone()));
         self.n_nodes += count(&flow.nodes);
         let inputs = flow.inputs.iter().map(input).collect();
-        let frame = Frame::new(None, Root::Flow(&flow.inputs), &flow.nodes);
+        let gaps = check::has_gaps(flow, &self.problems);
+        let frame = Frame::new(None, Root::Flow(&flow.inputs), &flow.nodes).with_gaps(gaps);
         let place = Place { file, frame: &frame, depth: 0 };
         let mut built = self.body(place, &flow.nodes);
         let mut outputs = Vec::with_capacity(flow.outputs.len());

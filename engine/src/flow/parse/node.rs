@@ -161,6 +161,8 @@ impl Reader<'_> {
             (["op", "each"], false) => Some(Shape::EachOp),
             (["flow", "each"], false) => Some(Shape::EachFlow),
             (["plan" | "wait"], _) => None,
+            // Which kind was meant is said where the key is reported.
+            ([], _) if !KINDS.iter().all(|key| fields.lacks(key)) => None,
             (["each"], false) => {
                 let hint = "add `op`, `flow` or `nodes` beside `each`: what runs for every item".to_owned();
                 let message = format!("node `{}` goes over a list and does nothing with it", name.value);

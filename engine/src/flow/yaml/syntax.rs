@@ -7,6 +7,8 @@ use serde_yaml::granit_parser::{ErrorKind, Marker, ScanError, Span as Range};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span};
 use crate::limits;
 
+use super::layout;
+
 /// The bytes of `file` that the parser means.
 pub(super) fn span(file: &SourceFile, range: &Range) -> Span {
     Span::new(offset(file, &range.start), offset(file, &range.end))
@@ -22,7 +24,7 @@ fn offset(file: &SourceFile, mark: &Marker) -> usize {
 }
 
 /// The part of `span` that is on its first line: enough to show where a collection begins.
-pub(in crate::flow) fn first_line(file: &SourceFile, span: Span) -> Span {
+pub(crate) fn first_line(file: &SourceFile, span: Span) -> Span {
     let text = file.text.get(span.start..span.end).unwrap_or_default();
     let line = text.split('\n').next().unwrap_or_default().trim_end();
     Span::new(span.start, span.start + line.len())
@@ -37,10 +39,11 @@ pub(super) fn report_depth(file: &Arc<SourceFile>, span: Span, problems: &mut Di
     );
 }
 
-/// Reports the error that stopped the parser. A tab that explains it is reported in its place.
+/// Reports the error that stopped the parser while `open` was the innermost `{` or `[` still open. A tab that explains it is reported in its place.
 pub(super) fn report(
     file: &Arc<SourceFile>,
     error: &ScanError,
+    open: Option<Span>,
     literal: &[Span],
     problems: &mut Diagnostics,
 ) {
@@ -60,6 +63,10 @@ pub(super) fn report(
     }
     if is_tab && *error.kind() != ErrorKind::TabInPlainScalar {
         problems.push(tab_problem(file, place, 0));
+        return;
+    }
+    if let Some(problem) = layout::explain(file, error.kind(), start, open) {
+        problems.push(problem);
         return;
     }
     let (message, hint) = words(error);

@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span, Spanned, suggest};
-use crate::flow::{Flow, TestDecl};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span, Spanned, nearest, suggest};
+use crate::flow::yaml;
+use crate::flow::{Entry, Flow, TestDecl};
 use crate::plan::{Body, Kind, Node};
 use crate::value::Value;
 
 /// Checks the names in `tests:` of `flow`.
 pub(crate) fn tests(flow: &Flow, body: &Body, problems: &mut Diagnostics) {
+    let gaps = super::has_gaps(flow, problems);
     for test in &flow.tests {
-        Checker { file: &flow.file, body, test, problems }.check();
+        Checker { file: &flow.file, body, gaps, test, problems }.check();
     }
 }
 
 struct Checker<'a> {
     file: &'a Arc<SourceFile>,
     body: &'a Body,
+    /// Whether nodes are missing that the writer wrote.
+    gaps: bool,
     test: &'a TestDecl,
     problems: &'a mut Diagnostics,
 }
@@ -46,20 +50,7 @@ impl<'a> Checker<'a> {
         }
         for entry in &test.stub {
             let Some(node) = self.node(&entry.key, "stubs the node") else { continue };
-            let Some(outputs) = entry.value.value.as_object() else { continue };
-            if outputs.contains_key("error") || node.outputs.is_empty() {
-                continue;
-            }
-            for name in outputs.keys() {
-                if node.outputs.iter().all(|port| *port.name != **name) {
-                    let message = format!(
-                        "test `{}` stubs `{}` with `{name}`, which is no output of it",
-                        test.name.value, entry.key.value
-                    );
-                    let names = node.outputs.iter().map(|port| &*port.name);
-                    self.push(entry.value.span, message, suggest(name, names, "its outputs are"));
-                }
-            }
+            self.stub(entry, node);
         }
         let outputs = test.expect.outputs.iter().map(|entry| &entry.key);
         for name in outputs.chain(&test.expect.absent) {
@@ -78,6 +69,33 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A stub gives outputs that the node has, as values that they can have.
+    fn stub(&mut self, entry: &Entry<yaml::Node>, node: &Node) {
+        let (name, outputs) = (&entry.key.value, entry.value.as_map().unwrap_or_default());
+        if entry.value.get("error").is_some() || node.outputs.is_empty() {
+            return;
+        }
+        for (key, value) in outputs {
+            let given = key.raw().unwrap_or_default();
+            let Some(port) = node.outputs.iter().find(|port| *port.name == *given) else {
+                let message = format!(
+                    "test `{}` stubs `{name}` with `{given}`, which is no output of it",
+                    self.test.name.value
+                );
+                let names = node.outputs.iter().map(|port| &*port.name);
+                self.push(key.span, message, suggest(given, names, "its outputs are"));
+                continue;
+            };
+            if let Err(mismatch) = Value::from_json(value.to_json()).into_type(&port.ty) {
+                let message = format!(
+                    "test `{}` stubs `{name}.{given}` with a value that it cannot have: {mismatch}",
+                    self.test.name.value
+                );
+                self.push(yaml::first_line(self.file, value.span), message, None);
+            }
+        }
+    }
+
     /// The node at a path such as `hop/search`; indexes (`hop[2]/search`) say nothing about the plan.
     fn node(&mut self, path: &Spanned<String>, does: &str) -> Option<&'a Node> {
         let mut body = self.body;
@@ -87,6 +105,11 @@ impl<'a> Checker<'a> {
             let name = segment.split('[').next().unwrap_or_default();
             let Some(node) = body.nodes.iter().find(|node| &*node.name == name) else {
                 let names = body.nodes.iter().map(|node| &*node.name);
+                // A node whose own name is refused is reported there.
+                let refused = |known: &str| known.to_ascii_lowercase().replace('-', "_") == name;
+                if self.gaps && nearest(name, names.clone()).is_none() || names.clone().any(refused) {
+                    return None;
+                }
                 let hint = suggest(name, names, "the nodes there are");
                 self.unknown(path, does, "which is not there", hint);
                 return None;
