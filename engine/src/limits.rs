@@ -24,6 +24,10 @@ pub const EACH_CONCURRENCY: u32 = 8;
 pub const EACH_CONCURRENCY_MAX: u32 = 64;
 /// Longest expression, in bytes.
 pub const EXPRESSION_BYTES: usize = 16 << 10;
+/// Deepest nesting of brackets and choices (`? :`) in an expression.
+pub const EXPRESSION_DEPTH: usize = 64;
+/// Most operators in an expression, dots among them: what reads and evaluates it goes one deeper for each.
+pub const EXPRESSION_OPERATORS: usize = 256;
 /// Deepest nesting of comprehensions (`map`, `filter`, `all`, …) in an expression.
 pub const EXPRESSION_COMPREHENSION_DEPTH: usize = 3;
 /// Most items that one level of a comprehension may go over, taken together: the product over nested levels.

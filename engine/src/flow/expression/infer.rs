@@ -1,6 +1,7 @@
 //! The types of operators: what goes between which, and what comes of it.
 
-use super::parse::Op;
+use cel::common::ast::operators as op;
+
 use crate::types::Type;
 
 /// Not known when the flow is loaded; checked when the value is there.
@@ -23,12 +24,11 @@ fn is_bool(ty: &Type) -> bool {
 }
 
 /// The type of `left op right`, or a hint where that can never work.
-pub(super) fn binary(op: Op, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
-    match op {
-        Op::And | Op::Or => Ok(Type::Bool),
-        Op::Equal | Op::Unequal if comparable(left, right) => Ok(Type::Bool),
-        Op::Equal | Op::Unequal => Err(convert(left, right)),
-        Op::Less | Op::AtMost | Op::More | Op::AtLeast => {
+pub(super) fn binary(operator: &str, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
+    match operator {
+        op::EQUALS | op::NOT_EQUALS if comparable(left, right) => Ok(Type::Bool),
+        op::EQUALS | op::NOT_EQUALS => Err(convert(left, right)),
+        op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS => {
             let fits = |is: fn(&Type) -> bool| (is(left) || is_open(left)) && (is(right) || is_open(right));
             if fits(is_number) || fits(is_text) || fits(is_bool) {
                 Ok(Type::Bool)
@@ -36,9 +36,9 @@ pub(super) fn binary(op: Op, left: &Type, right: &Type) -> Result<Type, Option<&
                 Err(ordering(left, right))
             }
         }
-        Op::In => membership(left, right),
-        Op::Add => add(left, right),
-        Op::Subtract | Op::Multiply | Op::Divide | Op::Remainder => arithmetic(op, left, right),
+        op::IN => membership(left, right),
+        op::ADD => add(left, right),
+        _ => arithmetic(operator, left, right),
     }
 }
 
@@ -68,7 +68,6 @@ fn comparable(left: &Type, right: &Type) -> bool {
         (Type::List(left), Type::List(right)) | (Type::Map(left), Type::Map(right)) => {
             comparable(left, right)
         }
-        (Type::Map(_), record) | (record, Type::Map(_)) => record.record().is_some(),
         _ => false,
     }
 }
@@ -101,21 +100,24 @@ fn add(left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
         (Type::List(_), _) | (_, Type::List(_)) => {
             Err(Some("to add one item to a list, write `list + [item]`"))
         }
-        (left, right) => arithmetic(Op::Add, left, right),
+        (left, right) => arithmetic(op::ADD, left, right),
     }
 }
 
-fn arithmetic(op: Op, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
+fn arithmetic(operator: &str, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
     let can = |ty: &Type| {
-        is_open(ty) || if op == Op::Remainder { *ty.required() == Type::Int } else { is_number(ty) }
+        is_open(ty) || if operator == op::MODULO { *ty.required() == Type::Int } else { is_number(ty) }
     };
     if !can(left) || !can(right) {
         return Err(None);
     }
     Ok(match (left.required(), right.required()) {
         (Type::Int, Type::Int) => Type::Int,
+        (Type::Int, Type::Float) | (Type::Float, Type::Int) => {
+            return Err(Some("turn the whole number into one with a fraction: `double(x)`, or write `2.0` for `2`"));
+        }
         (Type::Float, _) | (_, Type::Float) => Type::Float,
-        _ if op == Op::Remainder => Type::Int,
+        _ if operator == op::MODULO => Type::Int,
         _ => Type::Any,
     })
 }

@@ -1,4 +1,4 @@
-//! What expressions mean: values, absence, types, problems, bounds; and that they mean what they mean in CEL.
+//! What expressions mean: values, absence, types, problems, bounds.
 
 use std::sync::Arc;
 
@@ -189,7 +189,7 @@ fn types_are_inferred_as_far_as_they_go() {
         ("all_present([once.chunks, search.chunks])", "list<list<chunk>>"),
         ("[once.chunks, search.chunks].flatten()", "list<chunk>"),
         ("n + 1", "int"),
-        ("n / 2.0", "float"),
+        ("double(n) / 2.0", "float"),
         ("x.a + 1", "any"),
         ("ok ? 'a' : inputs.question", "text"),
         ("{'a': n}", "map<int>"),
@@ -331,52 +331,6 @@ fn what_is_nested_as_deep_as_may_be_is_read_and_evaluated() {
     assert_eq!(eval(&lists), Value::Int(1));
     let mixed = format!("{}n{}", "(ok ? 1 * 2 - ".repeat(20), " : 0)".repeat(20));
     assert_eq!(eval(&mixed), Value::Int(3));
-}
-
-/// The subset in which both must agree: no mixed arithmetic, which CEL refuses.
-#[test]
-fn an_expression_means_what_it_means_in_cel() {
-    for source in [
-        "1 + 2 * 3 - 4 / 3 % 2",
-        "-7 / 2",
-        "-7 % 2",
-        "7.0 / 2.0 - 1.5",
-        "1 == 1.0 && 2 > 1.5 && 1 != 2",
-        "'a' < 'b' && 'ab' + 'c' == \"abc\"",
-        "[1, 2] + [3] == [1, 2, 3]",
-        "2 in [1, 2] && !('z' in {'a': 1})",
-        "{'a': {'b': 2}}.a.b",
-        "{'a': 1}['a'] == 1 ? 'yes' : 'no'",
-        "has({'a': 1}.a) && !has({'a': 1}.b)",
-        "[1, 2, 3].filter(x, x > 1).map(x, x * 2)",
-        "[1, 2, 3].map(x, x > 1, x + 1)",
-        "[[1], [2, 3]].map(x, x.map(y, y + 1))",
-        "[1, 2].all(x, x > 0) && [1, 2].exists(x, x == 2) && [1, 2].exists_one(x, x == 1)",
-        "{'k': 1, 'l': 2}.all(k, k != 'z')",
-        "1 / 0 == 1 || true",
-        "false && 1 / 0 == 1",
-        "[0, 1].exists(x, 1 / x == 1)",
-        "size('π→') + size([1, 2]) + size({'a': 1})",
-        "'hello'.contains('ell') && 'hello'.startsWith('he') && 'hello'.endsWith('lo')",
-        "'a1b22'.matches('[0-9]{2}')",
-        "int('42') + int(3.9) + int(-3.9)",
-        "double(3) / double('1.5')",
-        "string(3) + string(true)",
-        "bool('true')",
-        "'\\x41\\u00e9\\101\\\\' + r'\\n'",
-        "true ? (false ? 1 : 2) : false ? 3 : 4",
-        "!true || !!true",
-        "- -3",
-        "10 - 4 - 3",
-        "1 < 2 == true",
-        "null == null",
-        "[1, 'a', null] == [1, 'a', null]",
-        "'abc' == 'abd'",
-    ] {
-        let theirs = cel::Program::compile(source).unwrap().execute(&cel::Context::default());
-        let theirs = theirs.unwrap_or_else(|error| panic!("{source}: {error}"));
-        assert_eq!(eval(source).to_json(), theirs.json().unwrap(), "{source}");
-    }
 }
 
 proptest! {
