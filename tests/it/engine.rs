@@ -81,7 +81,8 @@ async fn a_join_of_any_goes_on_with_the_first_and_stops_the_others_if_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_join_with_a_deadline_goes_on_with_what_there_is() {
-    let report = run_flow(&RACE.replace("JOIN", "{ all: true, deadline: 1s, cancel_losers: true }"), []).await;
+    let report =
+        run_flow(&RACE.replace("JOIN", "{ all: true, deadline: 1s, cancel_losers: true }"), []).await;
     assert_eq!(report.elapsed, Duration::from_secs(1));
     assert!(outputs(&report)["win"].is_number());
 }
@@ -205,9 +206,17 @@ async fn a_retry_honours_retry_after_and_counts_its_attempts() {
     // The operator asks for 7 ms twice; backoff alone would be 1 to 2 ms.
     assert!(report.elapsed >= Duration::from_millis(14), "{:?}", report.elapsed);
     let (scope, kind, _) = failure(
-        run_flow("flow: f\nnodes:\n  w: { op: test.work, with: { fail_times: 1 } }\noutputs: { v: w.text }\n", []).await,
+        run_flow(
+            "flow: f\nnodes:\n  w: { op: test.work, with: { fail_times: 1 } }\noutputs: { v: w.text }\n",
+            [],
+        )
+        .await,
     );
-    assert_eq!((scope.as_str(), kind), ("w", FailureKind::Unavailable), "without `retry` there is one attempt");
+    assert_eq!(
+        (scope.as_str(), kind),
+        ("w", FailureKind::Unavailable),
+        "without `retry` there is one attempt"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,7 +295,8 @@ async fn a_cached_result_is_used_again_for_the_same_inputs_only() {
                 outputs: { t: a.text }\n";
     let parrot = Arc::new(Parrot::default());
     let model = Model::Chat(parrot.clone());
-    let resources = Arc::new(Resources { models: [("default".to_owned(), model)].into(), ..Resources::default() });
+    let resources =
+        Arc::new(Resources { models: [("default".to_owned(), model)].into(), ..Resources::default() });
     let plan = testing::plan(yaml, &()).unwrap();
     for (q, n_calls) in [("x", 1), ("x", 1), ("y", 2)] {
         let inputs = [("q".into(), Value::text(q))].into_iter().collect();

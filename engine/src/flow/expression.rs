@@ -14,8 +14,11 @@ mod check;
 pub mod condition;
 mod functions;
 mod infer;
+mod lower;
+mod meter;
 mod native;
 mod read;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -34,15 +34,7 @@ type Path<'a> = Vec<(&'a str, Range<usize>)>;
 
 impl<'a> Checker<'a> {
     pub(super) fn new(read: &'a Read<'a>, names: &'a dyn Resolve) -> Self {
-        Self {
-            read,
-            names,
-            problems: Vec::new(),
-            refs: Vec::new(),
-            locals: Vec::new(),
-            lenient: 0,
-            loops: 0,
-        }
+        Self { read, names, problems: Vec::new(), refs: Vec::new(), locals: Vec::new(), lenient: 0, loops: 0 }
     }
 
     fn problem(&mut self, code: Code, range: Range<usize>, message: impl Into<String>, hint: Option<String>) {
@@ -89,9 +81,11 @@ impl<'a> Checker<'a> {
                 Type::list(join(&types))
             }
             Expr::Map(map) => self.map(map),
-            Expr::Unspecified | Expr::Comprehension(_) | Expr::Struct(_) => {
-                self.unsupported(ast, "records cannot be made in an expression", Some("make a map: `{'name': value}`"))
-            }
+            Expr::Unspecified | Expr::Comprehension(_) | Expr::Struct(_) => self.unsupported(
+                ast,
+                "records cannot be made in an expression",
+                Some("make a map: `{'name': value}`"),
+            ),
         }
     }
 
@@ -300,7 +294,9 @@ impl<'a> Checker<'a> {
                 Expr::Call(CallExpr { func_name, args, .. }) if func_name == operators::INDEX => {
                     let [of, index] = args.as_slice() else { return None };
                     steps.push(match &index.expr {
-                        Expr::Literal(LiteralValue::Int(at)) => Step::Index(usize::try_from(*at.inner()).ok()?),
+                        Expr::Literal(LiteralValue::Int(at)) => {
+                            Step::Index(usize::try_from(*at.inner()).ok()?)
+                        }
                         Expr::Literal(LiteralValue::String(name)) => Step::Field(name.inner().into()),
                         _ => return None,
                     });

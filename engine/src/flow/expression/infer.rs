@@ -114,7 +114,9 @@ fn arithmetic(operator: &str, left: &Type, right: &Type) -> Result<Type, Option<
     Ok(match (left.required(), right.required()) {
         (Type::Int, Type::Int) => Type::Int,
         (Type::Int, Type::Float) | (Type::Float, Type::Int) => {
-            return Err(Some("turn the whole number into one with a fraction: `double(x)`, or write `2.0` for `2`"));
+            return Err(Some(
+                "turn the whole number into one with a fraction: `double(x)`, or write `2.0` for `2`",
+            ));
         }
         (Type::Float, _) | (_, Type::Float) => Type::Float,
         _ if operator == op::MODULO => Type::Int,

@@ -3,22 +3,21 @@
 //! A parsed expression is rewritten once. What knows about absence takes its arguments unevaluated, by their number;
 //! what goes over a list or through a text says so first, and is stopped where that is too much.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::IdedExpr;
 use cel::common::types::{CelBool, CelInt, CelList, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::{Context, Env, ExecutionError, FunctionContext, extensions};
 
-use super::read::{self, Read, is_name};
-use super::{Absence, Problem, Stop, values};
+use super::lower::{Lower, REFERENCE};
+use super::meter::Meter;
+use super::{Absence, Problem, Stop, read, values};
 use crate::limits;
 use crate::value::{Text, Value};
 
 type Outcome<'c, 'v> = Result<CowVal<'c, 'v>, ExecutionError>;
-type Function =
-    Box<dyn for<'c, 'v> Fn(&mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v> + Send + Sync>;
+type Function = Box<dyn for<'c, 'v> Fn(&mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v> + Send + Sync>;
 
 /// `cel` with its standard functions and the extensions for texts and lists.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -51,61 +50,11 @@ pub(super) fn regex(pattern: &str) -> Result<regex::Regex, String> {
         })
 }
 
-/// Counts what an evaluation does, and stops it at its bounds.
-#[derive(Debug, Default)]
-pub(super) struct Meter {
-    steps: AtomicUsize,
-    bytes: AtomicUsize,
-    passed: AtomicUsize,
-    /// Which bound was reached.
-    over: Mutex<Option<String>>,
-}
-
-impl Meter {
-    /// `bytes` are about to be looked through.
-    pub(super) fn work(&self, bytes: usize) -> Result<(), ExecutionError> {
-        let most = limits::EXPRESSION_WORK_BYTES;
-        self.count(&self.bytes, bytes, most, || format!("goes through more than {most} bytes"))
-    }
-
-    /// `bytes` of a record go through the expression as they are.
-    pub(super) fn pass(&self, bytes: usize) -> Result<(), ExecutionError> {
-        self.passed.fetch_add(bytes, Ordering::Relaxed);
-        self.work(bytes)
-    }
-
-    /// A comprehension is about to go over `items`.
-    fn steps(&self, items: usize) -> Result<(), ExecutionError> {
-        let most = limits::EXPRESSION_STEPS;
-        self.count(&self.steps, items, most, || format!("goes over more than {most} items"))
-    }
-
-    fn count(
-        &self,
-        counter: &AtomicUsize,
-        more: usize,
-        most: usize,
-        message: impl FnOnce() -> String,
-    ) -> Result<(), ExecutionError> {
-        let before = counter.load(Ordering::Relaxed);
-        counter.store(before.saturating_add(more), Ordering::Relaxed);
-        if before.saturating_add(more) <= most {
-            return Ok(());
-        }
-        let message = message();
-        self.over.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| message.clone());
-        Err(ExecutionError::function_error("", message))
-    }
-
-    fn over(&self) -> Option<Stop> {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner).clone().map(Stop::Bound)
-    }
-}
-
 /// An expression that `cel` can evaluate.
 #[derive(Debug)]
 pub(super) struct Program {
     root: IdedExpr,
+    deep: bool,
     quoted: Arc<Vec<(IdedExpr, Text)>>,
     patterns: Arc<Vec<regex::Regex>>,
 }
@@ -123,10 +72,15 @@ impl Program {
     /// Reads `source`, which was checked.
     pub(super) fn new(source: &str) -> Result<Self, Problem> {
         let read = read::read(source, &ENV)?;
-        let mut lower = Lower { read: &read, quoted: Vec::new(), patterns: Vec::new() };
+        let mut lower = Lower::new(&read);
         let mut root = read.root.clone();
         lower.node(&mut root);
-        Ok(Self { root, quoted: Arc::new(lower.quoted), patterns: Arc::new(lower.patterns) })
+        Ok(Self {
+            root,
+            deep: read.is_deep(),
+            quoted: Arc::new(lower.quoted),
+            patterns: Arc::new(lower.patterns),
+        })
     }
 
     /// The value, given what each name stands for.
@@ -139,11 +93,11 @@ impl Program {
             patterns: Arc::clone(&self.patterns),
             absent: absent.collect(),
         });
-        let outcome = self.run(names, &run);
+        let outcome = read::on_stack(self.deep, || self.run(names, &run));
         if let Some(over) = meter.over() {
             return Err(over);
         }
-        outcome
+        outcome.map_err(|error| Stop::Error(error.to_string()))?
     }
 
     fn run(&self, names: &[(&Text, Result<Value, Arc<Absence>>)], run: &Arc<Run>) -> Result<Value, Stop> {
@@ -156,127 +110,27 @@ impl Program {
         for (name, value) in names {
             if let Ok(value) = value {
                 let value = values::bind(value, &run.meter).map_err(|error| run.stop(&error))?;
-                context.add_variable_as_val(name.to_string(), value);
+                context.add_variable_as_val(format!("{REFERENCE}{name}"), value);
             }
         }
         let value = cel::Value::resolve_val(&self.root, &context).map_err(|error| run.stop(&error))?;
         let mut made = 0;
         let value = values::unbind(&*value, &mut made)?;
         let most = limits::EXPRESSION_OUTPUT_BYTES;
-        if made > most + run.meter.passed.load(Ordering::Relaxed) {
+        if made > most + run.meter.passed() {
             return Err(Stop::Bound(format!("makes a value of more than {most} bytes")));
         }
         Ok(value)
     }
 }
 
-/// Rewrites a parsed expression.
-struct Lower<'a> {
-    read: &'a Read<'a>,
-    quoted: Vec<(IdedExpr, Text)>,
-    patterns: Vec<regex::Regex>,
-}
-
-impl Lower<'_> {
-    fn node(&mut self, ast: &mut IdedExpr) {
-        let written = match &ast.expr {
-            Expr::Call(call) if call.func_name == "first" => self.read.written(&self.read.range(ast)).into(),
-            _ => Text::default(),
-        };
-        match &mut ast.expr {
-            Expr::Select(select) => self.node(&mut select.operand),
-            Expr::List(list) => list.elements.iter_mut().for_each(|item| self.node(item)),
-            Expr::Map(map) => {
-                for entry in &mut map.entries {
-                    if let EntryExpr::MapEntry(entry) = &mut entry.expr {
-                        self.node(&mut entry.key);
-                        self.node(&mut entry.value);
-                    }
-                }
-            }
-            Expr::Comprehension(each) => {
-                self.node(&mut each.iter_range);
-                self.node(&mut each.loop_step);
-                wrap(&mut each.iter_range, "@over");
-            }
-            Expr::Call(call) => self.call(call, written),
-            Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
-        }
-    }
-
-    fn call(&mut self, call: &mut CallExpr, written: Text) {
-        if matches!(call.func_name.as_str(), "first" | "present" | "all_present") && call.target.is_none() {
-            let args = match (call.func_name.as_str(), call.args.as_mut_slice()) {
-                ("all_present", [IdedExpr { expr: Expr::List(list), .. }]) => std::mem::take(&mut list.elements),
-                _ => std::mem::take(&mut call.args),
-            };
-            call.func_name.insert(0, '@');
-            call.args = args.into_iter().map(|arg| self.quote(arg, written.clone())).collect();
-            return;
-        }
-        call.target.iter_mut().for_each(|target| self.node(target));
-        call.args.iter_mut().for_each(|arg| self.node(arg));
-        let accumulates = matches!(call.args.first(), Some(IdedExpr { expr: Expr::Ident(name), .. }) if name.starts_with('@'));
-        match call.func_name.as_str() {
-            "matches" | "replace" | "join" => {
-                call.func_name.insert(0, '@');
-                call.args.splice(..0, call.target.take().map(|target| *target));
-                if let ("@matches", [_, pattern]) = (call.func_name.as_str(), call.args.as_mut_slice())
-                    && let Expr::Literal(LiteralValue::String(text)) = &pattern.expr
-                    && let Ok(regex) = regex(text.inner())
-                {
-                    pattern.expr = number(self.patterns.len());
-                    self.patterns.push(regex);
-                }
-            }
-            operators::ADD if accumulates => {}
-            "size" => {}
-            "split" => call.target.iter_mut().for_each(|target| wrap(target, "@pieces")),
-            name if is_name(name)
-                || matches!(
-                    name,
-                    operators::ADD
-                        | operators::EQUALS
-                        | operators::NOT_EQUALS
-                        | operators::LESS
-                        | operators::LESS_EQUALS
-                        | operators::GREATER
-                        | operators::GREATER_EQUALS
-                        | operators::IN
-                ) =>
-            {
-                let parts = call.target.iter_mut().map(AsMut::as_mut).chain(call.args.iter_mut());
-                parts.filter(|part| !matches!(part.expr, Expr::Literal(_))).for_each(|part| wrap(part, "@weigh"));
-            }
-            _ => {}
-        }
-    }
-
-    fn quote(&mut self, mut arg: IdedExpr, written: Text) -> IdedExpr {
-        self.node(&mut arg);
-        let quote = IdedExpr { id: arg.id, expr: number(self.quoted.len()) };
-        self.quoted.push((arg, written));
-        quote
-    }
-}
-
-fn number(n: usize) -> Expr {
-    Expr::Literal(LiteralValue::Int(CelInt::from(i64::try_from(n).unwrap_or(i64::MAX))))
-}
-
-/// Makes `ast` the argument of `function`.
-fn wrap(ast: &mut IdedExpr, function: &str) {
-    let arg = std::mem::take(ast);
-    ast.id = arg.id;
-    ast.expr = Expr::Call(CallExpr { func_name: function.to_owned(), target: None, args: vec![arg] });
-}
-
 type Native = for<'c, 'v> fn(&Run, &mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v>;
 
 /// No expression can say these names.
-const NATIVE: [(&str, Native); 9] = [
+const NATIVE: [(&str, Native); 10] = [
     ("@over", over),
     ("@weigh", weigh),
+    ("@compare", compare),
     ("@pieces", pieces),
     ("@matches", matches),
     ("@replace", replace),
@@ -295,25 +149,35 @@ fn over<'c, 'v>(run: &Run, call: &mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v
     let range = values::ordered(only(call)?);
     let items = range.downcast_ref::<CelList<'v>>().map_or(1, |list| list.inner().len());
     run.meter.steps(items)?;
-    run.meter.work(values::weight(&*range))?;
+    run.meter.work(values::weight(&*range, false))?;
     Ok(range)
 }
 
 /// Counts the bytes of a value that is about to be looked through or copied.
 fn weigh<'c, 'v>(run: &Run, call: &mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v> {
     let value = only(call)?;
-    run.meter.work(values::weight(&*value))?;
+    run.meter.work(values::weight(&*value, false))?;
+    Ok(value)
+}
+
+/// As [`weigh`], where the texts of records are looked through as well.
+fn compare<'c, 'v>(run: &Run, call: &mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v> {
+    let value = only(call)?;
+    run.meter.work(values::weight(&*value, true))?;
     Ok(value)
 }
 
 /// As [`weigh`], where each byte may become a text of its own.
 fn pieces<'c, 'v>(run: &Run, call: &mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v> {
     let value = only(call)?;
-    run.meter.work(values::weight(&*value).saturating_mul(32))?;
+    run.meter.work(values::weight(&*value, false).saturating_mul(32))?;
     Ok(value)
 }
 
-fn texts<'b>(call: &'b FunctionContext<'_, '_>, args: &'b [CowVal<'_, '_>]) -> Result<Vec<&'b str>, ExecutionError> {
+fn texts<'b>(
+    call: &'b FunctionContext<'_, '_>,
+    args: &'b [CowVal<'_, '_>],
+) -> Result<Vec<&'b str>, ExecutionError> {
     args.iter()
         .map(|arg| {
             arg.downcast_ref::<CelString<'_>>().map(CelString::inner).ok_or_else(|| {
@@ -359,8 +223,10 @@ fn join<'c, 'v>(run: &Run, call: &mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v
     let Some(list) = list.first().and_then(|list| list.downcast_ref::<CelList<'v>>()) else {
         return Err(call.error("`join` takes a list of texts"));
     };
-    run.meter.work(values::weight(list).saturating_add(list.inner().len().saturating_mul(by.len())))?;
-    let items: Vec<CowVal<'_, 'v>> = list.inner().iter().map(|item| CowVal::Borrowed(item.as_ref())).collect();
+    run.meter
+        .work(values::weight(list, false).saturating_add(list.inner().len().saturating_mul(by.len())))?;
+    let items: Vec<CowVal<'_, 'v>> =
+        list.inner().iter().map(|item| CowVal::Borrowed(item.as_ref())).collect();
     let joined = texts(call, &items)?.join(&by);
     Ok(CowVal::owned(CelString::from(joined)))
 }
@@ -368,7 +234,11 @@ fn join<'c, 'v>(run: &Run, call: &mut FunctionContext<'c, 'v>) -> Outcome<'c, 'v
 /// The values of the quoted arguments, or why each is absent.
 type Quoted<'v> = Result<Box<dyn Val + 'v>, Text>;
 
-fn quoted<'v>(run: &Run, call: &FunctionContext<'_, 'v>, arg: &CowVal<'_, 'v>) -> Result<Quoted<'v>, ExecutionError> {
+fn quoted<'v>(
+    run: &Run,
+    call: &FunctionContext<'_, 'v>,
+    arg: &CowVal<'_, 'v>,
+) -> Result<Quoted<'v>, ExecutionError> {
     let at = arg.downcast_ref::<CelInt>().and_then(|at| usize::try_from(*at.inner()).ok());
     let Some((ast, _)) = at.and_then(|at| run.quoted.get(at)) else {
         return Err(ExecutionError::missing_argument_or_target());
@@ -411,16 +281,18 @@ impl Run {
     /// What `error` means to us.
     fn stop(&self, error: &ExecutionError) -> Stop {
         match error {
-            ExecutionError::NoSuchKey(key) => match key.strip_prefix(ABSENT).and_then(|key| key.split_once(ABSENT)) {
-                Some((what, why)) => {
-                    Stop::Absent(Arc::new(Absence { what: what.into(), why: why.into() }))
-                }
+            ExecutionError::NoSuchKey(key) => match key
+                .strip_prefix(ABSENT)
+                .and_then(|key| key.split_once(ABSENT))
+            {
+                Some((what, why)) => Stop::Absent(Arc::new(Absence { what: what.into(), why: why.into() })),
                 None => Stop::Missing(format!("the map has no `{key}`")),
             },
             ExecutionError::UndeclaredReference(name) => {
                 // The name of the error is that of the root.
+                let name = name.trim_start_matches(REFERENCE);
                 let known = self.absent.iter().find(|(known, _)| {
-                    known.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                    known.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
                 });
                 match known {
                     Some((_, absence)) => Stop::Absent(Arc::clone(absence)),
@@ -440,10 +312,14 @@ impl Run {
                 let sign = call.function().trim_matches(['_', '@']);
                 Stop::Error(format!("`{sign}` cannot be done with {}", types.join(" and ")))
             }
-            ExecutionError::UnsupportedBinaryOperator(name, left, right) => {
-                Stop::Error(format!("`{name}` cannot be done with `{}` and `{}`", left.type_of(), right.type_of()))
+            ExecutionError::UnsupportedBinaryOperator(name, left, right) => Stop::Error(format!(
+                "`{name}` cannot be done with `{}` and `{}`",
+                left.type_of(),
+                right.type_of()
+            )),
+            ExecutionError::UnexpectedType { got, want } => {
+                Stop::Error(format!("needs `{want}`, found `{got}`"))
             }
-            ExecutionError::UnexpectedType { got, want } => Stop::Error(format!("needs `{want}`, found `{got}`")),
             _ => Stop::Error("it cannot be done with these values".to_owned()),
         }
     }

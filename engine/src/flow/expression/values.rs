@@ -11,7 +11,8 @@ use cel::common::types::{
 };
 use cel::common::value::{CowVal, StaticVal, Val};
 
-use super::native::{Meter, absent};
+use super::meter::Meter;
+use super::native::absent;
 use super::{Absence, Stop};
 use crate::value::{Map, Text, Value};
 
@@ -186,18 +187,16 @@ pub(super) fn ordered<'b, 'v>(val: CowVal<'b, 'v>) -> CowVal<'b, 'v> {
     CowVal::owned(CelList::from(keys))
 }
 
-/// About how many bytes looking through `val` goes over.
-pub(super) fn weight(val: &dyn Val) -> usize {
+/// About how many bytes there are in `val`; those of its records only if they count, since they are never copied.
+pub(super) fn weight(val: &dyn Val, records: bool) -> usize {
     if let Some(text) = val.downcast_ref::<CelString<'_>>() {
         1 + text.inner().len()
     } else if let Some(list) = val.downcast_ref::<CelList<'_>>() {
-        list.inner().iter().map(|item| weight(item.as_ref())).fold(16, usize::saturating_add)
+        list.inner().iter().map(|item| weight(item.as_ref(), records)).fold(16, usize::saturating_add)
     } else if let Some(map) = val.downcast_ref::<CelMap<'_>>() {
-        map.inner().values().map(|item| 16 + weight(item.as_ref())).fold(16, usize::saturating_add)
-    } else if let Some(record) = val.downcast_ref::<Record>() {
-        weight_of(&record.value)
+        map.inner().values().map(|item| 16 + weight(item.as_ref(), records)).fold(16, usize::saturating_add)
     } else {
-        8
+        val.downcast_ref::<Record>().filter(|_| records).map_or(8, |record| weight_of(&record.value))
     }
 }
 
@@ -235,7 +234,8 @@ pub(super) fn item(value: &Value, at: usize) -> Result<Value, Stop> {
     let Some(items) = value.as_list() else {
         return Err(Stop::Error(format!("a value of type `{}` has no items", value.ty())));
     };
-    items.get(at).cloned().ok_or_else(|| {
-        Stop::Missing(format!("there is no item {at} in a list of {}", items.len()))
-    })
+    items
+        .get(at)
+        .cloned()
+        .ok_or_else(|| Stop::Missing(format!("there is no item {at} in a list of {}", items.len())))
 }

@@ -33,7 +33,11 @@ impl Checker<'_> {
         if (function.form == Form::Global && target.is_some())
             || (function.form == Form::Method && target.is_none())
         {
-            let hint = if target.is_some() { format!("write `{name}(x)`") } else { format!("write `x.{name}(...)`") };
+            let hint = if target.is_some() {
+                format!("write `{name}(x)`")
+            } else {
+                format!("write `x.{name}(...)`")
+            };
             let message = format!("`{name}` is not called this way");
             self.problem(Code::UNKNOWN_FUNCTION, place, message, Some(hint));
             return ty;
@@ -41,7 +45,8 @@ impl Checker<'_> {
         let most = function.takes.len();
         if given.len() > most || given.len() + function.optional < most {
             let on = usize::from(target.is_some());
-            let message = format!("`{name}` takes {} in its brackets, found {}", values(most - on), args.len());
+            let message =
+                format!("`{name}` takes {} in its brackets, found {}", values(most - on), args.len());
             self.wrong_type(ast, message, None);
             return ty;
         }
@@ -108,7 +113,9 @@ impl Checker<'_> {
         self.lenient -= 1;
         let present: Vec<Type> = types.iter().map(|ty| ty.required().clone()).collect();
         match name {
-            "first" if !types.is_empty() && types.iter().all(Type::is_optional) => Type::optional(join(&present)),
+            "first" if !types.is_empty() && types.iter().all(Type::is_optional) => {
+                Type::optional(join(&present))
+            }
             "first" => join(&present),
             "present" => Type::Bool,
             _ => Type::list(join(&present)),
@@ -119,7 +126,8 @@ impl Checker<'_> {
         if let [IdedExpr { expr: Expr::Select(_), .. }] = args {
             self.nodes(args);
         } else {
-            let hint = Some("write `has(value.field)`; whether a node gave a value is `present(node.output)`");
+            let hint =
+                Some("write `has(value.field)`; whether a node gave a value is `present(node.output)`");
             self.wrong_type(ast, "`has` takes a field of a value", hint);
         }
         Type::Bool
@@ -131,9 +139,12 @@ impl Checker<'_> {
         let gives = if matches!(name, "map" | "filter") { Type::Any } else { Type::Bool };
         let (local, test, then) = match args {
             [IdedExpr { expr: Expr::Ident(local), .. }, test] => (local, test, None),
-            [IdedExpr { expr: Expr::Ident(local), .. }, test, then] if name == "map" => (local, test, Some(then)),
+            [IdedExpr { expr: Expr::Ident(local), .. }, test, then] if name == "map" => {
+                (local, test, Some(then))
+            }
             _ => {
-                let hint = format!("write `{}.{name}(x, ...)`, where `x` names the item", self.written(target));
+                let hint =
+                    format!("write `{}.{name}(x, ...)`, where `x` names the item", self.written(target));
                 let message = format!("`{name}` takes a name for the item, then what to do with it");
                 self.wrong_type(ast, message, Some(&hint));
                 return gives;
