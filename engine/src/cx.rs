@@ -68,13 +68,16 @@ pub enum Progress {
     Note(String),
 }
 
+/// Is told what running nodes show.
+pub(crate) type OnProgress = Arc<dyn Fn(&Scope, Progress) + Send + Sync>;
+
 /// What one run shares with all of its node executions.
 pub(crate) struct RunContext {
     pub(crate) run: RunId,
     pub(crate) seed: u64,
     pub(crate) resources: Arc<Resources>,
     pub(crate) started: Instant,
-    pub(crate) on_progress: Option<Arc<dyn Fn(&Scope, Progress) + Send + Sync>>,
+    pub(crate) on_progress: Option<OnProgress>,
 }
 
 /// The context of one attempt of one node.

@@ -27,6 +27,7 @@ impl Span {
     }
 
     /// A part of this span, given relative to its start; clipped to the span.
+    #[must_use]
     pub fn part(self, start: usize, end: usize) -> Self {
         Self::new((self.start + start).min(self.end), (self.start + end).min(self.end))
     }

@@ -11,7 +11,7 @@ use crate::value::{Map, Text, Value};
 /// Version of the event format; written into every [`Event::RunStarted`].
 pub const VERSION: u32 = 1;
 
-/// Names a run: a prefixed UUIDv7 where a service gives it, any text in tests.
+/// Names a run: a prefixed `UUIDv7` where a service gives it, any text in tests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub Text);

@@ -60,7 +60,7 @@ pub fn unmet(test: &TestDecl, report: &Report) -> Vec<Unmet> {
                     what: what.clone(),
                     expected: differs.expected,
                     got: differs.got,
-                }))
+                }));
             }
             None => found.push(Unmet {
                 span: entry.value.span,

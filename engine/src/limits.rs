@@ -45,9 +45,9 @@ pub const TEMPLATE_FUEL: u64 = 1_000_000;
 /// Largest text that a template may render, in bytes.
 pub const TEMPLATE_OUTPUT_BYTES: usize = 2 << 20;
 /// Longest time of a run that sets no `wall` budget.
-pub const RUN_WALL: Duration = Duration::from_secs(15 * 60);
+pub const RUN_WALL: Duration = Duration::from_mins(15);
 /// Longest time that a run may ask for.
-pub const RUN_WALL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub const RUN_WALL_MAX: Duration = Duration::from_hours(24);
 /// Node executions of a run that are in flight at once, unless its options say otherwise.
 pub const RUN_CONCURRENCY: usize = 64;
 /// Most events of a run.
@@ -55,6 +55,6 @@ pub const RUN_EVENTS: usize = 50_000;
 /// Most attempts of a node.
 pub const RETRY_ATTEMPTS: u32 = 20;
 /// Longest wait that a backend's `Retry-After` can impose between two attempts.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 /// Completion tokens that a call reserves when its request sets no `max_tokens`.
 pub const COMPLETION_TOKENS: u32 = 1_024;

@@ -284,7 +284,7 @@ impl Default for Parrot {
 
 #[async_trait]
 impl ChatModel for Parrot {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "parrot"
     }
 

@@ -107,6 +107,7 @@ impl Type {
     }
 
     /// The narrowest type that both fit, `any` if there is no better.
+    #[must_use]
     pub fn join(&self, other: &Type) -> Type {
         let joined = match (self.required(), other.required()) {
             (a, b) if a == b => a.clone(),

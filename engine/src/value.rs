@@ -138,8 +138,8 @@ impl Value {
     pub fn into_type(self, ty: &Type) -> Result<Self, Mismatch> {
         let mismatch = |value: &Self| Mismatch::new(ty.clone(), value);
         Ok(match (ty.required(), self) {
-            (Type::Any | Type::Json | Type::Plan, value) => value,
-            (Type::Text | Type::Label, value @ Self::Text(_))
+            (Type::Any | Type::Json | Type::Plan, value)
+            | (Type::Text | Type::Label, value @ Self::Text(_))
             | (Type::Int, value @ Self::Int(_))
             | (Type::Float, value @ Self::Float(_))
             | (Type::Bool, value @ Self::Bool(_))

@@ -1,6 +1,22 @@
 //! The command line and the service: the only crate that knows files, the environment and the terminal.
+//!
+//! **Architecture invariant.** Nothing here looks inside a [`Plan`](anabranch_engine::plan::Plan) beyond what it
+//! declares (its inputs, tests and indexes), and no other crate prints.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+mod cli;
 pub mod config;
+pub mod exit;
+pub mod indexing;
+pub mod library;
+pub mod overrides;
 pub mod resources;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs the command line `args`, the program's name first, and says how the process is to end.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(cli::main(args).code())
+}

@@ -1,10 +1,11 @@
 //! Laws of the engine over generated flows, in virtual time: what must hold whatever the flow, the order and the faults.
 //!
-//! `LAWS_CASES` sets how many flows are generated (default 420, which is over 10,000 runs); the seed of a failing case
+//! `LAWS_CASES` sets how many flows are generated (default 640, which is over 10,000 runs in all); the seed of a failing case
 //! is printed and kept by proptest.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,34 +14,40 @@ use anabranch_engine::event::{Event, FailureKind, Record, RunId};
 use anabranch_engine::journal::{Journal, MemoryJournal};
 use anabranch_engine::plan::Plan;
 use anabranch_engine::run::{Notice, Observer, Options, Outcome, Report, Stub, resume, run};
-use anabranch_engine::testing;
+use anabranch_engine::testing::{self, MapLibrary};
 use anabranch_engine::value::{Map, Value};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 mod generate;
 
-/// Runs made by this binary's laws, for the closing line of each.
-static RUNS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Runs made by the law of this thread, for its closing line.
+    static RUNS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count_run() {
+    RUNS.with(|runs| runs.set(runs.get() + 1));
+}
 
 /// Checks `law` on so many generated flows; prints how many runs that took.
 fn for_flows(share: u32, with_races: bool, law: impl AsyncFn(Arc<Plan>, &str)) {
-    let cases = std::env::var("LAWS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(420) / share;
+    let cases = std::env::var("LAWS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(640) / share;
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let before = RUNS.load(Ordering::SeqCst);
     // Paused: a delay of an hour passes in no time, and always in the same order.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let library = MapLibrary([("part".to_owned(), generate::PART.to_owned())].into());
     TestRunner::new(config)
         .run(&generate::steps(with_races), |steps| {
             let yaml = generate::yaml(&steps);
-            let plan = testing::plan(&yaml, &()).unwrap_or_else(|problems| panic!("{problems}\n{yaml}"));
+            let plan = testing::plan(&yaml, &library).unwrap_or_else(|problems| panic!("{problems}\n{yaml}"));
             runtime.block_on(law(plan, &yaml));
             assert_eq!(testing::n_live(), 0, "nothing is left running\n{yaml}");
             Ok(())
         })
         .unwrap();
-    println!("{} runs of {cases} flows", RUNS.load(Ordering::SeqCst) - before);
+    println!("{} runs of {cases} flows", RUNS.with(Cell::get));
 }
 
 fn inputs() -> Map {
@@ -48,7 +55,7 @@ fn inputs() -> Map {
 }
 
 async fn run_with(plan: &Arc<Plan>, options: Options) -> Report {
-    RUNS.fetch_add(1, Ordering::SeqCst);
+    count_run();
     run(plan.clone(), inputs(), Arc::new(testing::resources()), options).await.unwrap()
 }
 
@@ -72,8 +79,9 @@ fn one_at_a_time_and_many_at_once_give_the_same() {
         let (one, one_journal) = journaled(&plan, Options { concurrency: 1, ..Options::default() }).await;
         let (many, many_journal) = journaled(&plan, Options { concurrency: 64, ..Options::default() }).await;
         assert_eq!(seen(&one), seen(&many), "{yaml}");
-        // The same journal but for times, and for the order in which independent nodes ended.
-        assert_eq!(facts(&one_journal), facts(&many_journal), "{yaml}");
+        // The same journal but for times, and for the order in which independent nodes ended. Only a quorum may have
+        // begun items that it then did without.
+        assert!(yaml.contains("stop_when") || facts(&one_journal) == facts(&many_journal), "{yaml}");
     });
 }
 
@@ -98,7 +106,7 @@ fn a_run_cut_after_any_event_goes_on_to_the_same_end() {
             let journal = Arc::new(MemoryJournal::default());
             let id = RunId("run".into());
             journal.append(&id, records[..n_kept].to_vec()).await.unwrap();
-            RUNS.fetch_add(1, Ordering::SeqCst);
+            count_run();
             let options = Options { journal: Some(journal.clone()), ..Options::default() };
             let resumed = resume(plan.clone(), Arc::new(testing::resources()), options).await.unwrap();
             if has_race(yaml) {
@@ -134,10 +142,9 @@ fn whichever_node_fails_the_run_names_it() {
             let stub = Stub::Fails(FailureKind::Rejected, "as the law says".to_owned());
             let stubs = [(path.clone(), stub)].into_iter().collect();
             let report = run_with(&plan, Options { stubs, ..Options::default() }).await;
-            let caught = yaml.contains(&format!("  {path}:\n")) && {
-                let own = yaml.split(&format!("  {path}:\n")).nth(1).unwrap();
-                own.split("\n  n").next().unwrap().contains("on_error")
-            };
+            let caught = yaml
+                .split_once(&format!("\n  {path}:"))
+                .is_some_and(|(_, own)| own.split("\n  n").next().unwrap().contains("on_error"));
             match report.outcome {
                 Outcome::Failed(failure) => {
                     assert!(!caught, "{path} has `on_error`\n{yaml}");
@@ -201,7 +208,7 @@ fn a_budget_of_calls_is_never_passed() {
             ..Default::default()
         };
         let budget = Budget { model_calls: Some(most_calls), ..Budget::default() };
-        RUNS.fetch_add(1, Ordering::SeqCst);
+        count_run();
         let options = Options { budget, ..Options::default() };
         let report = run(plan, inputs(), Arc::new(resources), options).await.unwrap();
         let n_calls = parrot.calls.load(Ordering::SeqCst) as u64;

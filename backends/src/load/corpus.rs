@@ -64,12 +64,11 @@ impl Lines {
     /// The next line, without its end; an error ends the file.
     fn read_line(&mut self) -> Result<Option<Vec<u8>>, Why> {
         let unreadable = |error: std::io::Error| Why::Unreadable(error.to_string());
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            None => {
-                let file = File::open(&self.listed.path).map_err(unreadable)?;
-                self.reader.insert(BufReader::new(file))
-            }
+        let reader = if let Some(reader) = &mut self.reader {
+            reader
+        } else {
+            let file = File::open(&self.listed.path).map_err(unreadable)?;
+            self.reader.insert(BufReader::new(file))
         };
         let mut bytes = Vec::new();
         let n_read = reader.take(FILE_BYTES_MAX).read_until(b'\n', &mut bytes).map_err(unreadable)?;

@@ -41,23 +41,19 @@ impl Kind {
     pub fn of_path(path: &Path) -> Option<Self> {
         let is_one_of =
             |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some(extension) => {
-                let kinds = [
-                    (MARKDOWN, Self::Markdown),
-                    (TEXT, Self::Text),
-                    (HTML, Self::Html),
-                    (CODE, Self::Code),
-                    (CORPUS, Self::Corpus),
-                ];
-                kinds.into_iter().find(|(names, _)| is_one_of(names, extension)).map(|(_, kind)| kind)
-            }
-            None => {
-                let name = path.file_name()?.to_str()?;
-                let kinds = [(TEXT_NAMES, Self::Text), (CODE_NAMES, Self::Code)];
-                kinds.into_iter().find(|(names, _)| is_one_of(names, name)).map(|(_, kind)| kind)
-            }
+        if let Some(extension) = path.extension().and_then(|extension| extension.to_str()) {
+            let by_extension = [
+                (MARKDOWN, Self::Markdown),
+                (TEXT, Self::Text),
+                (HTML, Self::Html),
+                (CODE, Self::Code),
+                (CORPUS, Self::Corpus),
+            ];
+            return by_extension.into_iter().find(|(all, _)| is_one_of(all, extension)).map(|(_, kind)| kind);
         }
+        let name = path.file_name()?.to_str()?;
+        let by_name = [(TEXT_NAMES, Self::Text), (CODE_NAMES, Self::Code)];
+        by_name.into_iter().find(|(all, _)| is_one_of(all, name)).map(|(_, kind)| kind)
     }
 
     /// What `Document.kind` says. The documents of a corpus are text.

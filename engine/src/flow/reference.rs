@@ -9,6 +9,11 @@ use crate::operator::Port;
 use crate::plan::Ref;
 use crate::types::Type;
 
+mod words;
+
+pub(crate) use words::listed;
+use words::{no_such, outputs_hint};
+
 /// What a body takes from outside besides captures.
 #[derive(Debug)]
 pub(crate) enum Root<'a> {
@@ -86,6 +91,11 @@ impl<'a> Frame<'a> {
     /// The nodes of this body, then those of the bodies around it.
     pub(crate) fn scopes(&self) -> impl Iterator<Item = &'a [NodeDecl]> {
         std::iter::successors(Some(self), |frame| frame.parent).map(|frame| frame.nodes)
+    }
+
+    /// Names that hide nodes of this body: its item, and the item's index.
+    pub(crate) fn shadowed(&self) -> Vec<&'a str> {
+        if let Root::Item { name, .. } = &self.root { vec![*name, "index"] } else { Vec::new() }
     }
 
     /// Names of the nodes of this body.
@@ -336,50 +346,6 @@ impl Resolve for Mentions {
         self.0.borrow_mut().extend(path.first().map(|&name| name.to_owned()));
         Ok(Resolved { at: Ref::Input(0), ty: Type::Any, taken: path.len() })
     }
-}
-
-fn no_such<'n>(
-    code: Code,
-    reader: &str,
-    root: &str,
-    name: Option<&str>,
-    known: impl Iterator<Item = &'n str> + Clone,
-    what: &str,
-) -> Unresolved {
-    match name {
-        Some(name) => Unresolved {
-            code,
-            segment: 1,
-            message: format!("{reader} reads `{root}.{name}`, but {what} `{name}`"),
-            hint: suggest(name, known, "there are").or_else(|| Some(format!("declare it under `{root}`"))),
-        },
-        None => Unresolved {
-            code,
-            segment: 0,
-            message: format!("{reader} reads `{root}` as a whole, which is no value"),
-            hint: listed(known.map(|name| format!("{root}.{name}"))).map(|list| format!("name one: {list}")),
-        },
-    }
-}
-
-fn outputs_hint<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
-    let near = crate::diagnostic::nearest(name, known.clone());
-    let list = match listed(known.clone().map(str::to_owned)) {
-        None => return "it has no outputs".to_owned(),
-        Some(list) if known.count() == 1 => format!("its only output is {list}"),
-        Some(list) => format!("its outputs are {list}"),
-    };
-    match near {
-        Some(near) => format!("did you mean `{near}`? {list}"),
-        None => list,
-    }
-}
-
-/// "`a`, `b` and `c`"; `None` if there is nothing to list.
-pub(crate) fn listed(names: impl Iterator<Item = String>) -> Option<String> {
-    let mut names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-    let last = names.pop()?;
-    Some(if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) })
 }
 
 /// A position as plans store it. Flows are bounded far below `u32::MAX` nodes and ports.

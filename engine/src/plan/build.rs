@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span, Spanned, suggest};
 use crate::flow::expression::{self, Expr};
-use crate::flow::reference::{Frame, Reader, Root};
-use crate::flow::{ExprText, Flow, InputDecl, Library, parse};
+use crate::flow::reference::{Frame, Reader, Root, inner_nodes};
+use crate::flow::{ExprText, Flow, InputDecl, Library, NodeDecl, parse};
 use crate::limits;
 use crate::operator::{Names, Port, Registry};
 use crate::plan::{Body, Input, Plan, check};
@@ -124,6 +124,7 @@ impl<'e> Builder<'e> {
         let file = &flow.file;
         self.texts.insert(("flow", flow.name.value.clone(), file.text.clone()));
         self.open.push((file.name.clone(), flow.name.value.clone()));
+        self.n_nodes += count(&flow.nodes);
         let inputs = flow.inputs.iter().map(input).collect();
         let frame = Frame::new(None, Root::Flow(&flow.inputs), &flow.nodes);
         let place = Place { file, frame: &frame, depth: 0 };
@@ -249,6 +250,14 @@ impl<'e> Builder<'e> {
         expr
     }
 
+    /// Takes back what was said of `file` since `before`. Sub-flows are compiled once, so what was said of them stays.
+    fn forget_since(&mut self, before: Diagnostics, file: &Arc<SourceFile>) {
+        let since = std::mem::replace(&mut self.problems, before);
+        for problem in since.iter().filter(|problem| !Arc::ptr_eq(&problem.file, file)) {
+            self.problems.push(problem.clone());
+        }
+    }
+
     fn report(&mut self, file: &Arc<SourceFile>, code: Code, span: Span, message: impl Into<String>) {
         self.problems.push(Diagnostic::new(code, file, span, message));
     }
@@ -283,4 +292,9 @@ fn input(decl: &InputDecl) -> Input {
         min: decl.min.as_ref().map(|min| min.value),
         max: decl.max.as_ref().map(|max| max.value),
     }
+}
+
+/// How many nodes there are, with those inside loops and eaches.
+fn count(nodes: &[NodeDecl]) -> usize {
+    nodes.iter().map(|node| 1 + count(inner_nodes(node))).sum()
 }

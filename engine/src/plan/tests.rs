@@ -59,8 +59,9 @@ fn problems_with(yaml: &str, library: &[(&str, &str)]) -> Vec<String> {
             let hint = problem.hint.as_deref().unwrap_or("-");
             let line = line(&problem.file, problem.span.start);
             let file = if problem.file.name == "flow.yaml" { "" } else { &problem.file.name };
-            let labels: String = problem.labels.iter().map(|label| format!(" [{}]", label.message)).collect();
-            format!("{} {file}{line}: {} | {hint}{labels}", problem.code, problem.message)
+            let start = format!("{} {file}{line}: {} | {hint}", problem.code, problem.message);
+            let labels = problem.labels.iter();
+            labels.fold(start, |text, label| text + " [" + &label.message + "]")
         })
         .collect()
 }

@@ -134,16 +134,13 @@ impl Driver {
         let mut begun: Vec<Box<Start>> = Vec::new();
         let mut timers: Vec<(Timer, Duration)> = Vec::new();
         for record in records {
-            if let Event::AttemptEnded { scope, attempt, result, usage, timing } = &record.event {
-                if let Some(position) = begun.iter().position(|start| start.scope == *scope) {
-                    let start = begun.remove(position);
-                    self.note(&Notice::Started {
-                        scope: scope.clone(),
-                        op: start.op.into(),
-                        attempt: *attempt,
-                    });
-                    self.note_ended(scope, start.op, *attempt, result, *usage, *timing);
-                }
+            if let Event::AttemptEnded { scope, attempt, result, usage, timing } = &record.event
+                && let Some(position) = begun.iter().position(|start| start.scope == *scope)
+            {
+                let start = begun.remove(position);
+                let (op, attempt) = (start.op, *attempt);
+                self.note(&Notice::Started { scope: scope.clone(), op: op.into(), attempt });
+                self.note_ended(scope, op, attempt, result, *usage, *timing);
             }
             for action in self.state.apply(record)? {
                 match action {
@@ -221,14 +218,14 @@ impl Driver {
     /// Applies what has happened, journals it, then does what follows from it.
     async fn take_in(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
-        let mut starts = Vec::new();
+        let mut starts: Vec<Box<Start>> = Vec::new();
         while let Some(event) = self.inbox.pop_front() {
             let record = Record { seq: self.state.n_events(), at: self.context.started.elapsed(), event };
             for action in self.state.apply(&record)? {
                 match action {
                     Action::Start(start) => starts.push(start),
                     Action::Abort(scope) => {
-                        starts.retain(|start: &Box<Start>| start.scope != scope);
+                        starts.retain(|start| start.scope != scope);
                         self.abort(&scope);
                     }
                     Action::SetTimer { timer, after } => self.set_timer(timer, after),

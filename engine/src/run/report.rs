@@ -24,7 +24,7 @@ impl Nodes {
             Notice::Ended { scope, op, attempt, outputs, failure, usage, timing, .. } => {
                 let node = self.entry(scope, op);
                 node.attempts = *attempt;
-                node.outputs = outputs.clone();
+                node.outputs.clone_from(outputs);
                 node.failure.clone_from(failure);
                 node.usage += *usage;
                 node.timing = *timing;

@@ -16,7 +16,7 @@ use crate::value::Value;
 
 /// What an open each keeps.
 pub(super) struct Items {
-    items: Arc<Vec<Value>>,
+    list: Arc<Vec<Value>>,
     captures: Arc<[Slot]>,
     concurrency: usize,
     /// The next item to open.
@@ -59,7 +59,7 @@ impl RunState {
         let state = Items {
             results: vec![None; items.len()],
             captures: self.captures(at, &spec.body),
-            items,
+            list: items,
             concurrency: concurrency as usize,
             next: 0,
             open: BTreeMap::new(),
@@ -77,12 +77,12 @@ impl RunState {
         let scope = self.scope(at);
         let ledger = self.node_ledger(at).clone();
         while let Some(state) = self.items_mut(at) {
-            if state.next >= state.items.len() || state.open.len() >= state.concurrency {
+            if state.next >= state.list.len() || state.open.len() >= state.concurrency {
                 break;
             }
             let index = state.next;
             state.next += 1;
-            let item = state.items.get(index).cloned().unwrap_or(Value::Null);
+            let item = state.list.get(index).cloned().unwrap_or(Value::Null);
             let captures = state.captures.clone();
             let inputs = vec![
                 Slot::Present(item),
@@ -96,7 +96,7 @@ impl RunState {
                 state.open.insert(index, id);
             }
         }
-        if self.items_mut(at).is_some_and(|state| state.n_done == state.items.len()) {
+        if self.items_mut(at).is_some_and(|state| state.n_done == state.list.len()) {
             self.each_done(at, spec, usize::MAX);
         }
     }
@@ -109,7 +109,7 @@ impl RunState {
         state.open.remove(&index);
         state.n_done += 1;
         if let (Err(failure), OnItemError::Fail) = (&result, spec.on_item_error) {
-            let item = state.items.get(index).map(hash_of).unwrap_or_default();
+            let item = state.list.get(index).map(hash_of).unwrap_or_default();
             let failure = Failure {
                 message: format!("item {index} (input {item}): {}", failure.message),
                 ..failure.clone()
@@ -134,7 +134,7 @@ impl RunState {
         let Some(state) = self.items_mut(at) else { return };
         let results: Vec<_> =
             std::mem::take(&mut state.results).into_iter().flatten().take(n_items).collect();
-        let items = state.items.clone();
+        let items = state.list.clone();
         let n_ok = results.iter().filter(|result| result.is_ok()).count();
         if (n_ok as f64) < spec.min_success * results.len() as f64 {
             let first = results.iter().find_map(|result| result.as_ref().err());
@@ -161,7 +161,9 @@ impl RunState {
                 Err(failure) => {
                     let record = error_record(index, items.get(index), &failure);
                     if spec.on_item_error == OnItemError::Keep {
-                        columns.iter_mut().for_each(|column| column.push(record.clone()));
+                        for column in &mut columns {
+                            column.push(record.clone());
+                        }
                     }
                     errors.push(record);
                 }
@@ -193,15 +195,13 @@ impl Items {
             self.prefix += 1;
             let Ok(slots) = result else { continue };
             let Some(Slot::Present(value)) = slots.get(output as usize) else { continue };
-            let n_votes = match self.votes.iter_mut().find(|(known, _)| known == value) {
-                Some((_, n_votes)) => {
-                    *n_votes += 1;
-                    *n_votes
-                }
-                None => {
-                    self.votes.push((value.clone(), 1));
-                    1
-                }
+            let n_votes = if let Some((_, n_votes)) = self.votes.iter_mut().find(|(known, _)| known == value)
+            {
+                *n_votes += 1;
+                *n_votes
+            } else {
+                self.votes.push((value.clone(), 1));
+                1
             };
             if n_votes >= agree {
                 return Some(self.prefix);

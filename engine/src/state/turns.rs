@@ -16,7 +16,7 @@ use crate::value::{Text, Value};
 pub(super) struct Turns {
     /// The open turn.
     pub(super) frame: FrameId,
-    max_turns: u32,
+    most: u32,
     captures: Arc<[Slot]>,
 }
 
@@ -49,7 +49,7 @@ impl RunState {
         let ledger = self.node_ledger(at).clone();
         let role = Role::Turn { parent: at, index };
         let frame = self.open(path, spec.body.clone(), role, carried, captures.clone(), ledger);
-        let turns = Turns { frame, max_turns, captures };
+        let turns = Turns { frame, most: max_turns, captures };
         self.frame_mut(at.frame).node_mut(at.node).phase = Phase::Open(Composite::Loop(Box::new(turns)));
     }
 
@@ -69,7 +69,7 @@ impl RunState {
         let Phase::Open(Composite::Loop(turns)) = &self.frame(parent.frame).node(parent.node).phase else {
             return;
         };
-        let (max_turns, captures) = (turns.max_turns, turns.captures.clone());
+        let (max_turns, captures) = (turns.most, turns.captures.clone());
         let is_last = index >= max_turns as usize;
         match reason.or_else(|| is_last.then(|| "max_turns".into())) {
             None => self.open_turn(parent, spec, index + 1, next, max_turns, captures),

@@ -143,6 +143,52 @@ mod tests {
         splitter.split(text, 0..text.len(), &SEPARATORS).into_iter().map(|range| &text[range]).collect()
     }
 
+    // The expected chunks are what langchain-text-splitters 1.1.3 gives for the same separators and settings.
+    #[test]
+    fn chunks_are_those_of_langchain() {
+        let text = "A flow is a file. It names nodes! Do nodes name edges? They do not.\n\nA loop runs its nodes again\nand \
+            again, until it is told to stop.\n\n\nÜberlängenwörterzusammensetzungen sind selten. x.y";
+        assert_eq!(
+            split(text, 20, 0),
+            &[
+                "A flow is a file",
+                ". It names nodes",
+                "! Do nodes name",
+                "edges",
+                "? They do not",
+                ".",
+                "A loop runs its",
+                "nodes again",
+                "and again, until it",
+                "is told to stop",
+                ".",
+                "Überlängenwörterzus",
+                "ammensetzungen",
+                "sind selten",
+                ". x.y"
+            ]
+        );
+        assert_eq!(
+            split(text, 24, 8),
+            &[
+                "A flow is a file",
+                ". It names nodes",
+                "! Do nodes name edges",
+                "? They do not",
+                ".",
+                "A loop runs its nodes",
+                "nodes again",
+                "and again, until it is",
+                "it is told to stop",
+                ".",
+                "Überlängenwörterzusamme",
+                "rzusammensetzungen",
+                "sind selten",
+                ". x.y"
+            ]
+        );
+    }
+
     #[test]
     fn paragraphs_are_kept_whole_where_they_fit() {
         assert_eq!(split("one two\n\nthree four\n\nfive", 12, 0), ["one two", "three four", "five"]);

@@ -16,6 +16,12 @@ pub(super) enum Step {
     Loop { on: u8, turns: u8, delay: u8 },
     /// An each over numbers.
     Each { on: u8, items: u8, delay: u8, concurrency: u8 },
+    /// A flow as a node: `part`.
+    Sub { on: u8 },
+    /// Work that fails for good, and the flow `part` stands in.
+    Fallback { on: u8, delay: u8 },
+    /// An each that stops when two items agree.
+    Quorum { on: u8, items: u8, delay: u8, concurrency: u8 },
     /// Work that waits for the first of two.
     Race { on: (u8, u8), cancel_losers: bool },
 }
@@ -52,16 +58,28 @@ pub(super) fn steps(with_races: bool) -> impl Strategy<Value = Vec<Step>> {
     let turns = (any::<u8>(), 1u8..5, 0u8..3).prop_map(|(on, turns, delay)| Step::Loop { on, turns, delay });
     let race =
         (any::<(u8, u8)>(), any::<bool>()).prop_map(|(on, cancel_losers)| Step::Race { on, cancel_losers });
+    let quorum = (any::<u8>(), 0u8..7, 0u8..3, 1u8..5)
+        .prop_map(|(on, items, delay, concurrency)| Step::Quorum { on, items, delay, concurrency });
+    let sub = any::<u8>().prop_map(|on| Step::Sub { on });
+    let fallback = (any::<u8>(), 0u8..3).prop_map(|(on, delay)| Step::Fallback { on, delay });
     let ask = any::<u8>().prop_map(|on| Step::Ask { on });
     let step = prop_oneof![
         6 => work,
         2 => each,
         2 => turns,
         1 => ask,
+        1 => sub,
+        1 => fallback,
+        1 => quorum,
         u32::from(with_races) => race,
     ];
     prop::collection::vec(step, 1..9)
 }
+
+/// The flow `part` that generated flows call.
+pub(super) const PART: &str = "flow: part\ninputs: { n: int }\nnodes:\n  \
+    w: { op: test.work, in: { a: inputs.n }, with: { delay_ms: 1 } }\n  \
+    v: { op: test.work, in: { a: w.value } }\noutputs: { value: v.value, text: v.text }\n";
 
 /// The flow in YAML. Node `n3` reads only nodes before it; every node is an output.
 pub(super) fn yaml(steps: &[Step]) -> String {
@@ -119,6 +137,22 @@ fn write_step(yaml: &mut String, i: usize, steps: &[Step]) -> std::fmt::Result {
              outputs: {{ value: two.value }}\n",
             earlier(*on)
         ),
+        Step::Sub { on } => writeln!(yaml, "  n{i}: {{ flow: part, in: {{ n: {} }} }}", earlier(*on)),
+        Step::Fallback { on, delay } => writeln!(
+            yaml,
+            "  n{i}: {{ op: test.work, in: {{ n: \"first({}, 1)\" }}, \
+             with: {{ delay_ms: {delay}, fail_times: 99, fail: rejected }}, on_error: {{ flow: part }} }}",
+            earlier(*on)
+        ),
+        Step::Quorum { on, items, delay, concurrency } => write!(
+            yaml,
+            "  n{i}_list: {{ op: test.numbers, in: {{ after: {0} }}, with: {{ n: {items} }} }}\n  \
+             n{i}:\n    each: n{i}_list.numbers\n    as: number\n    concurrency: {concurrency}\n    \
+             stop_when: {{ quorum: {{ of: value, agree: 2 }} }}\n    nodes:\n      \
+             one: {{ op: test.work, in: {{ a: number, b: {0} }}, with: {{ delay_ms: {delay} }} }}\n    \
+             outputs: {{ value: one.value % 3 }}\n",
+            earlier(*on)
+        ),
         Step::Race { on, cancel_losers } => write!(
             yaml,
             "  n{i}_a: {{ op: test.work, in: {{ a: {0} }}, with: {{ delay_ms: 1, salt: 1 }} }}\n  \
@@ -137,7 +171,7 @@ fn earlier(pick: u8, i: usize, steps: &[Step]) -> String {
         0 => "inputs.n".to_owned(),
         n => match &steps[n - 1] {
             Step::Ask { .. } => format!("size(n{}.text)", n - 1),
-            Step::Each { .. } => format!("size(n{}.value)", n - 1),
+            Step::Each { .. } | Step::Quorum { .. } => format!("size(n{}.value)", n - 1),
             _ => format!("n{}.value", n - 1),
         },
     }

@@ -61,8 +61,7 @@ impl BuiltKind {
 impl Builder<'_> {
     /// Compiles the nodes of one scope.
     pub(crate) fn body(&mut self, place: Place<'_>, decls: &[NodeDecl]) -> Built {
-        self.n_nodes += decls.len();
-        let order = check::order(place.file, decls, &mut self.problems);
+        let order = check::order(place.file, decls, &place.frame.shadowed(), &mut self.problems);
         let mut slots: Vec<Option<(Node, Vec<u32>)>> = decls.iter().map(|_| None).collect();
         let mut height = 0;
         for position in order {

@@ -40,7 +40,7 @@ impl Builder<'_> {
             self.too_deep(place.file, inner.span);
             return BuiltKind::broken();
         }
-        let before = (self.problems.clone(), self.n_nodes);
+        let before = self.problems.clone();
         let mut turn = self.turn(place, inner, &carry);
         let widened: Vec<Port> = carry
             .iter()
@@ -49,7 +49,7 @@ impl Builder<'_> {
             .collect();
         // A first value of `1` and a next value of `0.5`: inside, the carried value is no whole number.
         if carry.iter().zip(&widened).any(|(before, after)| !is_open(&before.ty) && before.ty != after.ty) {
-            (self.problems, self.n_nodes) = before;
+            self.forget_since(before, place.file);
             turn = self.turn(place, inner, &widened);
         }
         self.carries_one_kind(place, inner, &carry, &turn.next);

@@ -12,8 +12,18 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span};
 use crate::flow::NodeDecl;
 
 /// Positions of `nodes`, each after those that it mentions. Cycles are reported, once each.
-pub(crate) fn order(file: &Arc<SourceFile>, nodes: &[NodeDecl], problems: &mut Diagnostics) -> Vec<usize> {
-    let position = |name: &str| nodes.iter().position(|node| node.name.value == name);
+///
+/// `shadowed` are names that mean something else than a node here: the item of an each.
+pub(crate) fn order(
+    file: &Arc<SourceFile>,
+    nodes: &[NodeDecl],
+    shadowed: &[&str],
+    problems: &mut Diagnostics,
+) -> Vec<usize> {
+    let is_node = |name: &&str| !shadowed.contains(name);
+    let position = |name: &str| {
+        Some(name).filter(is_node).and_then(|name| nodes.iter().position(|node| node.name.value == name))
+    };
     // An edge points from the node that reads to the node that is read.
     let mut graph: DiGraphMap<usize, ()> = DiGraphMap::new();
     let mut places: BTreeMap<(usize, usize), Span> = BTreeMap::new();

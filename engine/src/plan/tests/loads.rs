@@ -65,6 +65,13 @@ fn an_each_gives_lists_and_its_items_know_their_index() {
 }
 
 #[test]
+fn the_item_of_an_each_may_be_called_like_its_node() {
+    let plan = plan(&FAN.replace("as: query", "as: bm25").replace("query: query +", "query: bm25 +"));
+    let Kind::Each(inner) = &node(&plan.root, "fan").kind else { panic!() };
+    assert_eq!(&*inner.body.nodes[0].name, "bm25", "its only node has the last name of the operator");
+}
+
+#[test]
 fn captures_go_through_every_level() {
     let plan = plan(
         "flow: deep

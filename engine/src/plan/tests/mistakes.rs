@@ -197,6 +197,31 @@ fn a_condition_must_be_a_bool_and_an_each_a_list() {
 }
 
 #[test]
+fn a_loop_that_is_looked_at_twice_loses_no_problem_of_a_sub_flow() {
+    let yaml = "flow: widening
+inputs: { q: text }
+nodes:
+  hop:
+    loop:
+      max_turns: 2
+      carry: { n: \"1\" }
+      nodes: { sub: { flow: linear, in: { question: inputs.q } } }
+      next: { n: size(sub.answer) * 0.5 }
+outputs: { n: hop.n }
+";
+    let sub = LINEAR.replace("search.chunks }", "search.chunk }");
+    one_with(yaml, &[("linear", &sub)], "FLOW0023 linear.yaml5:", &[]);
+}
+
+#[test]
+fn a_loop_carries_one_type() {
+    let words = ["`carry.query` is `text`", "`next.query` is `bool`", "[the first value is `text`]"];
+    let yaml = multihop("query: think.query }", "query: think.done }")
+        .replace("query: carry.query", "query: inputs.question");
+    one_with(&yaml, SUB, "FLOW0034 22:", &words);
+}
+
+#[test]
 fn a_cycle_is_printed_as_a_chain() {
     let yaml = linear("query: inputs.question }", "query: answer.text }");
     one(&yaml, "FLOW0031 4:", &["search -> answer -> search", "`loop`", "[`answer` reads `search` here]"]);

@@ -71,6 +71,8 @@ proptest! {
         if doubled {
             lines.splice(at..at, [removed, removed]);
         }
-        let _ = compile_with(&lines.join("\n"), &[("linear", LINEAR)]);
+        if let Err(problems) = compile_with(&lines.join("\n"), &[("linear", LINEAR)]) {
+            prop_assert!(problems.has_errors());
+        }
     }
 }
