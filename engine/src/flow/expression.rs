@@ -127,10 +127,10 @@ enum Code {
         at: Ref,
         fields: Vec<Step>,
     },
-    /// With the name of each reference, in the order of [`Expr::refs`].
+    /// With what each reference names, in the order of [`Expr::refs`].
     Program {
         program: Arc<Program>,
-        names: Arc<[Text]>,
+        names: Arc<[Named]>,
     },
 }
 
@@ -189,6 +189,15 @@ pub fn compile(source: &str, names: &dyn Resolve) -> Result<Expr, Vec<Problem>> 
         }
     };
     Ok(Expr { source: source.into(), ty, refs, code })
+}
+
+/// What a reference names.
+#[derive(Debug, Clone)]
+struct Named {
+    /// As it is written: `search.chunks`.
+    name: Text,
+    /// Its type, if there are floats in it.
+    floats: Option<Type>,
 }
 
 /// Why an evaluation gives no value.
@@ -265,12 +274,20 @@ impl Expr {
         }
     }
 
-    fn run(&self, program: &Program, names: &[Text], env: &dyn Env) -> Result<Value, Stop> {
+    fn run(&self, program: &Program, names: &[Named], env: &dyn Env) -> Result<Value, Stop> {
         let mut values = Vec::with_capacity(self.refs.len());
-        for (reference, name) in self.refs.iter().zip(names) {
+        for (reference, Named { name, floats }) in self.refs.iter().zip(names) {
             match settled(env.slot(reference.at), name) {
                 Err(absence) if reference.strict => return Err(Stop::Absent(absence)),
-                value => values.push((name, value)),
+                // A whole number where any number may be; `cel` keeps them apart.
+                Ok(value) => values.push((
+                    name,
+                    Ok(match floats {
+                        Some(ty) => value.clone().into_type(ty).unwrap_or(value),
+                        None => value,
+                    }),
+                )),
+                absent @ Err(_) => values.push((name, absent)),
             }
         }
         program.evaluate(&values)

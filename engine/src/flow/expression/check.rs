@@ -6,7 +6,7 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, MapExp
 
 use super::infer;
 use super::read::{Read, is_name};
-use super::{Problem, Reference, Resolve, Step};
+use super::{Named, Problem, Reference, Resolve, Step};
 use crate::diagnostic::{Code, suggest};
 use crate::plan::Ref;
 use crate::types::Type;
@@ -20,8 +20,8 @@ pub(super) struct Checker<'a> {
     names: &'a dyn Resolve,
     /// What is wrong.
     pub(super) problems: Vec<Problem>,
-    /// The references, and the name of each: `search.chunks`.
-    pub(super) refs: Vec<(Reference, Text)>,
+    /// The references, and what each names: `search.chunks`.
+    pub(super) refs: Vec<(Reference, Named)>,
     locals: Vec<(Text, Type)>,
     /// Within `first` and its like.
     lenient: usize,
@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
             (operators::CONDITIONAL, [condition, yes, no]) => {
                 let ty = self.node(condition);
                 self.needs_bool(&ty, condition, "the condition of `? :`");
-                self.node(yes).join(&self.node(no))
+                infer::join(&self.node(yes), &self.node(no))
             }
             (operators::INDEX, [of, index]) => self.index(of, index),
             (op, [left, right]) => self.binary(ast, op, left, right),
@@ -219,7 +219,8 @@ impl<'a> Checker<'a> {
                     let name = segments.get(..taken).unwrap_or_default().join(".");
                     let reference = Reference { at: resolved.at, strict: self.lenient == 0 };
                     if !self.refs.iter().any(|(known, _)| *known == reference) {
-                        self.refs.push((reference, name.into()));
+                        let floats = infer::holds(&resolved.ty, &Type::Float).then(|| resolved.ty.clone());
+                        self.refs.push((reference, Named { name: name.into(), floats }));
                     }
                     (resolved.ty, taken)
                 }
@@ -305,9 +306,9 @@ impl<'a> Checker<'a> {
                 _ => return None,
             }
         }
-        let [(Reference { at, strict: true }, name)] = self.refs.as_slice() else { return None };
+        let [(Reference { at, strict: true }, named)] = self.refs.as_slice() else { return None };
         let path = self.dotted(rest)?;
-        let fields = path.into_iter().skip(name.split('.').count());
+        let fields = path.into_iter().skip(named.name.split('.').count());
         steps.extend(fields.rev().map(|(field, _)| Step::Field(field.into())));
         steps.reverse();
         Some((*at, steps))
@@ -319,5 +320,5 @@ fn literal_text(ast: &IdedExpr) -> Option<&str> {
 }
 
 fn join(types: &[Type]) -> Type {
-    types.iter().cloned().reduce(|a, b| a.join(&b)).unwrap_or(Type::Any)
+    types.iter().cloned().reduce(|a, b| infer::join(&a, &b)).unwrap_or(Type::Any)
 }

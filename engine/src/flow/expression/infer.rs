@@ -19,6 +19,23 @@ pub(super) fn is_text(ty: &Type) -> bool {
     matches!(ty.required(), Type::Text | Type::Label)
 }
 
+/// What both are. Where whole numbers meet others, `any`: `cel` keeps them apart, so nothing can be counted on.
+pub(super) fn join(left: &Type, right: &Type) -> Type {
+    let joined = left.join(right);
+    if holds(&joined, &Type::Float) && (holds(left, &Type::Int) || holds(right, &Type::Int)) {
+        return Type::Any;
+    }
+    joined
+}
+
+/// Whether a value of type `ty` is or has within it one of type `what`.
+pub(super) fn holds(ty: &Type, what: &Type) -> bool {
+    match ty.required() {
+        Type::List(item) | Type::Map(item) => holds(item, what),
+        ty => ty == what,
+    }
+}
+
 fn is_bool(ty: &Type) -> bool {
     matches!(ty.required(), Type::Bool)
 }
@@ -87,7 +104,7 @@ fn membership(item: &Type, all: &Type) -> Result<Type, Option<&'static str>> {
 fn add(left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
     match (left.required(), right.required()) {
         (left, right) if is_text(left) && is_text(right) => Ok(Type::Text),
-        (Type::List(left), Type::List(right)) => Ok(Type::list(left.join(right))),
+        (Type::List(left), Type::List(right)) => Ok(Type::list(join(left, right))),
         (open, other) | (other, open) if is_open(open) => match other {
             other if is_text(other) => Ok(Type::Text),
             Type::List(_) => Ok(Type::list(Type::Any)),

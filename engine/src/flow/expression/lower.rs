@@ -50,14 +50,14 @@ impl<'a> Lower<'a> {
                 self.locals.truncate(self.locals.len() - 2);
                 wrap(&mut each.iter_range, "@over");
             }
-            Expr::Call(call) => self.call(call, written),
+            Expr::Call(call) => self.call(call, &written),
             // Marked, so that it can be no type of `cel`: `list` may be an input.
             Expr::Ident(name) if !self.locals.contains(name) => name.insert(0, REFERENCE),
             Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
         }
     }
 
-    fn call(&mut self, call: &mut CallExpr, written: Text) {
+    fn call(&mut self, call: &mut CallExpr, written: &Text) {
         if matches!(call.func_name.as_str(), "first" | "present" | "all_present") && call.target.is_none() {
             let args = match (call.func_name.as_str(), call.args.as_mut_slice()) {
                 ("all_present", [IdedExpr { expr: Expr::List(list), .. }]) => {

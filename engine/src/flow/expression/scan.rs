@@ -92,14 +92,12 @@ pub(super) fn scan(source: &str) -> Result<Shape, Problem> {
             return Err(too_large(at - 1..at, format!("the expression has more than {most} operators")));
         }
     }
-    match open.pop() {
-        Some((start, by)) => Err(unclosed(start, by, "the end")),
-        None => {
-            // Inner ones first, so that what an inner one adds can reach an outer one.
-            brackets.sort_by_key(|pair| pair.end - pair.start);
-            Ok(Shape { brackets, deep: 4 * deepest + operators > limits::EXPRESSION_SHALLOW })
-        }
+    if let Some((start, by)) = open.pop() {
+        return Err(unclosed(start, by, "the end"));
     }
+    // Inner ones first, so that what an inner one adds can reach an outer one.
+    brackets.sort_by_key(|pair| pair.end - pair.start);
+    Ok(Shape { brackets, deep: 4 * deepest + operators > limits::EXPRESSION_SHALLOW })
 }
 
 fn closer(open: u8) -> u8 {

@@ -313,10 +313,18 @@ fn patterns_are_read_once_and_bounded() {
 #[test]
 fn what_passes_through_does_not_count_as_made() {
     let long = Value::text("x".repeat(2 * limits::EXPRESSION_OUTPUT_BYTES));
-    let world = World(vec![("text", Type::Text, Slot::Present(long.clone()))]);
+    let document = |n: usize| chunk(&n.to_string(), &"x".repeat(1 << 20));
+    let world = World(vec![
+        ("text", Type::Text, Slot::Present(long.clone())),
+        ("numbers", Type::list(Type::Int), Slot::Present(Value::list((0..90_000).map(Value::Int)))),
+        ("documents", Type::list(Type::Chunk), Slot::Present(Value::list((0..40).map(document)))),
+    ]);
     let eval = |source: &str| compile(source, &world).unwrap().eval(&world);
     let Ok(Slot::Present(value)) = eval("{'text': text, 'size': size(text)}") else { panic!() };
     assert_eq!(value.field("text"), Some(long));
+    assert!(matches!(eval("size(numbers) > 3 ? numbers.filter(n, n >= 0) : []"), Ok(Slot::Present(_))));
+    let documents = eval("documents.filter(d, d.id != '').map(d, d)").unwrap();
+    assert_eq!(documents, world.slot(Ref::Input(2)));
     assert_eq!(eval("text + '!'").unwrap_err().message, "makes a value of more than 65536 bytes");
 }
 
@@ -352,6 +360,15 @@ fn what_cel_brings_along_works() {
     ] {
         assert_eq!(eval(source), expected, "{source}");
     }
+    assert_eq!((ty("[n, 0.5]"), ty("ok ? n : 1.5")), ("list<any>".to_owned(), "any".to_owned()));
+    let whole =
+        World(vec![("weights", Type::list(Type::Float), Slot::Present(Value::list([Value::Int(2)])))]);
+    let halves = compile("weights.map(w, w * 0.5)", &whole).unwrap().eval(&whole);
+    assert_eq!(
+        halves,
+        Ok(Slot::Present(Value::list([Value::Float(1.0)]))),
+        "a whole number where any may be"
+    );
     assert_eq!(absent("search.chunks.all(c, c.score > 0.5)"), "score: the chunk has none");
     assert_eq!(
         problems("'π' + [n.b].map(c, (c + 1) * 2)"),
