@@ -92,6 +92,8 @@ pub enum Notice {
         op: Text,
         /// Which attempt, from 1.
         attempt: u32,
+        /// What it reads, by port.
+        inputs: Map,
     },
     /// An attempt of a node ended.
     Ended {
@@ -223,6 +225,9 @@ pub struct NodeReport {
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Its inputs by port.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub inputs: Map,
     /// Its outputs by port.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub outputs: Map,

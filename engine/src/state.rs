@@ -97,6 +97,14 @@ pub struct Start {
     pub ledger: Arc<Ledger>,
 }
 
+impl Start {
+    /// The inputs that are there, by port.
+    pub fn named_inputs(&self) -> Map {
+        let named = self.names.iter().zip(&self.inputs);
+        named.filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect()
+    }
+}
+
 /// How a run ended, and what it gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunResult {

@@ -139,7 +139,8 @@ impl Driver {
             {
                 let start = begun.remove(position);
                 let (op, attempt) = (start.op, *attempt);
-                self.note(&Notice::Started { scope: scope.clone(), op: op.into(), attempt });
+                let inputs = start.named_inputs();
+                self.note(&Notice::Started { scope: scope.clone(), op: op.into(), attempt, inputs });
                 self.note_ended(scope, op, attempt, result, *usage, *timing);
             }
             for action in self.state.apply(record)? {
@@ -280,7 +281,8 @@ impl Driver {
     async fn start(&mut self, start: Box<Start>, ready: Instant) {
         let (scope, attempt, op) = (start.scope.clone(), start.attempt, start.op);
         if self.options.details || self.options.observer.is_some() {
-            self.note(&Notice::Started { scope: scope.clone(), op: op.into(), attempt });
+            let inputs = start.named_inputs();
+            self.note(&Notice::Started { scope: scope.clone(), op: op.into(), attempt, inputs });
         }
         let cx = Arc::new(Cx::new(self.context.clone(), scope.clone(), attempt, start.ledger.clone()));
         let cache = start.cache.clone();

@@ -18,8 +18,8 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) fn notice(&mut self, notice: &Notice) {
         match notice {
-            Notice::Started { scope, op, .. } => {
-                self.entry(scope, op);
+            Notice::Started { scope, op, inputs, .. } => {
+                self.entry(scope, op).inputs.clone_from(inputs);
             }
             Notice::Ended { scope, op, attempt, outputs, failure, usage, timing, .. } => {
                 let node = self.entry(scope, op);
@@ -55,6 +55,7 @@ impl Nodes {
                 attempts: 0,
                 skipped: None,
                 failure: None,
+                inputs: Map::new(),
                 outputs: Map::new(),
                 usage: Usage::default(),
                 timing: Timing::default(),

@@ -305,7 +305,8 @@ impl RunState {
         let Some(stub) = self.setup.stubs.get(&without_indexes(&scope.to_string())).cloned() else {
             return Ok(false);
         };
-        let started = Notice::Started { scope: scope.clone(), op: "stub".into(), attempt: 1 };
+        let started =
+            Notice::Started { scope: scope.clone(), op: "stub".into(), attempt: 1, inputs: Map::new() };
         self.note(|| started);
         let slots = match stub {
             Stub::Fails(kind, message) => Err(failure(scope.clone(), kind, message)),

@@ -36,7 +36,7 @@ JSON (--json):
   {flow, status: \"succeeded\"|\"failed\"|\"cancelled\", outputs,
    absent: {NAME: {what, why}}, error?: {kind, message, scope?, attempt?},
    usage: {model_calls, prompt_tokens, cached_tokens, completion_tokens, cost},
-   nodes: [{node, op, attempts, skipped?, error?, outputs?, usage,
+   nodes: [{node, op, attempts, skipped?, error?, inputs?, outputs?, usage,
             queued_ms, ran_ms}],
    elapsed_ms}
 JSON lines (--jsonl): {notice, scope, ...} for all that happens, as it happens

@@ -42,6 +42,9 @@ pub(crate) fn report(flow: &str, report: &Report) -> Json {
                     if let Some(failure) = &node.failure {
                         object.insert("error".to_owned(), plain(&json!(failure)));
                     }
+                    if !node.inputs.is_empty() {
+                        object.insert("inputs".to_owned(), json!(node.inputs));
+                    }
                     if !node.outputs.is_empty() {
                         object.insert("outputs".to_owned(), json!(node.outputs));
                     }

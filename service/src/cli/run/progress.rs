@@ -243,7 +243,12 @@ mod tests {
 
     #[test]
     fn a_line_says_what_happened_where() {
-        let started = Notice::Started { scope: "hop[1]/search".into(), op: "x.y".into(), attempt: 1 };
+        let started = Notice::Started {
+            scope: "hop[1]/search".into(),
+            op: "x.y".into(),
+            attempt: 1,
+            inputs: anabranch_engine::value::Map::new(),
+        };
         assert_eq!(line(&started).unwrap(), "started hop[1]/search");
         let opened = Notice::Opened { scope: "hop".into(), what: Opened::Loop(4) };
         assert_eq!(line(&opened).unwrap(), "opened hop (at most 4 turns)");
