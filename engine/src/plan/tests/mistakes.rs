@@ -206,7 +206,7 @@ nodes:
       max_turns: 2
       carry: { n: \"1\" }
       nodes: { sub: { flow: linear, in: { question: inputs.q } } }
-      next: { n: size(sub.answer) * 0.5 }
+      next: { n: double(size(sub.answer)) * 0.5 }
 outputs: { n: hop.n }
 ";
     let sub = LINEAR.replace("search.chunks }", "search.chunk }");
