@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile};
-use crate::flow::NodeDecl;
 use crate::flow::expression::Expr;
 use crate::flow::reference::listed;
-use crate::plan::{Kind, Node, OnError, Ref, Settings};
+use crate::flow::{NodeDecl, OnErrorDecl};
+use crate::plan::{Kind, Node, Ref, Settings};
 
 /// Reports outputs that `on_error: {value: ...}` leaves out although `nodes` or `results` read them.
 pub(crate) fn stand_ins<'a>(
@@ -20,14 +20,13 @@ pub(crate) fn stand_ins<'a>(
     let mut read: BTreeSet<Ref> = nodes.iter().flat_map(refs).collect();
     read.extend(results.flat_map(|expr| expr.refs.iter().map(|reference| reference.at)));
     for ((decl, node), position) in decls.iter().zip(nodes).zip(0..) {
-        let (Some(on_error), OnError::Value(values)) = (&decl.on_error, &node.on_error) else { continue };
-        let is_missing = |port: u32, value: &Option<_>| {
-            value.is_none() && read.contains(&Ref::Port { node: position, port })
-        };
-        let missing = node.outputs.iter().zip(values).zip(0..);
-        let missing = missing
-            .filter(|((_, value), port)| is_missing(*port, value))
-            .map(|((port, _), _)| port.name.to_string());
+        let Some(on_error) = &decl.on_error else { continue };
+        let OnErrorDecl::Value(given) = &on_error.value else { continue };
+        let missing = node.outputs.iter().zip(0..).filter(|(port, at)| {
+            let is_given = given.iter().any(|entry| entry.key.value == *port.name);
+            !is_given && read.contains(&Ref::Port { node: position, port: *at })
+        });
+        let missing = missing.map(|(port, _)| port.name.to_string());
         if let Some(list) = listed(missing) {
             let message =
                 format!("`on_error` of `{}` gives no value for {list}, which the flow reads", node.name);
