@@ -117,15 +117,13 @@ impl Reader<'_> {
         let span = self.place(node);
         let words = [("all", Need::All), ("any", Need::Any)];
         if node.as_map().is_none() {
-            let need = match node.raw() {
-                Some("all" | "any") => self.word(node, &words)?,
-                _ => {
-                    let near = node.raw().and_then(|raw| nearest(raw, ["all", "any"]));
-                    let hint = near.map(|near| format!("did you mean `{near}`?"));
-                    self.wrong_kind(node, "`all`, `any` or `{at_least: 2}`", hint.as_deref());
-                    return None;
-                }
+            let Some("all" | "any") = node.raw() else {
+                let near = node.raw().and_then(|raw| nearest(raw, ["all", "any"]));
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                self.wrong_kind(node, "`all`, `any` or `{at_least: 2}`", hint.as_deref());
+                return None;
             };
+            let need = self.word(node, &words)?;
             return Some(Spanned::new(JoinDecl { need, deadline: None, cancel_losers: false }, span));
         }
         let mut fields = self.fields(node, &fields::JOIN, span)?;

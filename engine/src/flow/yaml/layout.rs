@@ -120,14 +120,11 @@ fn no_colon(file: &Arc<SourceFile>, here: Line<'_>, above: &[Line<'_>], at: usiz
         || above.last().filter(|line| here.has_key() && line.is_words() && line.indent >= here.indent);
     let alone = here.is_words() && at == here.start + here.indent;
     let line = if alone { here } else { *joined()? };
-    let (message, hint) = match line.text.split_once(':') {
-        Some((key, value)) => {
-            ("a space is missing after the `:`".to_owned(), format!("`{}: {}`", key.trim(), value.trim()))
-        }
-        None => {
-            let (key, value) = line.text.split_once(' ').unwrap_or((line.text, ""));
-            (format!("`{}` has no `:`", line.text), format!("`{}`", format!("{key}: {value}").trim_end()))
-        }
+    let (message, hint) = if let Some((key, value)) = line.text.split_once(':') {
+        ("a space is missing after the `:`".to_owned(), format!("`{}: {}`", key.trim(), value.trim()))
+    } else {
+        let (key, value) = line.text.split_once(' ').unwrap_or((line.text, ""));
+        (format!("`{}` has no `:`", line.text), format!("`{}`", format!("{key}: {value}").trim_end()))
     };
     Some(Diagnostic::new(Code::SYNTAX, file, line.span(), message).hint(hint))
 }
