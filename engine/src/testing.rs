@@ -290,7 +290,9 @@ impl ChatModel for Parrot {
 
     async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, backend::Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        sleep(self.delay).await;
+        if !self.delay.is_zero() {
+            sleep(self.delay).await;
+        }
         let text = request.messages.last().map(|message| message.content.to_string()).unwrap_or_default();
         (call.on_delta)(&text);
         let usage = Usage {
