@@ -278,10 +278,14 @@ impl RunState {
             .inputs
             .iter()
             .map(|input| match inputs.get(&input.port.name) {
-                Some(value) => Slot::Present(value.clone()),
-                None => Slot::Absent(absence::not_given(&input.port.name)),
+                // From a journal that keeps JSON, records come as maps.
+                Some(value) => match value.clone().into_type(&input.port.ty) {
+                    Ok(value) => Ok(Slot::Present(value)),
+                    Err(mismatch) => Err(format!("input `{}`: {mismatch}", input.port.name)),
+                },
+                None => Ok(Slot::Absent(absence::not_given(&input.port.name))),
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         let wall = tighter(self.plan.budget, self.setup.budget).wall.unwrap_or(limits::RUN_WALL);
         self.actions.push(Action::SetTimer { timer: Timer::RunWall, after: wall });
         self.open("".into(), body, Role::Root, slots, Arc::default(), self.ledger.clone());
@@ -308,15 +312,22 @@ impl RunState {
             Ok(outputs) => {
                 let body = self.frame(at.frame).body.clone();
                 let node = node_of(&body, at.node);
-                let slots = outputs
+                let slots: Result<_, _> = outputs
                     .iter()
                     .zip(&node.outputs)
                     .map(|(value, port)| match value {
-                        Some(value) => Slot::Present(value.clone()),
-                        None => Slot::Absent(absence::not_put_out(scope, &port.name)),
+                        // From a journal that keeps JSON, records come as maps.
+                        Some(value) => match value.clone().into_type(&port.ty) {
+                            Ok(value) => Ok(Slot::Present(value)),
+                            Err(mismatch) => Err(format!("output `{}`: {mismatch}", port.name)),
+                        },
+                        None => Ok(Slot::Absent(absence::not_put_out(scope, &port.name))),
                     })
                     .collect();
-                self.settle(at, slots);
+                match slots {
+                    Ok(slots) => self.settle(at, slots),
+                    Err(message) => self.fail(at, failure(scope.clone(), FailureKind::Type, message)),
+                }
             }
             Err(failure) => self.attempt_failed(at, failure.clone()),
         }

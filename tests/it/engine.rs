@@ -13,6 +13,7 @@ use anabranch_engine::value::{Map, Value};
 use serde_json::{Value as Json, json};
 
 mod edges;
+mod journal;
 
 fn outputs(report: &Report) -> Json {
     assert_eq!(report.outcome, Outcome::Succeeded);

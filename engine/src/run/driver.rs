@@ -161,9 +161,8 @@ impl Driver {
             on_progress: self.context.on_progress.clone(),
         });
         let elapsed = self.context.started.elapsed();
-        for (timer, at) in
-            timers.into_iter().filter(|(timer, _)| self.state.awaits(timer)).collect::<Vec<_>>()
-        {
+        timers.retain(|(timer, _)| self.state.awaits(timer));
+        for (timer, at) in timers {
             self.set_timer(timer, at.saturating_sub(elapsed));
         }
         for start in begun {
