@@ -52,6 +52,8 @@ pub const RUN_WALL_MAX: Duration = Duration::from_hours(24);
 pub const RUN_CONCURRENCY: usize = 64;
 /// Most events of a run.
 pub const RUN_EVENTS: usize = 50_000;
+/// Most turns, items and sub-flows that a run opens: those in which no node runs leave no event.
+pub const RUN_SCOPES: u64 = 200_000;
 /// Most attempts of a node.
 pub const RETRY_ATTEMPTS: u32 = 20;
 /// Longest wait that a backend's `Retry-After` can impose between two attempts.
