@@ -215,13 +215,25 @@ impl Cx {
         self.active_ms.store(millis(self.elapsed()), Ordering::Relaxed);
     }
 
-    /// Ends the attempt's hold on the budgets; gives what it used, to be settled through the journal.
-    pub(crate) fn close(&self) -> Usage {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        if used != Usage::default() {
-            self.ledger.release(used);
+    /// What the attempt has used, at its end: to be settled through the journal, and held until then.
+    pub(crate) fn close(&self) -> Spent {
+        let usage = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        Spent { usage, ledger: self.ledger.clone() }
+    }
+}
+
+/// What an ended attempt has used, still held in its budgets. Dropped once the journal's books have it.
+#[derive(Debug)]
+pub(crate) struct Spent {
+    pub(crate) usage: Usage,
+    ledger: Arc<Ledger>,
+}
+
+impl Drop for Spent {
+    fn drop(&mut self) {
+        if self.usage != Usage::default() {
+            self.ledger.release(self.usage);
         }
-        used
     }
 }
 

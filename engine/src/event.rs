@@ -197,6 +197,12 @@ mod outcome {
 
     type Outcome = Result<Vec<Option<Value>>, Failure>;
 
+    /// A value that is there, `null` too: `{"value": …}`, where `null` alone is an absent one.
+    #[derive(Serialize, Deserialize)]
+    struct There<V> {
+        value: V,
+    }
+
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Form<O, E> {
@@ -206,14 +212,18 @@ mod outcome {
 
     pub(super) fn serialize<S: Serializer>(result: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
         match result {
-            Ok(outputs) => Form::<_, &Failure>::Ok(outputs).serialize(serializer),
-            Err(failure) => Form::<&Vec<Option<Value>>, _>::Error(failure).serialize(serializer),
+            Ok(outputs) => {
+                let outputs: Vec<_> =
+                    outputs.iter().map(|value| value.as_ref().map(|value| There { value })).collect();
+                Form::<_, &Failure>::Ok(outputs).serialize(serializer)
+            }
+            Err(failure) => Form::<(), _>::Error(failure).serialize(serializer),
         }
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::Error> {
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Ok(outputs) => Ok(outputs),
+        Ok(match Form::<Vec<Option<There<Value>>>, _>::deserialize(deserializer)? {
+            Form::Ok(outputs) => Ok(outputs.into_iter().map(|there| Some(there?.value)).collect()),
             Form::Error(failure) => Err(failure),
         })
     }

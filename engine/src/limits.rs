@@ -24,6 +24,14 @@ pub const EACH_CONCURRENCY: u32 = 8;
 pub const EACH_CONCURRENCY_MAX: u32 = 64;
 /// Longest expression, in bytes.
 pub const EXPRESSION_BYTES: usize = 16 << 10;
+/// Deepest nesting of brackets and choices (`? :`) in an expression.
+pub const EXPRESSION_DEPTH: usize = 64;
+/// Most operators in an expression, dots among them: what reads and evaluates it goes one deeper for each.
+pub const EXPRESSION_OPERATORS: usize = 256;
+/// What an expression may have of operators, a level of nesting counted as four, before it gets a stack of its own.
+pub const EXPRESSION_SHALLOW: usize = 16;
+/// That stack, in bytes: unoptimised code takes less than half of it for what is most deeply nested.
+pub const EXPRESSION_STACK: usize = 64 << 20;
 /// Deepest nesting of comprehensions (`map`, `filter`, `all`, …) in an expression.
 pub const EXPRESSION_COMPREHENSION_DEPTH: usize = 3;
 /// Most items that one level of a comprehension may go over, taken together: the product over nested levels.
@@ -44,6 +52,8 @@ pub const RUN_WALL_MAX: Duration = Duration::from_hours(24);
 pub const RUN_CONCURRENCY: usize = 64;
 /// Most events of a run.
 pub const RUN_EVENTS: usize = 50_000;
+/// Most turns, items and sub-flows that a run opens: those in which no node runs leave no event.
+pub const RUN_SCOPES: u64 = 200_000;
 /// Most attempts of a node.
 pub const RETRY_ATTEMPTS: u32 = 20;
 /// Longest wait that a backend's `Retry-After` can impose between two attempts.

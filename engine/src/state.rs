@@ -37,7 +37,7 @@ mod join;
 mod start;
 mod turns;
 
-use frame::{At, Frame, FrameId, Phase, Role};
+use frame::{At, Composite, Frame, FrameId, Phase, Role};
 pub(crate) use start::check_bounds;
 
 /// An event that cannot follow what came before it.
@@ -134,7 +134,8 @@ pub struct RunState {
     seed: u64,
     n_events: u64,
     frames: Vec<Option<Frame>>,
-    free: Vec<FrameId>,
+    free: Vec<usize>,
+    n_opened: u64,
     by_path: HashMap<Text, FrameId>,
     // Ledgers of attempts that were aborted and may still report what they used.
     aborted: HashMap<Scope, Arc<Ledger>>,
@@ -161,6 +162,7 @@ impl RunState {
             n_events: 0,
             frames: Vec::new(),
             free: Vec::new(),
+            n_opened: 0,
             by_path: HashMap::new(),
             aborted: HashMap::new(),
             ledger: Ledger::new("".into(), budget, None),
@@ -205,6 +207,19 @@ impl RunState {
             return None;
         };
         op.retry.delay_after(failure, cx::seed_for(self.seed, &failure.scope, failure.attempt))
+    }
+
+    /// Whether anything would come of `timer` running out now.
+    pub fn awaits(&self, timer: &Timer) -> bool {
+        let phase = |scope| self.find(scope).map(|at| &self.frame(at.frame).node(at.node).phase);
+        match timer {
+            Timer::RunWall => self.result.is_none(),
+            // A flow that stands in for the node is in the budget of the scope around.
+            Timer::Wall(scope) => phase(scope).is_some_and(|phase| {
+                phase.is_active() && !matches!(phase, Phase::Open(Composite::Fallback(_)))
+            }),
+            Timer::Join(scope) => matches!(phase(scope), Some(Phase::Waiting)),
+        }
     }
 
     /// Takes in one event; gives what is to be done now, in order.
@@ -263,10 +278,14 @@ impl RunState {
             .inputs
             .iter()
             .map(|input| match inputs.get(&input.port.name) {
-                Some(value) => Slot::Present(value.clone()),
-                None => Slot::Absent(absence::not_given(&input.port.name)),
+                // From a journal that keeps JSON, records come as maps.
+                Some(value) => match value.clone().into_type(&input.port.ty) {
+                    Ok(value) => Ok(Slot::Present(value)),
+                    Err(mismatch) => Err(format!("input `{}`: {mismatch}", input.port.name)),
+                },
+                None => Ok(Slot::Absent(absence::not_given(&input.port.name))),
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         let wall = tighter(self.plan.budget, self.setup.budget).wall.unwrap_or(limits::RUN_WALL);
         self.actions.push(Action::SetTimer { timer: Timer::RunWall, after: wall });
         self.open("".into(), body, Role::Root, slots, Arc::default(), self.ledger.clone());
@@ -293,15 +312,22 @@ impl RunState {
             Ok(outputs) => {
                 let body = self.frame(at.frame).body.clone();
                 let node = node_of(&body, at.node);
-                let slots = outputs
+                let slots: Result<_, _> = outputs
                     .iter()
                     .zip(&node.outputs)
                     .map(|(value, port)| match value {
-                        Some(value) => Slot::Present(value.clone()),
-                        None => Slot::Absent(absence::not_put_out(scope, &port.name)),
+                        // From a journal that keeps JSON, records come as maps.
+                        Some(value) => match value.clone().into_type(&port.ty) {
+                            Ok(value) => Ok(Slot::Present(value)),
+                            Err(mismatch) => Err(format!("output `{}`: {mismatch}", port.name)),
+                        },
+                        None => Ok(Slot::Absent(absence::not_put_out(scope, &port.name))),
                     })
                     .collect();
-                self.settle(at, slots);
+                match slots {
+                    Ok(slots) => self.settle(at, slots),
+                    Err(message) => self.fail(at, failure(scope.clone(), FailureKind::Type, message)),
+                }
             }
             Err(failure) => self.attempt_failed(at, failure.clone()),
         }
@@ -316,8 +342,10 @@ impl RunState {
             if let Some(delay) = op.retry.delay_after(&failure, seed)
                 && let Some(inputs) = self.frame_mut(at.frame).node_mut(at.node).retry_inputs.clone()
             {
-                self.start_attempt(at, op, inputs, failure.attempt + 1, delay);
-                return;
+                return match self.start_attempt(at, op, inputs, failure.attempt + 1, delay) {
+                    Ok(()) => {}
+                    Err(failure) => self.fail(at, failure),
+                };
             }
         }
         self.fail(at, failure);
@@ -331,11 +359,9 @@ impl RunState {
                 let message = format!("the budget of the flow is used up: wall is limited to {wall:?}");
                 self.end(Outcome::Failed(self.run_failure(FailureKind::OverBudget, message)));
             }
+            _ if !self.awaits(timer) => {}
             Timer::Wall(scope) => {
                 let Some(at) = self.find(scope) else { return };
-                if !self.frame(at.frame).node(at.node).phase.is_active() {
-                    return;
-                }
                 let body = self.frame(at.frame).body.clone();
                 let wall = node_of(&body, at.node).budget.and_then(|budget| budget.wall).unwrap_or_default();
                 self.abort(at);
@@ -343,9 +369,7 @@ impl RunState {
                 self.fail(at, failure(scope.clone(), FailureKind::OverBudget, message));
             }
             Timer::Join(scope) => {
-                if let Some(at) = self.find(scope)
-                    && matches!(self.frame(at.frame).node(at.node).phase, Phase::Waiting)
-                {
+                if let Some(at) = self.find(scope) {
                     self.enqueue(at);
                 }
             }
@@ -360,11 +384,20 @@ impl RunState {
             match work {
                 Work::Start(at) => {
                     // Its scope may have failed while it was queued.
-                    if self.is_open(at) && matches!(self.frame(at.frame).node(at.node).phase, Phase::Queued) {
+                    if self.is_open(at.frame)
+                        && matches!(self.frame(at.frame).node(at.node).phase, Phase::Queued)
+                    {
                         self.start(at);
                     }
                 }
                 Work::FrameDone(id) => self.frame_done(id),
+            }
+            if self.n_opened > limits::RUN_SCOPES && self.result.is_none() {
+                let message = format!(
+                    "the run has opened {} turns, items and sub-flows, the most that a run may have",
+                    limits::RUN_SCOPES
+                );
+                self.end(Outcome::Failed(self.run_failure(FailureKind::OverLimit, message)));
             }
         }
         self.work.clear();

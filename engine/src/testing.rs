@@ -22,7 +22,9 @@ use crate::operator::{ModelName, Names, OpError, OpenIn, Operator, Registry};
 use crate::plan::{Environment, Plan, compile};
 use crate::run::{self, Options, Report};
 use crate::scope::Scope;
-use crate::value::{Map, Message, Role, Text, Value};
+use crate::value::{
+    ByteRange, Chunk, ChunkId, DocumentId, LineRange, Map, Message, Role, Score, Text, TokenCount, Value,
+};
 
 /// A context with no models and no indexes.
 pub fn cx() -> Cx {
@@ -61,7 +63,7 @@ impl Library for MapLibrary {
 
 /// The operators of this module.
 pub fn registry() -> Registry {
-    Registry::default().with::<Work>().with::<Numbers>().with::<Ask>()
+    Registry::default().with::<Work>().with::<Numbers>().with::<Ask>().with::<Passages>()
 }
 
 /// Compiles a flow over the operators of this module.
@@ -267,6 +269,72 @@ impl Operator for Ask {
     }
 }
 
+/// Cuts a text into passages, a word each; puts out no `none`.
+///
+/// ```yaml
+/// passages: { op: test.passages, in: { text: inputs.text } }
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Passages {}
+
+crate::ports! {
+    /// What [`Passages`] reads.
+    pub struct PassagesIn {
+        /// What to cut.
+        pub text: Text,
+        /// Passages to put in front.
+        pub before: Option<Vec<Arc<Chunk>>>,
+    }
+}
+
+crate::ports! {
+    /// What [`Passages`] gives.
+    pub struct PassagesOut {
+        /// All of them.
+        pub chunks: Vec<Arc<Chunk>>,
+        /// The first.
+        pub first: Option<Arc<Chunk>>,
+        /// JSON `null`: a value that is there.
+        pub nil: serde_json::Value,
+        /// Nothing at all.
+        pub none: Option<i64>,
+        /// A share that decimals cannot say.
+        pub third: f64,
+    }
+}
+
+#[async_trait]
+impl Operator for Passages {
+    const NAME: &'static str = "test.passages";
+    type In = PassagesIn;
+    type Out = PassagesOut;
+
+    async fn run(&self, _: &Cx, input: PassagesIn) -> Result<PassagesOut, OpError> {
+        let mut chunks = input.before.unwrap_or_default();
+        let mut start = 0;
+        for word in input.text.split(' ') {
+            let (doc, range) =
+                (DocumentId("text".into()), ByteRange { start, end: start + word.len() as u64 });
+            start = range.end + 1;
+            chunks.push(Arc::new(Chunk {
+                id: ChunkId::new(&doc, range),
+                doc,
+                text: word.into(),
+                range,
+                lines: LineRange { first: 1, last: 1 },
+                tokens: TokenCount(1),
+                title: None,
+                headings: Vec::new(),
+                score: Score::new(1.0 / chunks.len().max(3) as f64),
+                meta: BTreeMap::new(),
+            }));
+        }
+        let (first, third) = (chunks.first().cloned(), 1.0 / chunks.len().max(3) as f64);
+        Ok(PassagesOut { chunks, first, nil: serde_json::Value::Null, none: None, third })
+    }
+}
+
 /// A model that says what it is told, after a while, and counts its calls.
 #[derive(Debug)]
 pub struct Parrot {
@@ -290,7 +358,9 @@ impl ChatModel for Parrot {
 
     async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, backend::Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        sleep(self.delay).await;
+        if !self.delay.is_zero() {
+            sleep(self.delay).await;
+        }
         let text = request.messages.last().map(|message| message.content.to_string()).unwrap_or_default();
         (call.on_delta)(&text);
         let usage = Usage {

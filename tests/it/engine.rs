@@ -12,6 +12,9 @@ use anabranch_engine::testing::{self, MapLibrary, Parrot, run_flow};
 use anabranch_engine::value::{Map, Value};
 use serde_json::{Value as Json, json};
 
+mod edges;
+mod journal;
+
 fn outputs(report: &Report) -> Json {
     assert_eq!(report.outcome, Outcome::Succeeded);
     serde_json::to_value(&report.outputs).unwrap()

@@ -152,6 +152,8 @@ impl<'e> Builder<'e> {
                 &mut self.problems,
             );
         }
+        let results = outputs.iter().map(|(_, _, value)| value);
+        check::stand_ins(file, &flow.nodes, &built.nodes, results, &mut self.problems);
         let absence = check::Absence::of(&built);
         absence.report_unreachable(file, &flow.nodes, &mut self.problems);
         absence.report_outputs(file, &flow.nodes, &outputs, &mut self.problems);

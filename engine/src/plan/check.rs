@@ -12,11 +12,13 @@ mod absence;
 mod cycles;
 mod labels;
 mod mentions;
+mod stand_in;
 mod tests;
 
 pub(crate) use absence::Absence;
 pub(crate) use cycles::order;
 pub(crate) use labels::impossible_labels;
+pub(crate) use stand_in::stand_ins;
 pub(crate) use tests::tests;
 
 /// Whether a join can be met by a node that reads these nodes.

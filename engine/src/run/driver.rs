@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::report::Nodes;
 use super::{Error, Notice, Options, Report, execute::execute};
 use crate::backend::Usage;
-use crate::cx::{Cx, Progress, Resources, RunContext};
+use crate::cx::{Cx, Progress, Resources, RunContext, Spent};
 use crate::event::{Event, Failure, Record, Timer, Timing};
 use crate::plan::Plan;
 use crate::scope::Scope;
@@ -75,8 +75,8 @@ pub(super) struct Driver {
     state: RunState,
     options: Options,
     context: Arc<RunContext>,
-    /// What has happened and is not applied yet.
-    inbox: VecDeque<Event>,
+    /// What has happened and is not applied yet, with what it holds in the budgets until then.
+    inbox: VecDeque<(Event, Option<Spent>)>,
     /// Attempts that wait for a free place, and since when.
     ready: VecDeque<(Box<Start>, Instant)>,
     waiting: FuturesUnordered<Abortable>,
@@ -126,7 +126,7 @@ impl Driver {
     }
 
     pub(super) fn happened(&mut self, event: Event) {
-        self.inbox.push_back(event);
+        self.inbox.push_back((event, None));
     }
 
     /// Rebuilds the run from its journal. What had begun and not ended is begun again by [`Driver::drive`].
@@ -161,6 +161,7 @@ impl Driver {
             on_progress: self.context.on_progress.clone(),
         });
         let elapsed = self.context.started.elapsed();
+        timers.retain(|(timer, _)| self.state.awaits(timer));
         for (timer, at) in timers {
             self.set_timer(timer, at.saturating_sub(elapsed));
         }
@@ -197,6 +198,8 @@ impl Driver {
                 if n_in_a_row >= IN_A_ROW {
                     n_in_a_row = 0;
                     tokio::task::yield_now().await;
+                    // A chain that never waits must not hold up those that do, nor the timers.
+                    self.take_woken();
                 }
                 continue;
             }
@@ -210,9 +213,13 @@ impl Driver {
                 Some(woke) = self.waiting.next() => self.woke(woke),
             }
             // Others that are through by now go into the same batch.
-            while let Some(Some(woke)) = futures::FutureExt::now_or_never(self.waiting.next()) {
-                self.woke(woke);
-            }
+            self.take_woken();
+        }
+    }
+
+    fn take_woken(&mut self) {
+        while let Some(Some(woke)) = futures::FutureExt::now_or_never(self.waiting.next()) {
+            self.woke(woke);
         }
     }
 
@@ -220,9 +227,11 @@ impl Driver {
     async fn take_in(&mut self) -> Result<(), Error> {
         let mut records = Vec::new();
         let mut starts: Vec<Box<Start>> = Vec::new();
-        while let Some(event) = self.inbox.pop_front() {
+        while let Some((event, spent)) = self.inbox.pop_front() {
             let record = Record { seq: self.state.n_events(), at: self.context.started.elapsed(), event };
-            for action in self.state.apply(&record)? {
+            let actions = self.state.apply(&record)?;
+            drop(spent);
+            for action in actions {
                 match action {
                     Action::Start(start) => starts.push(start),
                     Action::Abort(scope) => {
@@ -239,7 +248,7 @@ impl Driver {
             }
             if self.state.result().is_some() {
                 // Late news of a run that has ended; only what was spent still counts.
-                self.inbox.retain(|event| matches!(event, Event::AttemptAborted { .. }));
+                self.inbox.retain(|(event, _)| matches!(event, Event::AttemptAborted { .. }));
             }
         }
         if let Some(journal) = &self.options.journal
@@ -317,7 +326,11 @@ impl Driver {
         match woke {
             // Aborted before.
             None => {}
-            Some(Woke::Timer(timer)) => self.happened(Event::TimerFired(timer)),
+            // One of something that has ended since leaves no trace in the journal.
+            Some(Woke::Timer(timer)) if self.state.awaits(&timer) => {
+                self.happened(Event::TimerFired(timer));
+            }
+            Some(Woke::Timer(_)) => {}
             Some(Woke::Delayed(start)) => {
                 self.in_flight.remove(&start.scope);
                 self.ready.push_back((start, Instant::now()));
@@ -331,7 +344,8 @@ impl Driver {
     }
 
     fn ended(&mut self, running: &Running, result: Outputs) {
-        let usage = running.cx.close();
+        let spent = running.cx.close();
+        let usage = spent.usage;
         let now = Instant::now();
         let timing = Timing { queued: running.began - running.ready, ran: now - running.began };
         let (scope, attempt) = (running.cx.scope().clone(), running.cx.attempt());
@@ -341,7 +355,7 @@ impl Driver {
         if self.options.details || self.options.observer.is_some() {
             self.note_ended(&scope, running.op, attempt, &result, usage, timing);
         }
-        self.happened(Event::AttemptEnded { scope, attempt, result, usage, timing });
+        self.inbox.push_back((Event::AttemptEnded { scope, attempt, result, usage, timing }, Some(spent)));
     }
 
     /// Drops what runs at `scope`, wherever it is by now; what it used is still told.
@@ -357,18 +371,21 @@ impl Driver {
             return;
         }
         // Its end may be in the inbox, in the same batch as what aborted it.
-        let ended = self
-            .inbox
-            .iter()
-            .position(|event| matches!(event, Event::AttemptEnded { scope: ended, .. } if ended == scope));
-        if let Some(Event::AttemptEnded { attempt, usage, .. }) = ended.and_then(|at| self.inbox.remove(at)) {
-            self.tell_aborted(scope, attempt, usage);
+        let ended = self.inbox.iter().position(
+            |(event, _)| matches!(event, Event::AttemptEnded { scope: ended, .. } if ended == scope),
+        );
+        if let Some((Event::AttemptEnded { attempt, .. }, Some(spent))) =
+            ended.and_then(|at| self.inbox.remove(at))
+        {
+            self.tell_aborted(scope, attempt, spent);
         }
     }
 
-    fn tell_aborted(&mut self, scope: &Scope, attempt: u32, usage: Usage) {
+    fn tell_aborted(&mut self, scope: &Scope, attempt: u32, spent: Spent) {
+        let usage = spent.usage;
         if usage != Usage::default() {
-            self.happened(Event::AttemptAborted { scope: scope.clone(), attempt, usage });
+            let event = Event::AttemptAborted { scope: scope.clone(), attempt, usage };
+            self.inbox.push_back((event, Some(spent)));
         }
     }
 

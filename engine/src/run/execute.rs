@@ -36,6 +36,7 @@ pub(super) async fn execute(start: Box<Start>, cx: Arc<Cx>) -> Result<Vec<Option
                     let silent = cx.elapsed().saturating_sub(cx.last_active());
                     match idle.checked_sub(silent) {
                         Some(left) if !left.is_zero() => tokio::select! {
+                            biased;
                             result = &mut work => return result,
                             () = sleep(left) => {}
                         },

@@ -14,10 +14,11 @@ use crate::value::Map;
 impl RunState {
     /// Every node of a scope is settled: its results go to whatever opened it.
     pub(super) fn frame_done(&mut self, id: FrameId) {
-        let Some(frame) = self.frames.get(id.0).and_then(Option::as_ref) else { return };
-        if frame.n_open > 0 {
+        // It may have failed while its end was queued.
+        if !self.is_open(id) {
             return;
         }
+        let frame = self.frame(id);
         let body = frame.body.clone();
         let slots: Result<Vec<Slot>, EvalError> =
             body.outputs.iter().map(|output| output.value.eval(frame)).collect();
@@ -138,14 +139,14 @@ impl RunState {
                 }
             }
         }
-        self.close(FrameId(0));
+        self.close(FrameId::ROOT);
         self.result = Some(RunResult { outcome: Outcome::Succeeded, outputs, absent });
         self.actions.push(Action::Finish);
     }
 
     pub(super) fn end(&mut self, outcome: Outcome) {
-        if self.frames.first().is_some_and(Option::is_some) {
-            self.close(FrameId(0));
+        if self.is_open(FrameId::ROOT) {
+            self.close(FrameId::ROOT);
         }
         self.result = Some(RunResult { outcome, outputs: Map::new(), absent: BTreeMap::new() });
         self.actions.push(Action::Finish);

@@ -13,9 +13,17 @@ use crate::state::items::Items;
 use crate::state::turns::Turns;
 use crate::value::{Text, Value};
 
-/// Position of a frame; used again after the frame is closed.
+/// Names a frame for good: its place, which is used again after the frame is closed, and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FrameId(pub(super) usize);
+pub(super) struct FrameId {
+    place: usize,
+    number: u64,
+}
+
+impl FrameId {
+    /// The first frame of a run: the flow itself.
+    pub(super) const ROOT: Self = Self { place: 0, number: 0 };
+}
 
 /// A node in an open scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +57,7 @@ impl Role {
 
 /// An open scope.
 pub(super) struct Frame {
+    pub(super) id: FrameId,
     pub(super) path: Text,
     pub(super) body: Arc<Body>,
     pub(super) role: Role,
@@ -143,16 +152,16 @@ impl Env for Frame {
 impl RunState {
     #[expect(clippy::expect_used, clippy::indexing_slicing, reason = "ids are handed out by `open` only")]
     pub(super) fn frame(&self, id: FrameId) -> &Frame {
-        self.frames[id.0].as_ref().expect("an open frame")
+        self.frames[id.place].as_ref().expect("an open frame")
     }
 
     #[expect(clippy::expect_used, clippy::indexing_slicing, reason = "ids are handed out by `open` only")]
     pub(super) fn frame_mut(&mut self, id: FrameId) -> &mut Frame {
-        self.frames[id.0].as_mut().expect("an open frame")
+        self.frames[id.place].as_mut().expect("an open frame")
     }
 
-    pub(super) fn is_open(&self, at: At) -> bool {
-        self.frames.get(at.frame.0).is_some_and(Option::is_some)
+    pub(super) fn is_open(&self, id: FrameId) -> bool {
+        matches!(self.frames.get(id.place), Some(Some(frame)) if frame.id == id)
     }
 
     /// The node that the journal calls `scope`, if its scope is open.
@@ -184,10 +193,12 @@ impl RunState {
         captures: Arc<[Slot]>,
         ledger: Arc<Ledger>,
     ) -> FrameId {
-        let id = self.free.pop().unwrap_or_else(|| {
+        let place = self.free.pop().unwrap_or_else(|| {
             self.frames.push(None);
-            FrameId(self.frames.len() - 1)
+            self.frames.len() - 1
         });
+        let id = FrameId { place, number: self.n_opened };
+        self.n_opened += 1;
         let nodes: Vec<NodeState> = body
             .nodes
             .iter()
@@ -213,8 +224,8 @@ impl RunState {
         }
         self.by_path.insert(path.clone(), id);
         let n_open = nodes.len();
-        if let Some(place) = self.frames.get_mut(id.0) {
-            *place = Some(Frame { path, body, role, inputs, captures, nodes, n_open, ledger });
+        if let Some(free) = self.frames.get_mut(place) {
+            *free = Some(Frame { id, path, body, role, inputs, captures, nodes, n_open, ledger });
         }
         id
     }
@@ -227,9 +238,9 @@ impl RunState {
                 self.abort(At { frame: id, node });
             }
         }
-        if let Some(frame) = self.frames.get_mut(id.0).and_then(Option::take) {
+        if let Some(frame) = self.frames.get_mut(id.place).and_then(Option::take) {
             self.by_path.remove(&frame.path);
-            self.free.push(id);
+            self.free.push(id.place);
         }
     }
 

@@ -36,17 +36,25 @@ impl Items {
 }
 
 impl RunState {
-    pub(super) fn start_each(&mut self, at: At, node: &Node, spec: &Each) -> Result<(), Hindrance> {
-        let items = match self.eval(at, &spec.items)? {
-            Slot::Present(Value::List(items)) => items,
+    /// The list that an each goes over.
+    pub(super) fn items_of(&self, at: At, spec: &Each) -> Result<Arc<Vec<Value>>, Hindrance> {
+        match self.eval(at, &spec.items)? {
+            Slot::Present(Value::List(items)) => Ok(items),
             Slot::Present(other) => {
                 let message = format!("`each` goes over `{}`, not a list: {}", other.ty(), spec.items.source);
-                return Err(failure(self.scope(at), FailureKind::Type, message).into());
+                Err(failure(self.scope(at), FailureKind::Type, message).into())
             }
-            missing => {
-                return Err(Hindrance::Absent(absence::needs(&self.scope(at), "its `each`", &missing)));
-            }
-        };
+            missing => Err(Hindrance::Absent(absence::needs(&self.scope(at), "its `each`", &missing))),
+        }
+    }
+
+    pub(super) fn start_each(
+        &mut self,
+        at: At,
+        node: &Node,
+        spec: &Each,
+        items: Arc<Vec<Value>>,
+    ) -> Result<(), Hindrance> {
         let most = u32::try_from(limits::EACH_ITEMS).unwrap_or(u32::MAX);
         let max_items = self.bound(at, &spec.max_items, most, "max_items")?;
         let concurrency = self.bound(at, &spec.concurrency, limits::EACH_CONCURRENCY_MAX, "concurrency")?;
@@ -108,25 +116,35 @@ impl RunState {
         let Some(state) = self.items_mut(parent) else { return };
         state.open.remove(&index);
         state.n_done += 1;
-        if let (Err(failure), OnItemError::Fail) = (&result, spec.on_item_error) {
-            let item = state.list.get(index).map(hash_of).unwrap_or_default();
-            let failure = Failure {
-                message: format!("item {index} (input {item}): {}", failure.message),
-                ..failure.clone()
-            };
-            self.abort(parent);
-            return self.fail(parent, failure);
-        }
+        let is_fatal = result.is_err() && spec.on_item_error == OnItemError::Fail;
         if let Some(place) = state.results.get_mut(index) {
             *place = Some(result);
         }
-        match spec.quorum.and_then(|quorum| state.reach(quorum)) {
-            Some(n_items) => {
+        let reached = match spec.quorum {
+            // An item after the one that makes the quorum must not fail the each, however fast it is.
+            Some(quorum) => state.reach(quorum, spec.on_item_error),
+            None if is_fatal => Some(Reached::Failure(index)),
+            None => None,
+        };
+        match reached {
+            Some(Reached::Quorum(n_items)) => {
                 self.abort(parent);
                 self.each_done(parent, spec, n_items);
             }
+            Some(Reached::Failure(index)) => self.fail_item(parent, index),
             None => self.advance(parent, spec),
         }
+    }
+
+    /// The each fails with its item `index`.
+    fn fail_item(&mut self, parent: At, index: usize) {
+        let Some(state) = self.items_mut(parent) else { return };
+        let Some(Some(Err(failure))) = state.results.get(index) else { return };
+        let item = state.list.get(index).map(hash_of).unwrap_or_default();
+        let message = format!("item {index} (input {item}): {}", failure.message);
+        let failure = Failure { message, ..failure.clone() };
+        self.abort(parent);
+        self.fail(parent, failure);
     }
 
     /// The each has ended: the outputs of its first `n_items` items, in order.
@@ -136,7 +154,8 @@ impl RunState {
             std::mem::take(&mut state.results).into_iter().flatten().take(n_items).collect();
         let items = state.list.clone();
         let n_ok = results.iter().filter(|result| result.is_ok()).count();
-        if (n_ok as f64) < spec.min_success * results.len() as f64 {
+        // Divided, not multiplied: 0.55 * 100 is more than 55 in floats.
+        if !results.is_empty() && (n_ok as f64 / results.len() as f64) < spec.min_success {
             let first = results.iter().find_map(|result| result.as_ref().err());
             let message = format!(
                 "{n_ok} of {} items succeeded, `min_success` is {}{}",
@@ -186,14 +205,28 @@ impl RunState {
     }
 }
 
+/// What ends an each before its last item.
+enum Reached {
+    /// Enough of the first so many items agreed.
+    Quorum(usize),
+    /// This item failed, and `on_item_error` is `fail`.
+    Failure(usize),
+}
+
 impl Items {
-    /// How many items from the first it took until enough of them agreed, if they do.
+    /// What the finished items come to, if it ends the each.
     ///
     /// Only the finished items from the first on count, so that the outcome does not depend on who was faster.
-    fn reach(&mut self, (output, agree): (u32, u32)) -> Option<usize> {
+    fn reach(&mut self, (output, agree): (u32, u32), on_item_error: OnItemError) -> Option<Reached> {
         while let Some(Some(result)) = self.results.get(self.prefix) {
             self.prefix += 1;
-            let Ok(slots) = result else { continue };
+            let slots = match result {
+                Ok(slots) => slots,
+                Err(_) if on_item_error == OnItemError::Fail => {
+                    return Some(Reached::Failure(self.prefix - 1));
+                }
+                Err(_) => continue,
+            };
             let Some(Slot::Present(value)) = slots.get(output as usize) else { continue };
             let n_votes = if let Some((_, n_votes)) = self.votes.iter_mut().find(|(known, _)| known == value)
             {
@@ -204,7 +237,7 @@ impl Items {
                 1
             };
             if n_votes >= agree {
-                return Some(self.prefix);
+                return Some(Reached::Quorum(self.prefix));
             }
         }
         None

@@ -1,10 +1,10 @@
 //! When a node with several inputs may start, and what becomes of those it did not wait for.
 
-use super::frame::{At, Phase};
+use super::frame::{At, Phase, Role};
 use super::{RunState, Work, absence, node_of};
 use crate::flow::Need;
 use crate::flow::expression::Slot;
-use crate::plan::{Body, Ref};
+use crate::plan::{Body, Kind, Ref};
 
 impl RunState {
     /// One need of a node has settled: the node starts if its join is met.
@@ -61,10 +61,21 @@ impl RunState {
     /// Whether a node is not settled, and everything that waits for it has started or settled without it.
     fn is_unwanted(&self, at: At, body: &Body) -> bool {
         let frame = self.frame(at.frame);
+        // What `until` reads counts as an output of the turn.
+        let around = match frame.role {
+            Role::Turn { parent, .. } => Some((self.frame(parent.frame).body.clone(), parent.node)),
+            _ => None,
+        };
+        let until = match around.as_ref().map(|(body, node)| &node_of(body, *node).kind) {
+            Some(Kind::Loop(spec)) => spec.until.as_slice(),
+            _ => &[],
+        };
         let is_output = body
             .outputs
             .iter()
-            .flat_map(|output| &output.value.refs)
+            .map(|output| &output.value)
+            .chain(until.iter().map(|(_, condition)| condition))
+            .flat_map(|expr| &expr.refs)
             .any(|reference| matches!(reference.at, Ref::Port { node, .. } if node == at.node));
         !is_output
             && !matches!(frame.node(at.node).phase, Phase::Settled)

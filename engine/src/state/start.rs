@@ -11,6 +11,7 @@ use crate::flow::expression::{Absence, Expr, Slot};
 use crate::operator::DynOperator;
 use crate::plan::{Body, Input, Kind, Late, Node, Op, Settings};
 use crate::run::{Notice, Opened, Stub};
+use crate::scope::Scope;
 use crate::types::Type;
 use crate::value::{Map, Value};
 
@@ -65,7 +66,7 @@ impl RunState {
                     return Ok(());
                 }
                 self.open_budget(at, node);
-                self.start_attempt(at, op, inputs, 1, Duration::ZERO);
+                self.start_attempt(at, op, inputs, 1, Duration::ZERO)?;
             }
             Kind::Flow { body, inputs } => {
                 let slots = self.flow_inputs(at, body, inputs)?;
@@ -87,10 +88,11 @@ impl RunState {
                 self.start_loop(at, node, spec)?;
             }
             Kind::Each(spec) => {
+                let items = self.items_of(at, spec)?;
                 if self.start_stub(at, node)? {
                     return Ok(());
                 }
-                self.start_each(at, node, spec)?;
+                self.start_each(at, node, spec, items)?;
             }
         }
         Ok(())
@@ -104,18 +106,10 @@ impl RunState {
         inputs: Vec<Option<Value>>,
         attempt: u32,
         delay: Duration,
-    ) {
-        let resolved = self.operator(at, op).and_then(|operator| {
-            Ok((
-                operator,
-                self.duration(at, op.timeout.as_ref())?,
-                self.duration(at, op.idle_timeout.as_ref())?,
-            ))
-        });
-        let (operator, timeout, idle_timeout) = match resolved {
-            Ok(resolved) => resolved,
-            Err(failure) => return self.fail(at, failure),
-        };
+    ) -> Result<(), Failure> {
+        let operator = self.operator(at, op)?;
+        let timeout = self.duration(at, op.timeout.as_ref())?;
+        let idle_timeout = self.duration(at, op.idle_timeout.as_ref())?;
         let start = Start {
             scope: self.scope(at),
             attempt,
@@ -134,6 +128,7 @@ impl RunState {
         // Kept, not evaluated again: under a join that did not wait, later values must not change a retried attempt.
         node.retry_inputs = (attempt < op.retry.attempts).then(|| start.inputs.clone());
         self.actions.push(Action::Start(Box::new(start)));
+        Ok(())
     }
 
     /// Names a result that may be used again: the same node of the same flow, the same settings, the same inputs.
@@ -310,7 +305,7 @@ impl RunState {
         self.note(|| started);
         let slots = match stub {
             Stub::Fails(kind, message) => Err(failure(scope.clone(), kind, message)),
-            Stub::Outputs(outputs) => stub_slots(&outputs, node)
+            Stub::Outputs(outputs) => stub_slots(&scope, &outputs, node)
                 .map_err(|message| failure(scope.clone(), FailureKind::Type, message)),
         };
         let failure = slots.as_ref().err().cloned();
@@ -356,7 +351,7 @@ impl RunState {
     }
 }
 
-fn stub_slots(outputs: &Map, node: &Node) -> Result<Vec<Slot>, String> {
+fn stub_slots(scope: &Scope, outputs: &Map, node: &Node) -> Result<Vec<Slot>, String> {
     node.outputs
         .iter()
         .map(|port| match outputs.get(&port.name) {
@@ -364,7 +359,7 @@ fn stub_slots(outputs: &Map, node: &Node) -> Result<Vec<Slot>, String> {
                 Ok(value) => Ok(Slot::Present(value)),
                 Err(mismatch) => Err(format!("stub output `{}`: {mismatch}", port.name)),
             },
-            None => Ok(Slot::Absent(absence::pending(&port.name))),
+            None => Ok(Slot::Absent(absence::not_put_out(scope, &port.name))),
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use super::frame::{At, Composite, FrameId, Phase, Role};
 use super::start::Hindrance;
 use super::{RunState, failure, node_of};
 use crate::event::FailureKind;
-use crate::flow::expression::{EvalError, Slot};
+use crate::flow::expression::Slot;
 use crate::limits;
 use crate::plan::{Kind, Loop, Node};
 use crate::run::{Notice, Opened};
@@ -59,9 +59,8 @@ impl RunState {
         let Kind::Loop(spec) = &node_of(&body, parent.node).kind else { return };
         let reason = match self.reason_to_stop(id, spec) {
             Ok(reason) => reason,
-            Err(error) => {
-                let failure =
-                    failure(self.scope(parent), FailureKind::Expression, format!("`until`: {error}"));
+            Err((kind, message)) => {
+                let failure = failure(self.scope(parent), kind, format!("`until`: {message}"));
                 return self.fail_frame(id, failure);
             }
         };
@@ -85,10 +84,17 @@ impl RunState {
     }
 
     /// The first reason in the written order whose condition holds; an absent condition does not.
-    fn reason_to_stop(&self, id: FrameId, spec: &Loop) -> Result<Option<Text>, EvalError> {
+    fn reason_to_stop(&self, id: FrameId, spec: &Loop) -> Result<Option<Text>, (FailureKind, String)> {
         for (reason, condition) in &spec.until {
-            if let Slot::Present(Value::Bool(true)) = condition.eval(self.frame(id))? {
-                return Ok(Some(reason.clone()));
+            match condition.eval(self.frame(id)) {
+                Ok(Slot::Present(Value::Bool(true))) => return Ok(Some(reason.clone())),
+                Ok(Slot::Present(Value::Bool(false)) | Slot::Absent(_) | Slot::Pending) => {}
+                Ok(Slot::Present(other)) => {
+                    let message =
+                        format!("`{reason}` gave `{}`, not a bool: {}", other.ty(), condition.source);
+                    return Err((FailureKind::Type, message));
+                }
+                Err(error) => return Err((FailureKind::Expression, error.to_string())),
             }
         }
         Ok(None)
