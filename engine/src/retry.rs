@@ -12,7 +12,7 @@ use crate::limits;
 pub struct Retry {
     /// Most attempts, the first included.
     pub attempts: u32,
-    /// Wait before the second attempt; doubles from there.
+    /// Longest wait before the second attempt; doubles from there.
     pub backoff: Duration,
     /// Longest wait that backoff alone asks for.
     pub max_backoff: Duration,
@@ -40,15 +40,16 @@ impl Retry {
 
     /// How long to wait before the attempt after `failure`; `None` if there is none.
     ///
-    /// Jittered by `seed`, so that two nodes that failed together do not come back together; never sooner than the
-    /// backend asked for.
+    /// Jittered by `seed` over the upper half, so that two nodes that failed together do not come back together;
+    /// never sooner than the backend asked for.
     pub fn delay_after(&self, failure: &Failure, seed: u64) -> Option<Duration> {
         if failure.attempt >= self.attempts || !self.on.contains(&failure.kind) {
             return None;
         }
         let backoff = ExponentialBuilder::default()
-            .with_min_delay(self.backoff)
-            .with_max_delay(self.max_backoff)
+            // Jitter adds up to as much again.
+            .with_min_delay(self.backoff / 2)
+            .with_max_delay(self.max_backoff / 2)
             .without_max_times()
             .with_jitter()
             .with_jitter_seed(seed)
@@ -57,5 +58,32 @@ impl Retry {
             .unwrap_or(self.max_backoff);
         let asked = failure.retry_after.unwrap_or_default().min(limits::RETRY_AFTER_MAX);
         Some(backoff.max(asked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_bound_and_a_backend_may_ask_for_more() {
+        let retry = Retry { attempts: 20, ..Retry::on_transient() };
+        let failure = |attempt, retry_after| Failure {
+            scope: "w".into(),
+            attempt,
+            kind: FailureKind::Overloaded,
+            message: String::new(),
+            retry_after,
+        };
+        for seed in 0..100 {
+            for attempt in 1..20 {
+                let longest = (retry.backoff * 2u32.pow(attempt - 1)).min(retry.max_backoff);
+                let wait = retry.delay_after(&failure(attempt, None), seed).unwrap();
+                assert!(longest / 2 <= wait && wait <= longest, "{attempt}: {wait:?}, not up to {longest:?}");
+            }
+            let asked = Duration::from_secs(60);
+            assert_eq!(retry.delay_after(&failure(1, Some(asked)), seed), Some(asked));
+            assert_eq!(retry.delay_after(&failure(20, None), seed), None);
+        }
     }
 }

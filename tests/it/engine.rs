@@ -12,6 +12,7 @@ use anabranch_engine::testing::{self, MapLibrary, Parrot, run_flow};
 use anabranch_engine::value::{Map, Value};
 use serde_json::{Value as Json, json};
 
+mod bounds;
 mod edges;
 mod journal;
 
