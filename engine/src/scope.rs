@@ -1,24 +1,41 @@
 //! Where in a run something happens: paths such as `answer`, `hop[2]/search`, `fan[17]/hop[1]/think`.
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::value::Text;
 
-/// The place of a node execution: the path of the scope around it, and its name there.
+/// The place of a node execution.
+///
+/// One pointer: a scope is cloned many times on the way of an execution, and the texts in it belong to the plan, which
+/// all runs of a process share and would otherwise count up and down together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope {
+pub struct Scope(Arc<Place>);
+
+/// The path of the scope around a node, and the node's name there.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
     /// Path of the enclosing scope; empty at the top of the flow.
     pub frame: Text,
     /// The node's name.
     pub node: Text,
 }
 
+impl Deref for Scope {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.0
+    }
+}
+
 impl Scope {
     /// The node `node` in the scope at path `frame`.
     pub fn new(frame: impl Into<Text>, node: impl Into<Text>) -> Self {
-        Self { frame: frame.into(), node: node.into() }
+        Self(Arc::new(Place { frame: frame.into(), node: node.into() }))
     }
 
     /// The path of the scope that the node opens by itself: a sub-flow (`once`).

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::time::{sleep, timeout};
+use futures::future::OptionFuture;
+use tokio::time::sleep;
 
 use crate::backend;
 use crate::cx::Cx;
@@ -18,39 +19,14 @@ use crate::value::Value;
 pub(super) async fn execute(start: Box<Start>, cx: Arc<Cx>) -> Result<Vec<Option<Value>>, Failure> {
     let Start { scope, attempt, operator, names, inputs, timeout: limit, idle_timeout, .. } = *start;
     let work = AssertUnwindSafe(operator.run(&cx, &names, inputs)).catch_unwind();
-    let timed_out = |what: &str, limit: Duration| {
-        OpError::Backend(backend::Error::TimedOut {
-            backend: format!("node `{}`", scope.node),
-            message: format!("{what} within {limit:?}"),
+    let result = if limit.is_none() && idle_timeout.is_none() {
+        work.await
+    } else {
+        // Boxed: the many executions without bounds need not carry the room for timers.
+        Box::pin(bounded(work, limit, idle_timeout, &cx)).await.unwrap_or_else(|(what, limit)| {
+            let backend = format!("node `{}`", scope.node);
+            Ok(Err(backend::Error::TimedOut { backend, message: format!("{what} within {limit:?}") }.into()))
         })
-    };
-    let result = match (limit, idle_timeout) {
-        (None, None) => work.await,
-        (Some(limit), None) => {
-            timeout(limit, work).await.unwrap_or_else(|_| Ok(Err(timed_out("no result", limit))))
-        }
-        (limit, Some(idle)) => {
-            let watched = async {
-                tokio::pin!(work);
-                loop {
-                    let silent = cx.elapsed().saturating_sub(cx.last_active());
-                    match idle.checked_sub(silent) {
-                        Some(left) if !left.is_zero() => tokio::select! {
-                            biased;
-                            result = &mut work => return result,
-                            () = sleep(left) => {}
-                        },
-                        _ => return Ok(Err(timed_out("no sign of life", idle))),
-                    }
-                }
-            };
-            match limit {
-                None => watched.await,
-                Some(limit) => {
-                    timeout(limit, watched).await.unwrap_or_else(|_| Ok(Err(timed_out("no result", limit))))
-                }
-            }
-        }
     };
     let error = match result {
         Ok(Ok(outputs)) => return Ok(outputs),
@@ -62,6 +38,30 @@ pub(super) async fn execute(start: Box<Start>, cx: Arc<Cx>) -> Result<Vec<Option
     };
     let (kind, retry_after) = classify(&error);
     Err(Failure { scope, attempt, kind, message: error.to_string(), retry_after })
+}
+
+/// What `work` comes to, unless it takes longer than `limit` or shows no life for `idle`: then which, and the bound.
+async fn bounded<T>(
+    work: impl Future<Output = T>,
+    limit: Option<Duration>,
+    idle: Option<Duration>,
+    cx: &Cx,
+) -> Result<T, (&'static str, Duration)> {
+    tokio::pin!(work);
+    let deadline = OptionFuture::from(limit.map(sleep));
+    tokio::pin!(deadline);
+    loop {
+        let left = idle.map(|idle| (cx.last_active() + idle).saturating_sub(cx.elapsed()));
+        if let (Some(idle), Some(Duration::ZERO)) = (idle, left) {
+            return Err(("no sign of life", idle));
+        }
+        tokio::select! {
+            biased;
+            result = &mut work => return Ok(result),
+            Some(()) = &mut deadline, if limit.is_some() => return Err(("no result", limit.unwrap_or_default())),
+            Some(()) = OptionFuture::from(left.map(sleep)), if left.is_some() => {}
+        }
+    }
 }
 
 fn classify(error: &OpError) -> (FailureKind, Option<Duration>) {

@@ -59,7 +59,8 @@ impl Role {
 pub(super) struct Frame {
     pub(super) id: FrameId,
     pub(super) path: Text,
-    pub(super) body: Arc<Body>,
+    /// Counted by this frame alone: the plan's own count is shared by all runs of the process.
+    pub(super) body: Arc<Arc<Body>>,
     pub(super) role: Role,
     pub(super) inputs: Vec<Slot>,
     pub(super) captures: Arc<[Slot]>,
@@ -174,7 +175,7 @@ impl RunState {
 
     pub(super) fn scope(&self, at: At) -> Scope {
         let frame = self.frame(at.frame);
-        Scope { frame: frame.path.clone(), node: node_of(&frame.body, at.node).name.clone() }
+        Scope::new(frame.path.clone(), node_of(&frame.body, at.node).name.clone())
     }
 
     /// The ledger that the node spends from.
@@ -215,7 +216,7 @@ impl RunState {
                 self.work.push_back(Work::Start(At { frame: id, node: position }));
             }
             if let Some(after) = node.join.deadline {
-                let scope = Scope { frame: path.clone(), node: node.name.clone() };
+                let scope = Scope::new(path.clone(), node.name.clone());
                 self.actions.push(Action::SetTimer { timer: Timer::Join(scope), after });
             }
         }
@@ -225,6 +226,7 @@ impl RunState {
         self.by_path.insert(path.clone(), id);
         let n_open = nodes.len();
         if let Some(free) = self.frames.get_mut(place) {
+            let body = Arc::new(body);
             *free = Some(Frame { id, path, body, role, inputs, captures, nodes, n_open, ledger });
         }
         id
