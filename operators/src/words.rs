@@ -1,6 +1,6 @@
 //! Words as a reader compares them: lower case, without endings, without those that mean nothing by themselves.
 
-/// English words that carry no meaning of their own, and those that questions are made of.
+/// Words that carry no meaning of their own, and those that questions are made of.
 const STOP_WORDS: &[&str] = &[
     "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but",
     "by", "can", "could", "did", "do", "does", "doing", "done", "each", "for", "from", "get", "gets", "give",
@@ -10,6 +10,8 @@ const STOP_WORDS: &[&str] = &[
     "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too",
     "us", "very", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose",
     "why", "will", "with", "would", "you", "your", "yours",
+    // The same in Chinese, where each character counts as a word.
+    "么", "了", "什", "吗", "呢", "哪", "怎", "是", "的", "谁",
 ];
 
 /// Whether `word`, in lower case, carries no meaning of its own.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::backend::{ChatRequest, FinishReason};
+use anabranch_engine::backend::{self, ChatRequest, FinishReason};
 use anabranch_engine::cx::{Cx, Model};
 use anabranch_engine::flow::template::Template;
 use anabranch_engine::operator::{ModelName, OpError, Operator, Prompt};
@@ -160,6 +160,17 @@ impl Operator for Answer {
             ..ChatRequest::default()
         };
         let response = cx.chat(&self.model, &request).await?;
+        if response.text.trim().is_empty() {
+            let message = match response.finish_reason {
+                FinishReason::Stop => "it is empty",
+                FinishReason::Length => {
+                    "`max_tokens` ran out before its first word; models that think need more"
+                }
+                FinishReason::ContentFilter => "the server withheld it",
+            };
+            let backend = format!("model `{}`", response.model);
+            return Err(backend::Error::Garbled { backend, message: message.to_owned() }.into());
+        }
         let marked = marks::check(response.text.trim(), &input.chunks);
         let cut = response.finish_reason != FinishReason::Stop;
         Ok(out(marked.text, marked.citations, marked.unknown, cut, &response.model))
@@ -205,13 +216,34 @@ mod tests {
         finish_reason: FinishReason,
         chunks: &[Arc<Chunk>],
     ) -> (Out, Vec<ChatRequest>) {
+        let (out, asked) = try_ask(text, finish_reason, chunks).await;
+        (out.unwrap(), asked)
+    }
+
+    async fn try_ask(
+        text: &'static str,
+        finish_reason: FinishReason,
+        chunks: &[Arc<Chunk>],
+    ) -> (Result<Out, OpError>, Vec<ChatRequest>) {
         let model = Arc::new(Says { text, finish_reason, asked: Mutex::default() });
         let mut resources = Resources::default();
         resources.models.insert("default".to_owned(), Model::Chat(model.clone()));
         let input = In { question: "How many?".to_owned(), chunks: chunks.to_vec() };
-        let out = Answer::default().run(&cx_with(resources), input).await.unwrap();
+        let out = Answer::default().run(&cx_with(resources), input).await;
         let asked = model.asked.lock().unwrap().clone();
         (out, asked)
+    }
+
+    #[tokio::test]
+    async fn an_empty_answer_is_none() {
+        for (finish_reason, why) in [(FinishReason::Stop, "empty"), (FinishReason::Length, "`max_tokens`")] {
+            let (out, _) = try_ask(" \n", finish_reason, &[chunk("a", "one")]).await;
+            let error = out.map(|out| out.text).unwrap_err().to_string();
+            assert!(
+                error.starts_with("model `says-1` gave a garbled answer") && error.contains(why),
+                "{error}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -160,6 +160,14 @@ mod tests {
     }
 
     #[test]
+    fn a_question_in_chinese_is_answered() {
+        let text = "# 指南\n\n熊猫吃竹子。熊猫住在四川。\n\n会议在星期五下午三点开始。\n";
+        assert_eq!(answer("熊猫吃什么？", &chunks(text), 1).sentences, ["熊猫吃竹子。"]);
+        assert_eq!(answer("会议什么时候开始？", &chunks(text), 1).sentences, ["会议在星期五下午三点开始。"]);
+        assert_eq!(answer("谁写了这本书？", &chunks(text), 1).text, NO_ANSWER);
+    }
+
+    #[test]
     fn no_chunks_give_no_answer() {
         assert_eq!(answer("What is a loop?", &[], 3).text, NO_ANSWER);
     }
