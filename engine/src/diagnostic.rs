@@ -243,7 +243,9 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| {
-            *distance <= (candidate.chars().count().max(name.chars().count()) / 3).max(1)
+            let longer = candidate.chars().count().max(name.chars().count());
+            // A name with nothing in common is not near, however short it is.
+            *distance <= (longer / 3).max(1) && *distance < longer
         })
         .min_by_key(|(distance, candidate)| (*distance, *candidate))
         .map(|(_, candidate)| candidate)
@@ -265,5 +267,6 @@ mod tests {
     fn the_nearest_name_is_suggested_and_a_far_one_is_not() {
         assert_eq!(nearest("retrive", ["retrieve", "rerank"]), Some("retrieve"));
         assert_eq!(nearest("x", ["retrieve", "rerank"]), None);
+        assert_eq!(nearest("s", ["q"]), None, "two names of one letter have nothing in common");
     }
 }

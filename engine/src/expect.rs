@@ -12,6 +12,8 @@ mod matcher;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use matcher::NAMES as MATCHERS;
+
 /// One expectation that was not met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {

@@ -292,7 +292,7 @@ pub struct TestDecl {
     /// `inputs:`.
     pub inputs: Vec<Entry<Spanned<serde_json::Value>>>,
     /// `stub:`, node path -> outputs, or `{error: kind, message}`; a stubbed node does not run.
-    pub stub: Vec<Entry<Spanned<serde_json::Value>>>,
+    pub stub: Vec<Entry<yaml::Node>>,
     /// `replay:`, a file of recorded exchanges beside the flow.
     pub replay: Option<Spanned<String>>,
     /// `expect:`.

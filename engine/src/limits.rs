@@ -24,6 +24,14 @@ pub const EACH_CONCURRENCY: u32 = 8;
 pub const EACH_CONCURRENCY_MAX: u32 = 64;
 /// Longest expression, in bytes.
 pub const EXPRESSION_BYTES: usize = 16 << 10;
+/// Deepest nesting of brackets and choices (`? :`) in an expression.
+pub const EXPRESSION_DEPTH: usize = 64;
+/// Most operators in an expression, dots among them: what reads and evaluates it goes one deeper for each.
+pub const EXPRESSION_OPERATORS: usize = 256;
+/// What an expression may have of operators, a level of nesting counted as four, before it gets a stack of its own.
+pub const EXPRESSION_SHALLOW: usize = 16;
+/// That stack, in bytes: unoptimised code takes less than half of it for what is most deeply nested.
+pub const EXPRESSION_STACK: usize = 64 << 20;
 /// Deepest nesting of comprehensions (`map`, `filter`, `all`, …) in an expression.
 pub const EXPRESSION_COMPREHENSION_DEPTH: usize = 3;
 /// Most items that one level of a comprehension may go over, taken together: the product over nested levels.

@@ -1,5 +1,6 @@
 //! Sub-flows and prompt files from the file system: what stands beside a flow, and nothing outside its folder.
 
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,13 +41,13 @@ impl Files {
 impl Library for Files {
     fn flow(&self, name: &str, from: &SourceFile) -> Option<Arc<SourceFile>> {
         let path = self.resolve(&format!("{name}.yaml"), from).ok()?;
-        let text = read_bounded(&path).ok()?;
+        let text = read_flow(&path).ok()?;
         Some(SourceFile::new(path.display().to_string(), text))
     }
 
     fn prompt(&self, path: &str, from: &SourceFile) -> Result<String, String> {
         let file = self.resolve(path, from)?;
-        read_bounded(&file).map_err(|error| format!("cannot read `{}`: {error}", file.display()))
+        read_bounded(&file).map_err(|error| error.to_string())
     }
 
     fn flows(&self) -> Vec<String> {
@@ -63,7 +64,18 @@ impl Library for Files {
     }
 }
 
-/// The text of a flow or prompt file, if it is not too large to be one.
+/// The text of a flow, whatever the file holds, so that the checker can say what is wrong at its place: one byte
+/// more than a flow may have, and U+FFFD for what is no UTF-8.
+pub(crate) fn read_flow(path: &Path) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(limits::FLOW_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    })
+}
+
+/// The text of a prompt file, if it is not too large to be one.
 pub(crate) fn read_bounded(path: &Path) -> std::io::Result<String> {
     let size = std::fs::metadata(path)?.len();
     // One byte more than is allowed is still read: the checker then reports the size at its place.

@@ -5,9 +5,7 @@
 //! than 0.01 from the reference's.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::error::Error;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,32 +13,16 @@ use std::time::Instant;
 
 use anabranch_backends::index::EmbeddedIndex;
 use anabranch_backends::index::embedded::Fingerprint;
+use anabranch_benches::data::{CorpusLine, Outcome, QueryLine, read_lines};
+use anabranch_benches::figures::{Figures, figures_of};
 use anabranch_engine::backend::SearchQuery;
 use anabranch_engine::value::{ByteRange, Chunk, ChunkId, DocumentId, LineRange, Metadata, TokenCount};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The settings that the reference has rows for.
 const SYSTEMS: [(&str, f32, f32); 2] = [("bm25_k1.5_b.75", 1.5, 0.75), ("bm25_k.9_b.4", 0.9, 0.4)];
 /// How far a recall@10 may be from the reference's.
 const TOLERANCE: f64 = 0.01;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// The figures of one set and system. The names are those of the reference file.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct Figures {
-    #[serde(rename = "recall@5")]
-    recall_5: f64,
-    #[serde(rename = "recall@10")]
-    recall_10: f64,
-    #[serde(rename = "recall@20")]
-    recall_20: f64,
-    #[serde(rename = "ndcg@10")]
-    ndcg_10: f64,
-    #[serde(rename = "mrr@10")]
-    mrr_10: f64,
-}
 
 #[derive(Deserialize)]
 struct ReferenceRow {
@@ -49,32 +31,6 @@ struct ReferenceRow {
     queries: usize,
     #[serde(flatten)]
     figures: Figures,
-}
-
-#[derive(Deserialize)]
-struct CorpusLine {
-    id: String,
-    title: Option<String>,
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct QueryLine {
-    question: String,
-    #[serde(default)]
-    answers: Vec<serde_json::Value>,
-    #[serde(default)]
-    evidence: Vec<Evidence>,
-    #[serde(default)]
-    meta: Metadata,
-}
-
-#[derive(Deserialize)]
-struct Evidence {
-    doc: String,
-    /// Where it begins in the document's text, in bytes.
-    #[serde(rename = "bstart")]
-    byte_start: Option<usize>,
 }
 
 /// What is printed for one set and system.
@@ -156,18 +112,6 @@ fn parse_args() -> Outcome<Args> {
         }
     }
     Ok(parsed)
-}
-
-fn read_lines<T: DeserializeOwned>(path: &Path) -> Outcome<Vec<T>> {
-    let file = File::open(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-    let mut lines = Vec::new();
-    for line in BufReader::new(file).lines() {
-        let line = line?;
-        if !line.trim().is_empty() {
-            lines.push(serde_json::from_str(&line)?);
-        }
-    }
-    Ok(lines)
 }
 
 /// The reference's BM25 rows of the sets that were asked for, by set.
@@ -310,31 +254,6 @@ fn whole_document(doc: &DocumentId, line: &CorpusLine) -> Chunk {
         headings: Vec::new(),
         score: None,
         meta: Metadata::new(),
-    }
-}
-
-impl Figures {
-    fn add(&mut self, other: &Self, weight: f64) {
-        self.recall_5 += other.recall_5 * weight;
-        self.recall_10 += other.recall_10 * weight;
-        self.recall_20 += other.recall_20 * weight;
-        self.ndcg_10 += other.ndcg_10 * weight;
-        self.mrr_10 += other.mrr_10 * weight;
-    }
-}
-
-/// The figures of one query: a document is relevant or not.
-fn figures_of(ranked: &[&str], relevant: &HashSet<&str>) -> Figures {
-    let hits = || ranked.iter().enumerate().filter(|(_, doc)| relevant.contains(*doc)).map(|(rank, _)| rank);
-    let recall = |k: usize| hits().filter(|rank| *rank < k).count() as f64 / relevant.len() as f64;
-    let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
-    let ideal: f64 = (0..relevant.len().min(10)).map(gain).sum();
-    Figures {
-        recall_5: recall(5),
-        recall_10: recall(10),
-        recall_20: recall(20),
-        ndcg_10: hits().filter(|rank| *rank < 10).map(gain).sum::<f64>() / ideal,
-        mrr_10: hits().next().filter(|rank| *rank < 10).map_or(0.0, |rank| 1.0 / (rank as f64 + 1.0)),
     }
 }
 

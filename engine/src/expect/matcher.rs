@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use crate::value::Value;
 
 /// The words that make a mapping a matcher.
-const NAMES: [&str; 6] = ["equals", "contains", "matches", "at_least", "at_most", "size"];
+pub(crate) const NAMES: [&str; 6] = ["equals", "contains", "matches", "at_least", "at_most", "size"];
 /// Longest value that a message shows.
 const SHOWN_CHARS: usize = 200;
 /// Largest compiled pattern, in bytes.

@@ -1,7 +1,7 @@
 //! Expressions: what stands in `in`, `when`, `carry`, `next`, `until`, `each`, `outputs` and `${ }`.
 //!
-//! The language is CEL, on the engine's own values: a chunk stays a chunk, and every step is counted. To it come `first`,
-//! `present` and `all_present`, which know about absence. A bare path (`search.chunks`) is a lookup and nothing else.
+//! The language is CEL, read and evaluated by the `cel` crate. Ours are the names, the types, the bounds, and what knows
+//! about absence: `first`, `present`, `all_present`. A bare path (`search.chunks`) is a lookup and nothing else.
 
 use std::sync::Arc;
 
@@ -12,18 +12,20 @@ use crate::value::{Text, Value};
 
 mod check;
 pub mod condition;
-mod eval;
 mod functions;
 mod infer;
-mod lex;
-mod parse;
+mod lower;
+mod meter;
+mod native;
+mod read;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub use condition::Condition;
 
-use eval::{Node, Stop};
+use native::Program;
 
 /// What a reference finds when it is evaluated.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,10 +127,10 @@ enum Code {
         at: Ref,
         fields: Vec<Step>,
     },
-    /// With the text of each reference, in the order of [`Expr::refs`].
-    Tree {
-        root: Arc<Node>,
-        names: Arc<[Text]>,
+    /// With what each reference names, in the order of [`Expr::refs`].
+    Program {
+        program: Arc<Program>,
+        names: Arc<[Named]>,
     },
 }
 
@@ -165,26 +167,50 @@ pub fn compile(source: &str, names: &dyn Resolve) -> Result<Expr, Vec<Problem>> 
             hint: None,
         }]);
     }
-    let tree = parse::parse(source).map_err(|problem| vec![problem])?;
-    let mut checker = check::Checker::new(source, names);
-    let (root, ty) = checker.node(&tree);
+    let read = read::plain(source).map_err(|problem| vec![problem])?;
+    let mut checker = check::Checker::new(&read, names);
+    let ty = checker.node(&read.root);
     if !checker.problems.is_empty() {
         checker.problems.sort_by_key(|problem| (problem.range.start, problem.range.end));
         checker.problems.dedup();
         return Err(checker.problems);
     }
-    let (refs, texts): (Vec<_>, Vec<_>) = checker.refs.into_iter().unzip();
-    let source_text: Text = source.into();
-    let code = if refs.is_empty() {
-        // What depends on nothing is known now, and so is its failure.
-        let value = eval::evaluate(&root, &[]).map_err(|stop| vec![constant(source, stop)])?;
-        Code::Literal(value)
-    } else if let (Some(fields), [Reference { at, strict: true }]) = (steps(&root), refs.as_slice()) {
-        Code::Path { at: *at, fields }
+    let path = checker.steps(&read.root);
+    let (refs, names): (Vec<_>, Vec<_>) = checker.refs.into_iter().unzip();
+    let code = if let Some((at, fields)) = path {
+        Code::Path { at, fields }
     } else {
-        Code::Tree { root: Arc::new(root), names: texts.into() }
+        let program = Program::new(source).map_err(|problem| vec![problem])?;
+        if refs.is_empty() {
+            // What depends on nothing is known now, and so is its failure.
+            Code::Literal(program.evaluate(&[]).map_err(|stop| vec![constant(source, stop)])?)
+        } else {
+            Code::Program { program: Arc::new(program), names: names.into() }
+        }
     };
-    Ok(Expr { source: source_text, ty, refs, code })
+    Ok(Expr { source: source.into(), ty, refs, code })
+}
+
+/// What a reference names.
+#[derive(Debug, Clone)]
+struct Named {
+    /// As it is written: `search.chunks`.
+    name: Text,
+    /// Its type, if there are floats in it.
+    floats: Option<Type>,
+}
+
+/// Why an evaluation gives no value.
+#[derive(Debug, Clone, PartialEq)]
+enum Stop {
+    /// A value that it needs is absent.
+    Absent(Arc<Absence>),
+    /// A key or item that is not there: absent for `first` and its like, an error elsewhere.
+    Missing(String),
+    /// It cannot be done with these values.
+    Error(String),
+    /// A bound is reached.
+    Bound(String),
 }
 
 /// The problem of an expression without references that has no value.
@@ -200,25 +226,6 @@ fn constant(source: &str, stop: Stop) -> Problem {
         }
     };
     Problem { code, range: 0..source.len(), message, hint: None }
-}
-
-/// The steps of a path into a reference; `None` if `node` is anything else.
-fn steps(node: &Node) -> Option<Vec<Step>> {
-    match node {
-        Node::Slot(_) => Some(Vec::new()),
-        Node::Field(of, name) => {
-            let mut steps = steps(of)?;
-            steps.push(Step::Field(name.clone()));
-            Some(steps)
-        }
-        Node::Index(of, index) => {
-            let Node::Literal(Value::Int(index)) = index.as_ref() else { return None };
-            let mut steps = steps(of)?;
-            steps.push(Step::Index(usize::try_from(*index).ok()?));
-            Some(steps)
-        }
-        _ => None,
-    }
 }
 
 impl Expr {
@@ -251,12 +258,12 @@ impl Expr {
     pub fn eval(&self, env: &dyn Env) -> Result<Slot, EvalError> {
         let outcome = match &self.code {
             Code::Literal(value) => return Ok(Slot::Present(value.clone())),
-            Code::Path { at, fields } => match eval::settled(env.slot(*at), &self.source) {
+            Code::Path { at, fields } => match settled(env.slot(*at), &self.source) {
                 Ok(value) if fields.is_empty() => return Ok(Slot::Present(value)),
                 Ok(value) => fields.iter().try_fold(value, step),
                 Err(absence) => Err(Stop::Absent(absence)),
             },
-            Code::Tree { root, names } => self.tree(root, names, env),
+            Code::Program { program, names } => self.run(program, names, env),
         };
         match outcome {
             Ok(value) => Ok(Slot::Present(value)),
@@ -267,23 +274,39 @@ impl Expr {
         }
     }
 
-    fn tree(&self, root: &Node, names: &[Text], env: &dyn Env) -> Result<Value, Stop> {
-        let mut slots = Vec::with_capacity(self.refs.len());
-        for (reference, name) in self.refs.iter().zip(names) {
-            match eval::settled(env.slot(reference.at), name) {
-                Ok(value) => slots.push(Slot::Present(value)),
+    fn run(&self, program: &Program, names: &[Named], env: &dyn Env) -> Result<Value, Stop> {
+        let mut values = Vec::with_capacity(self.refs.len());
+        for (reference, Named { name, floats }) in self.refs.iter().zip(names) {
+            match settled(env.slot(reference.at), name) {
                 Err(absence) if reference.strict => return Err(Stop::Absent(absence)),
-                Err(absence) => slots.push(Slot::Absent(absence)),
+                // A whole number where any number may be; `cel` keeps them apart.
+                Ok(value) => values.push((
+                    name,
+                    Ok(match floats {
+                        Some(ty) => value.clone().into_type(ty).unwrap_or(value),
+                        None => value,
+                    }),
+                )),
+                absent @ Err(_) => values.push((name, absent)),
             }
         }
-        eval::evaluate(root, &slots)
+        program.evaluate(&values)
+    }
+}
+
+/// The value of a slot, or why there is none.
+fn settled(slot: Slot, name: &Text) -> Result<Value, Arc<Absence>> {
+    match slot {
+        Slot::Present(value) => Ok(value),
+        Slot::Absent(absence) => Err(absence),
+        Slot::Pending => Err(Arc::new(Absence { what: name.clone(), why: "not settled yet".into() })),
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the step of a fold")]
 fn step(value: Value, step: &Step) -> Result<Value, Stop> {
-    match (step, &value) {
-        (Step::Field(name), value) => values::field(value, name),
-        (Step::Index(at), value) => values::index(value, &Value::Int(i64::try_from(*at).unwrap_or(i64::MAX))),
+    match step {
+        Step::Field(name) => values::field(&value, name),
+        Step::Index(at) => values::item(&value, *at),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::diagnostic::{Code, Span, suggest};
+use crate::diagnostic::{Code, Span, nearest, suggest};
 use crate::flow::expression::{Resolve, Resolved, Unresolved};
 use crate::flow::{EachBody, InputDecl, KindDecl, NodeDecl};
 use crate::operator::Port;
@@ -50,18 +50,36 @@ pub(crate) struct Frame<'a> {
     /// Outputs of the nodes; `None` where something is wrong with the node, which is reported elsewhere.
     outputs: RefCell<Vec<Option<Vec<Port>>>>,
     captures: RefCell<Vec<Capture>>,
+    /// Whether nodes are missing because they could not be read, which is reported elsewhere.
+    gaps: bool,
 }
 
 impl<'a> Frame<'a> {
     /// The names of a body of `nodes`, whose outputs are not known yet.
     pub(crate) fn new(parent: Option<&'a Frame<'a>>, root: Root<'a>, nodes: &'a [NodeDecl]) -> Self {
+        // Only the body of an each with `op` or `flow` has no nodes; anywhere else they were refused.
+        let gaps = nodes.is_empty() && !matches!(root, Root::Item { .. });
         Self {
             parent,
             root,
             nodes,
             outputs: RefCell::new(vec![None; nodes.len()]),
             captures: RefCell::default(),
+            gaps,
         }
+    }
+
+    /// The same names, of which some could not be read if `gaps` is true.
+    pub(crate) fn with_gaps(self, gaps: bool) -> Self {
+        Self { gaps: self.gaps || gaps, ..self }
+    }
+
+    /// Whether `name` may be that of a node whose own declaration is refused.
+    pub(crate) fn may_be_refused(&self, name: &str) -> bool {
+        let spelt_so = |node: &NodeDecl| node.name.value.to_ascii_lowercase().replace('-', "_") == name;
+        self.gaps
+            || self.nodes.iter().any(spelt_so)
+            || self.parent.is_some_and(|parent| parent.may_be_refused(name))
     }
 
     /// Makes the outputs of the node at `position` known.
@@ -299,6 +317,11 @@ impl Resolve for Reader<'_> {
                 format!("{} reads `{}`, but `carry` is known only inside a loop", self.who, path.join(".")),
                 Some("from outside, a carried value is an output of the loop: `<loop>.<name>`".to_owned()),
             ));
+        }
+        let is_near =
+            || nearest(first, self.frame.reachable()).is_some_and(|near| near == near.to_lowercase());
+        if self.frame.may_be_refused(first) && !is_near() {
+            return Ok(Resolved { at: Ref::Input(0), ty: Type::Any, taken: path.len() });
         }
         let hint = match self.frame.rooted(first) {
             Some(root) => Some(format!("did you mean `{root}.{first}`?")),

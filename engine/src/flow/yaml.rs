@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::diagnostic::Span;
 
 mod entries;
+mod layout;
 mod read;
 mod scalar;
 mod syntax;
@@ -13,7 +14,7 @@ mod tests;
 
 pub use read::read;
 pub use scalar::Scalar;
-pub(in crate::flow) use syntax::first_line;
+pub(crate) use syntax::first_line;
 
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq)]

@@ -126,7 +126,8 @@ impl<'e> Builder<'e> {
         self.open.push((file.name.clone(), flow.name.value.clone()));
         self.n_nodes += count(&flow.nodes);
         let inputs = flow.inputs.iter().map(input).collect();
-        let frame = Frame::new(None, Root::Flow(&flow.inputs), &flow.nodes);
+        let gaps = check::has_gaps(flow, &self.problems);
+        let frame = Frame::new(None, Root::Flow(&flow.inputs), &flow.nodes).with_gaps(gaps);
         let place = Place { file, frame: &frame, depth: 0 };
         let mut built = self.body(place, &flow.nodes);
         let mut outputs = Vec::with_capacity(flow.outputs.len());
@@ -151,6 +152,8 @@ impl<'e> Builder<'e> {
                 &mut self.problems,
             );
         }
+        let results = outputs.iter().map(|(_, _, value)| value);
+        check::stand_ins(file, &flow.nodes, &built.nodes, results, &mut self.problems);
         let absence = check::Absence::of(&built);
         absence.report_unreachable(file, &flow.nodes, &mut self.problems);
         absence.report_outputs(file, &flow.nodes, &outputs, &mut self.problems);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span};
-use crate::flow::{ExprText, JoinDecl, Need, NodeDecl};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span, nearest};
+use crate::flow::{ExprText, Flow, JoinDecl, Need, NodeDecl};
 use crate::plan::Dependency;
 use crate::plan::build::Built;
 
@@ -12,11 +12,13 @@ mod absence;
 mod cycles;
 mod labels;
 mod mentions;
+mod stand_in;
 mod tests;
 
 pub(crate) use absence::Absence;
 pub(crate) use cycles::order;
 pub(crate) use labels::impossible_labels;
+pub(crate) use stand_in::stand_ins;
 pub(crate) use tests::tests;
 
 /// Whether a join can be met by a node that reads these nodes.
@@ -54,6 +56,13 @@ pub(crate) fn join(
     problems.push(Diagnostic::new(Code::JOIN, file, span, message).hint(hint));
 }
 
+/// Whether a node of `flow` was dropped because its name stands twice: who is not there may be the one.
+pub(crate) fn has_gaps(flow: &Flow, problems: &Diagnostics) -> bool {
+    let twice = problems.iter().filter(|problem| problem.code == Code::DUPLICATE_KEY);
+    let firsts: Vec<Span> = twice.flat_map(|problem| &problem.labels).map(|label| label.span).collect();
+    flow.nodes.is_empty() || flow.nodes.iter().any(|node| firsts.contains(&node.name.span))
+}
+
 /// Nodes whose outputs nobody reads: no other node, and none of `readers`.
 pub(crate) fn unused<'a>(
     file: &Arc<SourceFile>,
@@ -69,6 +78,11 @@ pub(crate) fn unused<'a>(
         let after = decl.after.iter().map(|name| name.value.clone());
         used.extend(own.chain(after).filter(|name| *name != decl.name.value));
     }
+    // Who is meant by a name that is not there is used: the name is reported where it stands.
+    let names = || decls.iter().map(|decl| decl.name.value.as_str());
+    let misspelt = used.iter().filter(|name| names().all(|known| known != name.as_str()));
+    let meant: Vec<String> = misspelt.filter_map(|name| nearest(name, names())).map(str::to_owned).collect();
+    used.extend(meant);
     for (decl, node) in decls.iter().zip(&built.nodes) {
         if used.contains(&decl.name.value) || node.outputs.is_empty() {
             continue;

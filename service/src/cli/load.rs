@@ -54,7 +54,7 @@ fn nearest_file(given: &Path) -> Option<String> {
 /// Reads a flow file under the name by which the user knows it.
 pub(crate) fn read(path: &Path) -> Result<Arc<SourceFile>, Error> {
     let name = path.display().to_string();
-    let text = library::read_bounded(path)
+    let text = library::read_flow(path)
         .map_err(|error| Error::caused(Exit::Usage, format!("cannot read `{name}`"), &error))?;
     Ok(SourceFile::new(name, text))
 }

@@ -141,7 +141,11 @@ async fn one(
         .collect();
     let options = Options {
         id: RunId("test".into()),
-        stubs: test.stub.iter().map(|entry| (entry.key.value.clone(), stub(&entry.value.value))).collect(),
+        stubs: test
+            .stub
+            .iter()
+            .map(|entry| (entry.key.value.clone(), stub(&entry.value.to_json())))
+            .collect(),
         cancel: cancel.clone(),
         details: true,
         ..Options::default()

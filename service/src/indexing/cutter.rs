@@ -36,7 +36,7 @@ impl Cutter {
         let file = match path {
             Some(path) => {
                 let read = |source| Error::Read { path: path.to_owned(), source };
-                SourceFile::new(path.display().to_string(), library::read_bounded(path).map_err(read)?)
+                SourceFile::new(path.display().to_string(), library::read_flow(path).map_err(read)?)
             }
             None => SourceFile::new(DEFAULT_FLOW_NAME, DEFAULT_FLOW),
         };

@@ -1,6 +1,7 @@
 //! The types of operators: what goes between which, and what comes of it.
 
-use super::parse::Op;
+use cel::common::ast::operators as op;
+
 use crate::types::Type;
 
 /// Not known when the flow is loaded; checked when the value is there.
@@ -18,17 +19,33 @@ pub(super) fn is_text(ty: &Type) -> bool {
     matches!(ty.required(), Type::Text | Type::Label)
 }
 
+/// What both are. Where whole numbers meet others, `any`: `cel` keeps them apart, so nothing can be counted on.
+pub(super) fn join(left: &Type, right: &Type) -> Type {
+    let joined = left.join(right);
+    if holds(&joined, &Type::Float) && (holds(left, &Type::Int) || holds(right, &Type::Int)) {
+        return Type::Any;
+    }
+    joined
+}
+
+/// Whether a value of type `ty` is or has within it one of type `what`.
+pub(super) fn holds(ty: &Type, what: &Type) -> bool {
+    match ty.required() {
+        Type::List(item) | Type::Map(item) => holds(item, what),
+        ty => ty == what,
+    }
+}
+
 fn is_bool(ty: &Type) -> bool {
     matches!(ty.required(), Type::Bool)
 }
 
 /// The type of `left op right`, or a hint where that can never work.
-pub(super) fn binary(op: Op, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
-    match op {
-        Op::And | Op::Or => Ok(Type::Bool),
-        Op::Equal | Op::Unequal if comparable(left, right) => Ok(Type::Bool),
-        Op::Equal | Op::Unequal => Err(convert(left, right)),
-        Op::Less | Op::AtMost | Op::More | Op::AtLeast => {
+pub(super) fn binary(operator: &str, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
+    match operator {
+        op::EQUALS | op::NOT_EQUALS if comparable(left, right) => Ok(Type::Bool),
+        op::EQUALS | op::NOT_EQUALS => Err(convert(left, right)),
+        op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS => {
             let fits = |is: fn(&Type) -> bool| (is(left) || is_open(left)) && (is(right) || is_open(right));
             if fits(is_number) || fits(is_text) || fits(is_bool) {
                 Ok(Type::Bool)
@@ -36,9 +53,9 @@ pub(super) fn binary(op: Op, left: &Type, right: &Type) -> Result<Type, Option<&
                 Err(ordering(left, right))
             }
         }
-        Op::In => membership(left, right),
-        Op::Add => add(left, right),
-        Op::Subtract | Op::Multiply | Op::Divide | Op::Remainder => arithmetic(op, left, right),
+        op::IN => membership(left, right),
+        op::ADD => add(left, right),
+        _ => arithmetic(operator, left, right),
     }
 }
 
@@ -68,7 +85,6 @@ fn comparable(left: &Type, right: &Type) -> bool {
         (Type::List(left), Type::List(right)) | (Type::Map(left), Type::Map(right)) => {
             comparable(left, right)
         }
-        (Type::Map(_), record) | (record, Type::Map(_)) => record.record().is_some(),
         _ => false,
     }
 }
@@ -88,7 +104,7 @@ fn membership(item: &Type, all: &Type) -> Result<Type, Option<&'static str>> {
 fn add(left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
     match (left.required(), right.required()) {
         (left, right) if is_text(left) && is_text(right) => Ok(Type::Text),
-        (Type::List(left), Type::List(right)) => Ok(Type::list(left.join(right))),
+        (Type::List(left), Type::List(right)) => Ok(Type::list(join(left, right))),
         (open, other) | (other, open) if is_open(open) => match other {
             other if is_text(other) => Ok(Type::Text),
             Type::List(_) => Ok(Type::list(Type::Any)),
@@ -101,21 +117,26 @@ fn add(left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
         (Type::List(_), _) | (_, Type::List(_)) => {
             Err(Some("to add one item to a list, write `list + [item]`"))
         }
-        (left, right) => arithmetic(Op::Add, left, right),
+        (left, right) => arithmetic(op::ADD, left, right),
     }
 }
 
-fn arithmetic(op: Op, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
+fn arithmetic(operator: &str, left: &Type, right: &Type) -> Result<Type, Option<&'static str>> {
     let can = |ty: &Type| {
-        is_open(ty) || if op == Op::Remainder { *ty.required() == Type::Int } else { is_number(ty) }
+        is_open(ty) || if operator == op::MODULO { *ty.required() == Type::Int } else { is_number(ty) }
     };
     if !can(left) || !can(right) {
         return Err(None);
     }
     Ok(match (left.required(), right.required()) {
         (Type::Int, Type::Int) => Type::Int,
+        (Type::Int, Type::Float) | (Type::Float, Type::Int) => {
+            return Err(Some(
+                "turn the whole number into one with a fraction: `double(x)`, or write `2.0` for `2`",
+            ));
+        }
         (Type::Float, _) | (_, Type::Float) => Type::Float,
-        _ if op == Op::Remainder => Type::Int,
+        _ if operator == op::MODULO => Type::Int,
         _ => Type::Any,
     })
 }

@@ -1,276 +1,243 @@
-//! The operators of expressions on values: fields, arithmetic, comparison.
+//! Values on their way into `cel` and back: records stay what they are, everything else becomes `cel`'s own.
 
-use std::cmp::Ordering;
+use std::any::Any;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Absence;
-use super::eval::{Meter, Stop};
-use super::parse::Op;
-use crate::value::Value;
+use cel::ExecutionError;
+use cel::common::traits::Indexer;
+use cel::common::types::{
+    CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, Type as CelType,
+};
+use cel::common::value::{CowVal, StaticVal, Val};
 
-/// What a value is, for messages; unlike its type, it is known without looking at the items.
-pub(super) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "`null`",
-        Value::Bool(_) => "a `bool`",
-        Value::Int(_) => "an `int`",
-        Value::Float(_) => "a `float`",
-        Value::Text(_) => "a `text`",
-        Value::List(_) => "a `list`",
-        Value::Map(_) => "a `map`",
-        Value::Message(_) => "a `message`",
-        Value::Document(_) => "a `document`",
-        Value::Chunk(_) => "a `chunk`",
-        Value::Answer(_) => "an `answer`",
+use super::meter::Meter;
+use super::native::absent;
+use super::{Absence, Stop};
+use crate::value::{Map, Text, Value};
+
+/// A record within `cel`: its fields can be read, and it comes out as it went in.
+#[derive(Debug, Clone)]
+struct Record {
+    value: Value,
+    meter: Arc<Meter>,
+}
+
+static MESSAGE: CelType = CelType::new_unspecified_type("message");
+static DOCUMENT: CelType = CelType::new_unspecified_type("document");
+static CHUNK: CelType = CelType::new_unspecified_type("chunk");
+static ANSWER: CelType = CelType::new_unspecified_type("answer");
+
+impl Val for Record {
+    fn get_type(&self) -> &CelType {
+        match &self.value {
+            Value::Message(_) => &MESSAGE,
+            Value::Document(_) => &DOCUMENT,
+            Value::Chunk(_) => &CHUNK,
+            _ => &ANSWER,
+        }
+    }
+
+    fn cel_type() -> &'static CelType {
+        &CHUNK
+    }
+
+    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
+    where
+        Self: 'v,
+    {
+        Some(self)
+    }
+
+    fn equals(&self, other: &dyn Val) -> bool {
+        other.downcast_ref::<Record>().is_some_and(|other| self.value == other.value)
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 }
 
-fn is_record(value: &Value) -> bool {
-    matches!(value, Value::Message(_) | Value::Document(_) | Value::Chunk(_) | Value::Answer(_))
+impl StaticVal for Record {}
+
+impl Indexer for Record {
+    fn get<'b, 'v>(&'b self, name: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        let name = name.downcast_ref::<CelString<'_>>().map(CelString::inner).unwrap_or_default();
+        let field = self
+            .value
+            .field(name)
+            .ok_or_else(|| absent(name, &format!("the {} has none", self.value.ty())))?;
+        // What a field holds is passed on, not made.
+        self.meter.pass(weight_of(&field))?;
+        Ok(CowVal::Owned(static_val(&field, &self.meter)))
+    }
+
+    fn steal<'v>(self: Box<Self>, name: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        self.get(name).map(CowVal::into_owned)
+    }
 }
 
-/// `value.name`.
-pub(super) fn field(value: &Value, name: &str) -> Result<Value, Stop> {
-    if let Some(found) = value.field(name) {
-        return Ok(found);
-    }
-    if is_record(value) {
-        let known = value.ty().field(name).is_ok();
-        return Err(if known {
-            let why = format!("the {} has none", value.ty()).into();
-            Stop::Absent(Arc::new(Absence { what: name.into(), why }))
-        } else {
-            Stop::Missing(format!("{} has no field `{name}`", kind(value)))
-        });
-    }
-    Err(match value {
-        Value::Map(_) => Stop::Missing(format!("the map has no `{name}`")),
-        other => Stop::Error(format!("{} has no field `{name}`", kind(other))),
+/// `value` within `cel`; texts are borrowed.
+pub(super) fn bind<'v>(value: &'v Value, meter: &Arc<Meter>) -> Result<Box<dyn Val + 'v>, ExecutionError> {
+    // What is bound may come out again as it is: that is not made.
+    meter.pass(1)?;
+    meter.work(32)?;
+    Ok(match value {
+        Value::Text(text) => Box::new(CelString::from(&**text)),
+        Value::List(items) => {
+            let items: Result<Vec<_>, _> = items.iter().map(|item| bind(item, meter)).collect();
+            Box::new(CelList::from(items?))
+        }
+        Value::Map(map) => {
+            let entries: Result<HashMap<_, _>, _> = map
+                .iter()
+                .map(|(key, value)| Ok((CelMapKey::from(&**key), bind(value, meter)?)))
+                .collect::<Result<_, ExecutionError>>();
+            Box::new(CelMap::from(entries?))
+        }
+        other => static_val(other, meter),
     })
 }
 
-/// `value[index]`.
-pub(super) fn index(value: &Value, index: &Value) -> Result<Value, Stop> {
-    match (value, index) {
-        (Value::List(items), Value::Int(at)) => usize::try_from(*at)
-            .ok()
-            .and_then(|at| items.get(at))
-            .cloned()
-            .ok_or_else(|| Stop::Missing(format!("there is no item {at} in a list of {}", items.len()))),
-        (_, Value::Text(name)) => field(value, name),
-        _ => Err(Stop::Error(format!("{} cannot be the index of {}", kind(index), kind(value)))),
-    }
-}
-
-/// `has(value.name)`.
-pub(super) fn has(value: &Value, name: &str) -> Result<bool, Stop> {
-    match field(value, name) {
-        Ok(_) => Ok(true),
-        Err(Stop::Absent(_) | Stop::Missing(_)) => Ok(false),
-        Err(stop) => Err(stop),
-    }
-}
-
-/// `-value`.
-pub(super) fn negate(value: &Value) -> Result<Value, Stop> {
+/// `value` within `cel`, nothing borrowed.
+fn static_val<'v>(value: &Value, meter: &Arc<Meter>) -> Box<dyn Val + 'v> {
     match value {
-        Value::Int(int) => int.checked_neg().map(Value::Int).ok_or_else(overflow),
-        Value::Float(float) => Ok(Value::Float(-float)),
-        other => Err(Stop::Error(format!("`-` takes a number, found {}", kind(other)))),
+        Value::Null => Box::new(CelNull),
+        Value::Bool(value) => Box::new(CelBool::from(*value)),
+        Value::Int(value) => Box::new(CelInt::from(*value)),
+        Value::Float(value) => Box::new(CelDouble::from(*value)),
+        Value::Text(text) => Box::new(CelString::from(text.to_string())),
+        Value::List(items) => {
+            let items: Vec<Box<dyn Val + 'v>> = items.iter().map(|item| static_val(item, meter)).collect();
+            Box::new(CelList::from(items))
+        }
+        Value::Map(map) => {
+            let entries: HashMap<CelMapKey<'v>, Box<dyn Val + 'v>> = map
+                .iter()
+                .map(|(key, value)| (CelMapKey::from(key.to_string()), static_val(value, meter)))
+                .collect();
+            Box::new(CelMap::from(entries))
+        }
+        Value::Message(_) | Value::Document(_) | Value::Chunk(_) | Value::Answer(_) => {
+            Box::new(Record { value: value.clone(), meter: Arc::clone(meter) })
+        }
     }
 }
 
-/// A binary operator other than `&&` and `||`.
-pub(super) fn binary(meter: &mut Meter, op: Op, left: Value, right: Value) -> Result<Value, Stop> {
-    Ok(match op {
-        Op::Equal => Value::Bool(equal(meter, &left, &right)?),
-        Op::Unequal => Value::Bool(!equal(meter, &left, &right)?),
-        Op::Less | Op::AtMost | Op::More | Op::AtLeast => {
-            let order = compare(meter, op, &left, &right)?;
-            Value::Bool(match op {
-                Op::Less => order == Some(Ordering::Less),
-                Op::AtMost => matches!(order, Some(Ordering::Less | Ordering::Equal)),
-                Op::More => order == Some(Ordering::Greater),
-                _ => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
+/// What `cel` gave; `made` counts the bytes that the expression wrote itself.
+pub(super) fn unbind(val: &dyn Val, made: &mut usize) -> Result<Value, Stop> {
+    *made += 1;
+    if let Some(record) = val.downcast_ref::<Record>() {
+        return Ok(record.value.clone());
+    }
+    if let Some(text) = val.downcast_ref::<CelString<'_>>() {
+        *made += if text.as_borrowed().is_none() { text.inner().len() + 2 } else { 0 };
+        return Ok(Value::text(text.inner()));
+    }
+    if let Some(list) = val.downcast_ref::<CelList<'_>>() {
+        let items: Result<Vec<_>, _> = list.inner().iter().map(|item| unbind(item.as_ref(), made)).collect();
+        return Ok(Value::list(items?));
+    }
+    if let Some(map) = val.downcast_ref::<CelMap<'_>>() {
+        let entries: Result<Vec<(Text, Value)>, Stop> = map
+            .inner()
+            .iter()
+            .map(|(key, value)| {
+                let CelMapKey::String(key) = key else {
+                    return Err(Stop::Error("the key of a map must be a text".to_owned()));
+                };
+                *made += key.inner().len() + 4;
+                Ok((key.inner().into(), unbind(value.as_ref(), made)?))
             })
-        }
-        Op::In => Value::Bool(contains(meter, &right, &left)?),
-        Op::Add => return add(meter, left, right),
-        Op::Subtract | Op::Multiply | Op::Divide | Op::Remainder => return arithmetic(op, &left, &right),
-        Op::And | Op::Or => return Err(operands(op, &left, &right)),
+            .collect();
+        let mut map: Map = entries?.into_iter().collect();
+        // A map of `cel` has no order, and the same inputs must give the same outputs.
+        map.sort_unstable_keys();
+        return Ok(Value::Map(Arc::new(map)));
+    }
+    Ok(match cel::Value::try_from(val) {
+        Ok(cel::Value::Null) => Value::Null,
+        Ok(cel::Value::Bool(value)) => Value::Bool(value),
+        Ok(cel::Value::Int(value)) => Value::Int(value),
+        Ok(cel::Value::Float(value)) if value.is_finite() => Value::Float(value),
+        Ok(cel::Value::Float(_)) => return Err(Stop::Error("the result is no finite number".to_owned())),
+        Ok(cel::Value::Timestamp(moment)) => Value::text(moment.to_rfc3339()),
+        Ok(cel::Value::Duration(span)) => Value::text(format!("{}s", span.as_seconds_f64())),
+        _ => return Err(Stop::Error(format!("a `{}` cannot be a result", val.get_type().name()))),
     })
 }
 
-fn operands(op: Op, left: &Value, right: &Value) -> Stop {
-    Stop::Error(format!("`{}` does not go between {} and {}", op.sign(), kind(left), kind(right)))
+/// The keys of a map in order; anything else as it is.
+pub(super) fn ordered<'b, 'v>(val: CowVal<'b, 'v>) -> CowVal<'b, 'v> {
+    let Some(map) = val.downcast_ref::<CelMap<'v>>() else { return val };
+    let mut keys: Vec<&CelMapKey<'v>> = map.inner().keys().collect();
+    keys.sort_unstable_by(|a, b| match (a, b) {
+        (CelMapKey::String(a), CelMapKey::String(b)) => a.inner().cmp(b.inner()),
+        _ => std::cmp::Ordering::Equal,
+    });
+    let keys: Vec<Box<dyn Val + 'v>> = keys.into_iter().map(|key| key.inner().clone_as_boxed()).collect();
+    CowVal::owned(CelList::from(keys))
 }
 
-fn overflow() -> Stop {
-    Stop::error("the number does not fit into 64 bits")
-}
-
-fn add(meter: &mut Meter, left: Value, right: Value) -> Result<Value, Stop> {
-    match (left, right) {
-        (Value::Text(left), Value::Text(right)) => {
-            meter.made(left.len() + right.len())?;
-            Ok(Value::Text([left.as_ref(), right.as_ref()].concat().into()))
-        }
-        (Value::List(left), Value::List(right)) => {
-            if right.is_empty() {
-                return Ok(Value::List(left));
-            }
-            meter.made(left.len() + right.len())?;
-            // The one list is often of no further use: then it grows in place.
-            let mut items = Arc::unwrap_or_clone(left);
-            items.extend(right.iter().cloned());
-            Ok(Value::List(Arc::new(items)))
-        }
-        (left, right) => arithmetic(Op::Add, &left, &right),
-    }
-}
-
-fn arithmetic(op: Op, left: &Value, right: &Value) -> Result<Value, Stop> {
-    if let (Value::Int(left), Value::Int(right)) = (left, right) {
-        if *right == 0 && matches!(op, Op::Divide | Op::Remainder) {
-            return Err(Stop::error("division by zero"));
-        }
-        let result = match op {
-            Op::Add => left.checked_add(*right),
-            Op::Subtract => left.checked_sub(*right),
-            Op::Multiply => left.checked_mul(*right),
-            Op::Divide => left.checked_div(*right),
-            _ => left.checked_rem(*right),
-        };
-        return result.map(Value::Int).ok_or_else(overflow);
-    }
-    // Whole numbers and others mix, which CEL refuses: a score of JSON may be written `1`.
-    let (Some(a), Some(b)) = (number(left), number(right)) else { return Err(operands(op, left, right)) };
-    let result = match op {
-        Op::Add => a + b,
-        Op::Subtract => a - b,
-        Op::Multiply => a * b,
-        Op::Divide => a / b,
-        _ => return Err(Stop::error("`%` takes whole numbers")),
-    };
-    // A port's number is finite.
-    if result.is_finite() {
-        Ok(Value::Float(result))
+/// About how many bytes there are in `val`; those of its records only if they count, since they are never copied.
+pub(super) fn weight(val: &dyn Val, records: bool) -> usize {
+    if let Some(text) = val.downcast_ref::<CelString<'_>>() {
+        1 + text.inner().len()
+    } else if let Some(list) = val.downcast_ref::<CelList<'_>>() {
+        list.inner().iter().map(|item| weight(item.as_ref(), records)).fold(16, usize::saturating_add)
+    } else if let Some(map) = val.downcast_ref::<CelMap<'_>>() {
+        map.inner().values().map(|item| 16 + weight(item.as_ref(), records)).fold(16, usize::saturating_add)
     } else {
-        Err(Stop::error("the result is no finite number"))
+        val.downcast_ref::<Record>().filter(|_| records).map_or(8, |record| weight_of(&record.value))
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
+fn weight_of(value: &Value) -> usize {
     match value {
-        Value::Int(int) => Some(*int as f64),
-        Value::Float(float) => Some(*float),
-        _ => None,
-    }
-}
-
-fn compare(meter: &mut Meter, op: Op, left: &Value, right: &Value) -> Result<Option<Ordering>, Stop> {
-    Ok(match (left, right) {
-        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
-        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
-        (Value::Text(left), Value::Text(right)) => {
-            meter.bytes(left.len().min(right.len()))?;
-            Some(left.cmp(right))
-        }
-        _ => match (number(left), number(right)) {
-            (Some(left), Some(right)) => left.partial_cmp(&right),
-            _ => return Err(operands(op, left, right)),
-        },
-    })
-}
-
-/// Equality across types, as in CEL: `1 == 1.0`, and values of different kinds are unequal rather than an error.
-pub(super) fn equal(meter: &mut Meter, left: &Value, right: &Value) -> Result<bool, Stop> {
-    meter.bytes(1)?;
-    Ok(match (left, right) {
-        (Value::Int(_), Value::Float(_)) | (Value::Float(_), Value::Int(_)) => number(left) == number(right),
-        (Value::Text(left), Value::Text(right)) => {
-            meter.bytes(left.len().min(right.len()))?;
-            left == right
-        }
-        (Value::List(left), Value::List(right)) => {
-            if left.len() != right.len() {
-                return Ok(false);
-            }
-            for (left, right) in left.iter().zip(right.iter()) {
-                if !equal(meter, left, right)? {
-                    return Ok(false);
-                }
-            }
-            true
-        }
-        (Value::Map(left), Value::Map(right)) => {
-            if left.len() != right.len() {
-                return Ok(false);
-            }
-            for (key, left) in left.iter() {
-                match right.get(key) {
-                    Some(right) if equal(meter, left, right)? => {}
-                    _ => return Ok(false),
-                }
-            }
-            true
-        }
-        (record, Value::Map(_)) | (Value::Map(_), record) if is_record(record) => {
-            meter.bytes(weight(record))?;
-            left.to_json() == right.to_json()
-        }
-        (left, right) => {
-            meter.bytes(weight(left).min(weight(right)))?;
-            left == right
-        }
-    })
-}
-
-/// About how many bytes of text a record holds.
-fn weight(value: &Value) -> usize {
-    match value {
+        Value::Text(text) => 1 + text.len(),
+        Value::List(items) => items.iter().map(weight_of).fold(16, usize::saturating_add),
+        Value::Map(map) => map.values().map(|item| 16 + weight_of(item)).fold(16, usize::saturating_add),
         Value::Message(record) => record.content.len(),
         Value::Document(record) => record.text.len(),
         Value::Chunk(record) => record.text.len(),
         Value::Answer(record) => record.text.len() + 64 * record.citations.len(),
-        _ => 0,
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 8,
     }
 }
 
-/// `item in all`.
-fn contains(meter: &mut Meter, all: &Value, item: &Value) -> Result<bool, Stop> {
-    match (all, item) {
-        (Value::List(items), item) => {
-            for other in items.iter() {
-                if equal(meter, other, item)? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
+/// `value.name`, without `cel`.
+pub(super) fn field(value: &Value, name: &str) -> Result<Value, Stop> {
+    if let Some(found) = value.field(name) {
+        return Ok(found);
+    }
+    let ty = value.ty();
+    Err(match value {
+        Value::Map(_) => Stop::Missing(format!("the map has no `{name}`")),
+        _ if ty.record().is_some() => {
+            let why = format!("the {ty} has none").into();
+            Stop::Absent(Arc::new(Absence { what: name.into(), why }))
         }
-        (Value::Map(map), Value::Text(key)) => Ok(map.contains_key(key)),
-        (Value::Map(_), _) => Ok(false),
-        (record, Value::Text(key)) if is_record(record) => has(record, key),
-        (all, item) => Err(operands(Op::In, item, all)),
-    }
+        _ => Stop::Error(format!("a value of type `{ty}` has no field `{name}`")),
+    })
 }
 
-/// Whether the JSON of `value` is longer than `limit`, records aside: no expression makes a record.
-pub(super) fn exceeds(value: &Value, limit: usize) -> bool {
-    spend(value, limit).is_none()
-}
-
-/// What is left of `budget` after writing `value`.
-fn spend(value: &Value, budget: usize) -> Option<usize> {
-    match value {
-        Value::Text(text) => budget.checked_sub(text.len() + 2),
-        Value::List(items) => {
-            items.iter().try_fold(budget.checked_sub(2)?, |left, item| spend(item, left)?.checked_sub(1))
-        }
-        Value::Map(map) => map.iter().try_fold(budget.checked_sub(2)?, |left, (key, value)| {
-            spend(value, left)?.checked_sub(key.len() + 4)
-        }),
-        Value::Message(_) | Value::Document(_) | Value::Chunk(_) | Value::Answer(_) => Some(budget),
-        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => budget.checked_sub(1),
-    }
+/// `value[at]`, without `cel`.
+pub(super) fn item(value: &Value, at: usize) -> Result<Value, Stop> {
+    let Some(items) = value.as_list() else {
+        return Err(Stop::Error(format!("a value of type `{}` has no items", value.ty())));
+    };
+    items
+        .get(at)
+        .cloned()
+        .ok_or_else(|| Stop::Missing(format!("there is no item {at} in a list of {}", items.len())))
 }

@@ -120,6 +120,7 @@ impl Reader<'_> {
             meant: Vec::new(),
             entries: Vec::with_capacity(entries.len()),
         };
+        let given = |wanted: &str| entries.iter().any(|(key, _)| key.raw() == Some(wanted));
         for (key, value) in entries {
             let name = key.raw().unwrap_or_default();
             if construct.keys.contains(&name) {
@@ -128,6 +129,10 @@ impl Reader<'_> {
             }
             let meant = construct.meant(name);
             fields.meant.extend(meant);
+            // One slip of the finger is read as what it was meant to be: what depends on it is no mistake of its own.
+            let slip =
+                meant.filter(|meant| is_slip(name, meant) && !given(meant) && fields.key(meant).is_none());
+            fields.entries.extend(slip.map(|meant| (meant, key.span, value)));
             let hint = match meant {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("its keys are {}", listed(construct.keys)),
@@ -162,6 +167,31 @@ impl Construct {
         let synonym = || self.synonyms.iter().find(|(other, _)| *other == lower).map(|(_, ours)| *ours);
         same.or_else(synonym).or_else(|| nearest(&lower, self.keys.iter().copied()))
     }
+}
+
+/// Keys without which other parts of a flow seem wrong.
+const DEPENDED_ON: &[&str] = &[
+    "flow",
+    "inputs",
+    "nodes",
+    "outputs",
+    "type",
+    "op",
+    "loop",
+    "each",
+    "in",
+    "with",
+    "as",
+    "max_turns",
+    "carry",
+    "next",
+];
+
+/// Whether `name` is `key`, on which others depend, but for case, hyphens or one letter.
+fn is_slip(name: &str, key: &str) -> bool {
+    let lower = name.to_ascii_lowercase().replace('-', "_");
+    let is_near = || lower.len().max(key.len()) > 2 && strsim::damerau_levenshtein(&lower, key) == 1;
+    DEPENDED_ON.contains(&key) && (lower == key || is_near())
 }
 
 /// Keys that are known so that they can be refused with a word of their own; no hint names them.

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Code, Spanned};
 use crate::flow::yaml::Node;
-use crate::flow::{ExpectDecl, TestDecl};
+use crate::flow::{Entry, ExpectDecl, TestDecl};
 
 use super::{Reader, fields};
 
@@ -33,7 +33,7 @@ impl Reader<'_> {
         let mut fields = self.fields(node, &fields::TEST, place)?;
         let name = self.required(&mut fields, "name", "name: what it shows").and_then(|node| self.text(node));
         let inputs = fields.take("inputs").map(|node| self.literals(node)).unwrap_or_default();
-        let stub = fields.take("stub").map(|node| self.literals(node)).unwrap_or_default();
+        let stub = fields.take("stub").map(|node| self.stubs(node)).unwrap_or_default();
         let replay = fields.take("replay").and_then(|node| self.text(node));
         let expect = self
             .required(&mut fields, "expect", "expect: {outputs: {...}}")
@@ -43,6 +43,18 @@ impl Reader<'_> {
         // A test without a name still has inputs and stubs to check.
         let name = name.unwrap_or_else(|| Spanned::new("unnamed".to_owned(), place));
         Some(TestDecl { name, inputs, stub, replay, expect })
+    }
+
+    /// `stub:`; what each node is given keeps its places.
+    fn stubs(&mut self, node: &Node) -> Vec<Entry<Node>> {
+        self.entries(node, "a mapping of nodes to what they give", |reader, _, value| {
+            if value.as_map().is_none() {
+                let hint = "for example `search: {chunks: [], scores: []}`, or `search: {error: timed_out}`";
+                reader.wrong_kind(value, "a mapping of outputs to values", Some(hint));
+                return None;
+            }
+            Some(value.clone())
+        })
     }
 
     fn expect(&mut self, node: &Node) -> Option<ExpectDecl> {

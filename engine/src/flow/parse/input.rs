@@ -68,9 +68,8 @@ impl Reader<'_> {
                 self.report(Code::INVALID_INPUT, bound.span, message, Some(hint.to_owned()));
             }
         }
-        if let (Some(min), Some(max)) = (&decl.min, &decl.max)
-            && min.value > max.value
-        {
+        let is_crossed = matches!((&decl.min, &decl.max), (Some(min), Some(max)) if min.value > max.value);
+        if let (Some(min), Some(max), true) = (&decl.min, &decl.max, is_crossed) {
             let message = format!("input `{name}` has a `min` of {} and a `max` of {}", min.value, max.value);
             self.report(
                 Code::INVALID_INPUT,
@@ -78,7 +77,6 @@ impl Reader<'_> {
                 message,
                 Some("`min` is the lesser of the two".to_owned()),
             );
-            return;
         }
         let Some(default) = &decl.default else { return };
         if default.value.is_null() {
@@ -103,7 +101,7 @@ impl Reader<'_> {
             (_, Some(max)) if size > max.value => Some(format!("more than the `max` of {}", max.value)),
             _ => None,
         };
-        if let Some(outside) = outside.filter(|_| bounded) {
+        if let Some(outside) = outside.filter(|_| bounded && !is_crossed) {
             let message = format!("the default of input `{name}`{measure} is {size}, {outside}");
             self.report(Code::INVALID_INPUT, default.span, message, None);
         }

@@ -161,6 +161,8 @@ impl Reader<'_> {
             (["op", "each"], false) => Some(Shape::EachOp),
             (["flow", "each"], false) => Some(Shape::EachFlow),
             (["plan" | "wait"], _) => None,
+            // Which kind was meant is said where the key is reported.
+            ([], _) if !KINDS.iter().all(|key| fields.lacks(key)) => None,
             (["each"], false) => {
                 let hint = "add `op`, `flow` or `nodes` beside `each`: what runs for every item".to_owned();
                 let message = format!("node `{}` goes over a list and does nothing with it", name.value);
@@ -169,7 +171,9 @@ impl Reader<'_> {
             }
             ([], _) => {
                 let message = format!("node `{}` does not say what it runs", name.value);
-                let hint = if has_nodes {
+                let hint = if fields::NODE.keys.contains(&name.value.as_str()) {
+                    "this is a key of a node, and stands a step to the right, below the node's name"
+                } else if has_nodes {
                     "put the nodes under `loop`, or add `each: a_list` to run them for every item"
                 } else {
                     "give it one of `op`, `flow`, `loop` and `each`"

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::budget::Budget;
-use crate::diagnostic::{Code, Spanned};
+use crate::diagnostic::{Code, Spanned, nearest};
 use crate::event::FailureKind;
 use crate::flow::yaml::Node;
 use crate::flow::{JoinDecl, Need, OnErrorDecl, RetryDecl};
@@ -117,13 +117,13 @@ impl Reader<'_> {
         let span = self.place(node);
         let words = [("all", Need::All), ("any", Need::Any)];
         if node.as_map().is_none() {
-            let need = match node.raw() {
-                Some(_) if !node.is_null() => self.word(node, &words)?,
-                _ => {
-                    self.wrong_kind(node, "`all`, `any` or `{at_least: 2}`", None);
-                    return None;
-                }
+            let Some("all" | "any") = node.raw() else {
+                let near = node.raw().and_then(|raw| nearest(raw, ["all", "any"]));
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                self.wrong_kind(node, "`all`, `any` or `{at_least: 2}`", hint.as_deref());
+                return None;
             };
+            let need = self.word(node, &words)?;
             return Some(Spanned::new(JoinDecl { need, deadline: None, cancel_losers: false }, span));
         }
         let mut fields = self.fields(node, &fields::JOIN, span)?;

@@ -17,21 +17,30 @@ use crate::limits;
 pub fn read(file: &Arc<SourceFile>, problems: &mut Diagnostics) -> Option<Node> {
     if file.text.len() > limits::FLOW_BYTES {
         let message =
-            format!("the file has {} bytes, and a flow has at most {}", file.text.len(), limits::FLOW_BYTES);
+            format!("the file has more than {} bytes, which is the most for a flow", limits::FLOW_BYTES);
         problems.push(
             Diagnostic::new(Code::TOO_LARGE, file, Span::default(), message)
                 .hint("move prompts and data into files of their own, or split the flow into sub-flows"),
         );
         return None;
     }
+    if let Some(at) = file.text.find(char::REPLACEMENT_CHARACTER) {
+        let place = Span::new(at, at + char::REPLACEMENT_CHARACTER.len_utf8());
+        problems.push(
+            Diagnostic::new(Code::SYNTAX, file, place, "the file holds something that is not UTF-8 text")
+                .hint("save it as UTF-8; if it is no text at all, it is no flow"),
+        );
+        return None;
+    }
     let mut builder = Builder::new(file, problems);
     let ended = builder.run();
-    let Builder { root, literal, .. } = builder;
+    let Builder { root, literal, open, .. } = builder;
+    let bracket = open.last().filter(|open| open.style == StructureStyle::Flow).map(|open| open.span);
     match ended {
         Ended::Whole => syntax::report_tabs(file, &literal, problems),
         Ended::Refused => return None,
         Ended::Broken(error) => {
-            syntax::report(file, &error, &literal, problems);
+            syntax::report(file, &error, bracket, &literal, problems);
             return None;
         }
     }

@@ -7,6 +7,8 @@ use serde_yaml::granit_parser::{ErrorKind, Marker, ScanError, Span as Range};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span};
 use crate::limits;
 
+use super::layout;
+
 /// The bytes of `file` that the parser means.
 pub(super) fn span(file: &SourceFile, range: &Range) -> Span {
     Span::new(offset(file, &range.start), offset(file, &range.end))
@@ -22,7 +24,7 @@ fn offset(file: &SourceFile, mark: &Marker) -> usize {
 }
 
 /// The part of `span` that is on its first line: enough to show where a collection begins.
-pub(in crate::flow) fn first_line(file: &SourceFile, span: Span) -> Span {
+pub(crate) fn first_line(file: &SourceFile, span: Span) -> Span {
     let text = file.text.get(span.start..span.end).unwrap_or_default();
     let line = text.split('\n').next().unwrap_or_default().trim_end();
     Span::new(span.start, span.start + line.len())
@@ -37,10 +39,11 @@ pub(super) fn report_depth(file: &Arc<SourceFile>, span: Span, problems: &mut Di
     );
 }
 
-/// Reports the error that stopped the parser. A tab that explains it is reported in its place.
+/// Reports the error that stopped the parser while `open` was the innermost `{` or `[` still open. A tab that explains it is reported in its place.
 pub(super) fn report(
     file: &Arc<SourceFile>,
     error: &ScanError,
+    open: Option<Span>,
     literal: &[Span],
     problems: &mut Diagnostics,
 ) {
@@ -60,6 +63,10 @@ pub(super) fn report(
     }
     if is_tab && *error.kind() != ErrorKind::TabInPlainScalar {
         problems.push(tab_problem(file, place, 0));
+        return;
+    }
+    if let Some(problem) = layout::explain(file, error.kind(), start, open) {
+        problems.push(problem);
         return;
     }
     let (message, hint) = words(error);
@@ -128,6 +135,7 @@ fn is_tab(kind: &ErrorKind) -> bool {
 /// Message and hint of an error, for those that writers meet; the parser's own words for the rest.
 fn words(error: &ScanError) -> (String, Option<&'static str>) {
     let quoted = "a text with `: `, ` #`, `{` or `[` in it needs quotes";
+    let apart = "a `,` stands between two entries; a text with `: `, `, `, `{` or `[` in it needs quotes";
     let known = |message: &str, hint| (message.to_owned(), Some(hint));
     match error.kind() {
         ErrorKind::UnclosedQuotedScalar => known("a quote is never closed", "write the closing quote"),
@@ -145,10 +153,13 @@ fn words(error: &ScanError) -> (String, Option<&'static str>) {
             "a bracket is closed that was never opened",
             "remove it, or quote the text that it belongs to",
         ),
-        ErrorKind::ExpectedFlowMappingSeparator => known("`,` or `}` is expected here", quoted),
-        ErrorKind::ExpectedFlowSequenceSeparator => known("`,` or `]` is expected here", quoted),
+        ErrorKind::ExpectedFlowMappingSeparator => known("`,` or `}` is expected here", apart),
+        ErrorKind::ExpectedFlowSequenceSeparator => known("`,` or `]` is expected here", apart),
         ErrorKind::UnknownAnchor => {
             known("there is no such anchor before this alias", "`&name` before a value makes it `*name`")
+        }
+        ErrorKind::MissingAnchorOrAliasName => {
+            known("`*` and `&` need a name here", "put a text that begins with `*` or `&` in quotes")
         }
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
             known("a `:` cannot stand here", quoted)

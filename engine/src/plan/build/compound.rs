@@ -122,6 +122,8 @@ impl Builder<'_> {
             inner.next.iter().chain(&inner.until).map(|entry| &entry.value),
             &mut self.problems,
         );
+        let results = next.iter().chain(until.iter().map(|(_, condition)| condition));
+        check::stand_ins(place.file, &inner.nodes, &built.nodes, results, &mut self.problems);
         check::Absence::of(&built).report_unreachable(place.file, &inner.nodes, &mut self.problems);
         Turn { captures: frame.captures(), built, next, until }
     }
@@ -219,6 +221,8 @@ impl Builder<'_> {
             uses.mark(item.frame);
             let read = inner.outputs.iter().map(|entry| &entry.value);
             check::unused(item.file, nodes, built, read, &mut self.problems);
+            let results = built.outputs.iter().map(|output| &output.value);
+            check::stand_ins(item.file, nodes, &built.nodes, results, &mut self.problems);
             check::Absence::of(built).report_unreachable(item.file, nodes, &mut self.problems);
             return true;
         }

@@ -2,8 +2,8 @@
 
 use super::wiring::{Side, Wanted};
 use super::{Builder, Place, Uses};
-use crate::diagnostic::{Code, Diagnostic, Span, Spanned, suggest};
-use crate::flow::reference::{index, listed};
+use crate::diagnostic::{Code, Diagnostic, Spanned, suggest};
+use crate::flow::reference::index;
 use crate::flow::{Entry, KindDecl, NodeDecl, OnErrorDecl};
 use crate::limits;
 use crate::operator::Port;
@@ -23,7 +23,7 @@ impl Builder<'_> {
             OnErrorDecl::Fail => OnError::Fail,
             OnErrorDecl::Skip => OnError::Skip,
             OnErrorDecl::Value(entries) => match outputs {
-                Some(outputs) => self.on_error_value(place, decl, on_error.span, entries, outputs),
+                Some(outputs) => self.on_error_value(place, decl, entries, outputs),
                 None => OnError::Skip,
             },
             OnErrorDecl::Flow(name) => self.on_error_flow(place, decl, name, outputs.unwrap_or_default()),
@@ -35,7 +35,6 @@ impl Builder<'_> {
         &mut self,
         place: Place<'_>,
         decl: &NodeDecl,
-        span: Span,
         entries: &[Entry<Spanned<serde_json::Value>>],
         outputs: &[Port],
     ) -> OnError {
@@ -54,13 +53,10 @@ impl Builder<'_> {
                 );
             }
         }
-        let mut missing = Vec::new();
         let mut values = Vec::with_capacity(outputs.len());
         for port in outputs {
             let Some(entry) = entries.iter().find(|entry| entry.key.value == *port.name) else {
-                if !port.ty.is_optional() {
-                    missing.push(port.name.to_string());
-                }
+                // Absent then; `check::stand_ins` reports it if somebody reads it.
                 values.push(None);
                 continue;
             };
@@ -75,13 +71,6 @@ impl Builder<'_> {
                     values.push(None);
                 }
             }
-        }
-        if let Some(list) = listed(missing.into_iter()) {
-            let message = format!("`on_error` of `{node}` gives no value for {list}");
-            self.problems.push(
-                Diagnostic::new(Code::ON_ERROR, place.file, span, message)
-                    .hint("give every output a value, or use `on_error: skip`, which leaves them absent"),
-            );
         }
         OnError::Value(values)
     }

@@ -94,9 +94,18 @@ fn invalid(pointer: String, kind: &Kind, schema: &Json, instance: &Json) -> Faul
     };
     let shown = match instance {
         Json::Array(_) | Json::Object(_) => String::new(),
+        Json::String(text) if means_something_else(text) => {
+            hint = hint.or_else(|| Some(format!("in quotes it is a text; write `{text}` without them")));
+            format!(", not the text `{text}`")
+        }
         scalar => format!(", not `{}`", scalar.as_str().map_or_else(|| scalar.to_string(), str::to_owned)),
     };
     Fault::Invalid { pointer, must: format!("{must}{shown}"), hint }
+}
+
+/// Whether `text` would be a number or a truth value if it stood without quotes.
+fn means_something_else(text: &str) -> bool {
+    matches!(serde_json::from_str(text), Ok(Json::Number(_) | Json::Bool(_)))
 }
 
 fn near(instance: &Json, options: &[&str]) -> Option<String> {

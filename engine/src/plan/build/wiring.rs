@@ -1,7 +1,7 @@
 //! `in`: which expression goes to which input port, and whether it may.
 
 use super::{Builder, Place, Uses};
-use crate::diagnostic::{Code, Diagnostic, Span, suggest};
+use crate::diagnostic::{Code, Diagnostic, Span, nearest, suggest};
 use crate::flow::expression::Expr;
 use crate::flow::reference::listed;
 use crate::flow::{Entry, ExprText, NodeDecl};
@@ -66,7 +66,7 @@ impl Builder<'_> {
             let expr = entry.map(|entry| self.input_port(place, decl, entry, &port.ty));
             if let Some(expr) = &expr {
                 uses.add(expr, port.required);
-            } else if port.required {
+            } else if port.required && !is_misspelt(decl, side, &port.name) {
                 let message = format!(
                     "node `{}` gives nothing to `{}` of {}, which takes `{}`",
                     decl.name.value,
@@ -133,6 +133,17 @@ impl Builder<'_> {
         }
         expr
     }
+}
+
+/// Whether `in` has a name that no port has and that was probably meant to be `port`: it is reported itself.
+fn is_misspelt(decl: &NodeDecl, side: &Side<'_>, port: &str) -> bool {
+    let names = || side.ports.iter().map(|port| &*port.name);
+    side.open.is_none()
+        && decl
+            .inputs
+            .iter()
+            .map(|entry| entry.key.value.as_str())
+            .any(|given| names().all(|name| name != given) && nearest(given, names()) == Some(port))
 }
 
 /// What would make `found` fit, where that is plain to see.

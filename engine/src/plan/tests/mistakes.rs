@@ -206,7 +206,7 @@ nodes:
       max_turns: 2
       carry: { n: \"1\" }
       nodes: { sub: { flow: linear, in: { question: inputs.q } } }
-      next: { n: size(sub.answer) * 0.5 }
+      next: { n: double(size(sub.answer)) * 0.5 }
 outputs: { n: hop.n }
 ";
     let sub = LINEAR.replace("search.chunks }", "search.chunk }");
@@ -335,7 +335,8 @@ fn what_stands_in_for_a_failed_node_must_fit() {
     let value =
         |value: &str| linear("answer: { op", &format!("answer: {{ on_error: {{ value: {value} }}, op"));
     assert_eq!(problems(&value("{ text: none, confidence: 0 }")), [""; 0]);
-    one(&value("{ text: none }"), "FLOW0049 5:", &["gives no value for `confidence`"]);
+    assert_eq!(problems(&value("{ text: none }")), [""; 0], "`confidence` is read by nobody");
+    one(&value("{ confidence: 0 }"), "FLOW0049 5:", &["gives no value for `text`, which the flow reads"]);
     one(&value("{ txt: none, text: a, confidence: 0 }"), "FLOW0049 5:", &["`txt`", "did you mean `text`?"]);
     one(&value("{ text: 7, confidence: 0 }"), "FLOW0049 5:", &["expected `text`, found `int`"]);
     let yaml = linear("search: { op", "search: { on_error: { flow: other }, op");

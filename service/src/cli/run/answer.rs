@@ -100,10 +100,33 @@ pub(crate) fn footer(report: &Report, model_given: bool) -> String {
             write!(text, "\n{DIM}by: {by}{DIM:#}").ok();
         }
     }
+    for doubt in ungrounded(report) {
+        write!(text, "\n{YELLOW}not grounded{YELLOW:#}: {doubt}").ok();
+    }
     if let Outcome::Cancelled { .. } = &report.outcome {
         text.push_str("\nthe run was cancelled");
     }
     text
+}
+
+/// Why answers of models that the run gave cannot be traced to what was retrieved.
+fn ungrounded(report: &Report) -> Vec<String> {
+    let is_doubtful = |value: &&Value| match value {
+        Value::Answer(answer) => !answer.grounded && !answer.by.is_empty() && &*answer.by != EXTRACTIVE,
+        _ => false,
+    };
+    let marks = |answer: &Value| -> Vec<String> {
+        let gave = report.nodes.iter().filter(|node| node.outputs.values().any(|output| output == answer));
+        let lists = gave.filter_map(|node| node.outputs.get("ungrounded").and_then(Value::as_list));
+        lists.flatten().filter_map(|mark| mark.as_text().map(ToString::to_string)).collect()
+    };
+    let doubtful = report.outputs.values().filter(is_doubtful);
+    doubtful
+        .map(|answer| match marks(answer).as_slice() {
+            [] => "the model's answer cites none of the passages that it was given".to_owned(),
+            marks => format!("the model's answer cites {}, which stands for no passage", marks.join(", ")),
+        })
+        .collect()
 }
 
 /// Everybody who answered, each once, in the order of the nodes.
@@ -166,7 +189,9 @@ mod tests {
     use std::time::Duration;
 
     use anabranch_engine::backend::Usage;
+    use anabranch_engine::event::Timing;
     use anabranch_engine::flow::expression::Absence;
+    use anabranch_engine::run::NodeReport;
     use anabranch_engine::value::{Answer, ByteRange, ChunkId, DocumentId, LineRange, Map, PortType as _};
 
     use super::*;
@@ -189,6 +214,20 @@ mod tests {
             usage: Usage::default(),
             nodes: Vec::new(),
             elapsed: Duration::from_millis(3),
+        }
+    }
+
+    fn node(outputs: Map) -> NodeReport {
+        NodeReport {
+            scope: "answer".into(),
+            op: "read.answer".into(),
+            attempts: 1,
+            skipped: None,
+            failure: None,
+            inputs: Map::new(),
+            outputs,
+            usage: Usage::default(),
+            timing: Timing::default(),
         }
     }
 
@@ -229,5 +268,25 @@ mod tests {
         assert!(shown.starts_with("absent more: `once.chunks` is absent: `when` was false\n"), "{shown}");
         assert!(shown.contains("by: extractive (no model)") && shown.contains("--model-url"), "{shown}");
         assert!(!footer(&report, true).contains("--model-url"));
+    }
+
+    #[test]
+    fn a_models_answer_without_a_source_is_said_to_be_so() {
+        let answer = |grounded| Answer {
+            text: "It is so [97].".into(),
+            citations: vec![],
+            grounded,
+            by: "qwen".into(),
+        };
+        let of = |grounded| report(vec![("answer", Value::Answer(answer(grounded).into()))]);
+        assert!(plain(&footer(&of(false), true)).contains("not grounded: the model's answer cites none"));
+        assert!(!footer(&of(true), true).contains("grounded"));
+        let mut marked = of(false);
+        let outputs = [
+            ("answer", Value::Answer(answer(false).into())),
+            ("ungrounded", Value::list([Value::text("[97]")])),
+        ];
+        marked.nodes.push(node(outputs.map(|(name, value)| (name.into(), value)).into_iter().collect()));
+        assert!(plain(&footer(&marked, true)).contains("not grounded: the model's answer cites [97], which"));
     }
 }

@@ -2,26 +2,19 @@
 
 use std::ops::Range;
 
-use super::super::eval::{Each, Node};
+use cel::common::ast::{CallExpr, Expr, IdedExpr};
+
 use super::super::functions::{self, Form, Function};
-use super::super::infer;
-use super::super::parse::{Ast, Kind};
-use super::{Checker, UNKNOWN, join};
+use super::super::{infer, native};
+use super::{Checker, join, literal_text};
 use crate::diagnostic::{Code, nearest};
 use crate::limits;
 use crate::types::Type;
-use crate::value::{Text, Value};
 
 impl Checker<'_> {
-    pub(super) fn call(
-        &mut self,
-        ast: &Ast,
-        target: Option<&Ast>,
-        name: &Text,
-        place: &Range<usize>,
-        args: &[Ast],
-    ) -> (Node, Type) {
-        match (target, name.as_ref()) {
+    pub(super) fn call(&mut self, ast: &IdedExpr, call: &CallExpr) -> Type {
+        let CallExpr { func_name: name, target, args } = call;
+        match (target, name.as_str()) {
             (None, "first" | "present" | "all_present") => return self.absence(ast, name, args),
             (None, "has") => return self.has(ast, args),
             (Some(target), "map" | "filter" | "all" | "exists" | "exists_one" | "existsOne") => {
@@ -29,12 +22,14 @@ impl Checker<'_> {
             }
             _ => {}
         }
-        let given: Vec<&Ast> = target.into_iter().chain(args).collect();
-        let (nodes, types): (Vec<_>, Vec<_>) = given.iter().map(|arg| self.node(arg)).unzip();
+        let given: Vec<&IdedExpr> = target.as_deref().into_iter().chain(args).collect();
+        let types = self.nodes(given.iter().copied());
+        let place = self.read.callee(ast);
         let Some(function) = Function::find(name) else {
-            self.unknown_function(name, place, target.is_some());
-            return UNKNOWN;
+            self.unknown_function(name, &place, target.is_some());
+            return Type::Any;
         };
+        let ty = (function.gives)(&types);
         if (function.form == Form::Global && target.is_some())
             || (function.form == Form::Method && target.is_none())
         {
@@ -44,41 +39,28 @@ impl Checker<'_> {
                 format!("write `x.{name}(...)`")
             };
             let message = format!("`{name}` is not called this way");
-            self.problem(Code::UNKNOWN_FUNCTION, place.clone(), message, Some(hint));
-            return (Node::Literal(Value::Null), (function.gives)(&types));
+            self.problem(Code::UNKNOWN_FUNCTION, place, message, Some(hint));
+            return ty;
         }
         let most = function.takes.len();
         if given.len() > most || given.len() + function.optional < most {
             let on = usize::from(target.is_some());
             let message =
                 format!("`{name}` takes {} in its brackets, found {}", values(most - on), args.len());
-            self.wrong_type(&ast.range, message, None);
-            return (Node::Literal(Value::Null), (function.gives)(&types));
+            self.wrong_type(ast, message, None);
+            return ty;
         }
         for ((param, ty), arg) in function.takes.iter().zip(&types).zip(&given) {
             if !param.accepts(ty) {
-                let message = format!("`{name}` takes {}, found `{ty}`", param.name());
-                self.wrong_type(&arg.range, message, None);
+                self.wrong_type(arg, format!("`{name}` takes {}, found `{ty}`", param.name()), None);
             }
         }
-        let ty = (function.gives)(&types);
-        if name.as_ref() == "matches"
-            && let [_, Node::Literal(Value::Text(pattern))] = nodes.as_slice()
+        if let ("matches", [_, pattern]) = (name.as_str(), given.as_slice())
+            && let Some(Err(message)) = literal_text(pattern).map(native::regex)
         {
-            return match (functions::regex(pattern), nodes.into_iter().next()) {
-                (Ok(pattern), Some(text)) => (Node::Matches(Box::new(text), pattern), ty),
-                (Err(message), _) => {
-                    self.wrong_type(
-                        &given.last().map_or(place.clone(), |arg| arg.range.clone()),
-                        message,
-                        None,
-                    );
-                    (Node::Literal(Value::Null), ty)
-                }
-                _ => UNKNOWN,
-            };
+            self.wrong_type(pattern, message, None);
         }
-        (Node::Call(function, nodes), ty)
+        ty
     }
 
     fn unknown_function(&mut self, name: &str, place: &Range<usize>, method: bool) {
@@ -108,116 +90,96 @@ impl Checker<'_> {
     }
 
     /// `first`, `present`, `all_present`.
-    fn absence(&mut self, ast: &Ast, name: &str, args: &[Ast]) -> (Node, Type) {
+    fn absence(&mut self, ast: &IdedExpr, name: &str, args: &[IdedExpr]) -> Type {
         let args = match (name, args) {
-            ("all_present", [Ast { kind: Kind::List(items), .. }]) => items.as_slice(),
+            ("all_present", [IdedExpr { expr: Expr::List(list), .. }]) => list.elements.as_slice(),
             ("all_present", _) => {
-                self.wrong_type(
-                    &ast.range,
-                    "`all_present` takes one list",
-                    Some("write `all_present([a, b])`"),
-                );
+                let hint = Some("write `all_present([a, b])`");
+                self.wrong_type(ast, "`all_present` takes one list", hint);
                 args
             }
             ("present", args) if args.len() != 1 => {
-                self.wrong_type(&ast.range, format!("`present` takes one value, found {}", args.len()), None);
+                self.wrong_type(ast, format!("`present` takes one value, found {}", args.len()), None);
                 args
             }
             ("first", []) => {
-                self.wrong_type(&ast.range, "`first` takes at least one value", Some("write `first(a, b)`"));
+                self.wrong_type(ast, "`first` takes at least one value", Some("write `first(a, b)`"));
                 args
             }
             (_, args) => args,
         };
         self.lenient += 1;
-        let (mut nodes, types): (Vec<_>, Vec<_>) = args.iter().map(|arg| self.node(arg)).unzip();
+        let types = self.nodes(args);
         self.lenient -= 1;
         let present: Vec<Type> = types.iter().map(|ty| ty.required().clone()).collect();
         match name {
-            "first" => {
-                let all_optional = types.iter().all(Type::is_optional) && !types.is_empty();
-                let ty = join(&present);
-                let ty = if all_optional { Type::optional(ty) } else { ty };
-                (Node::First(self.written(&ast.range).into(), nodes), ty)
+            "first" if !types.is_empty() && types.iter().all(Type::is_optional) => {
+                Type::optional(join(&present))
             }
-            "present" => (nodes.pop().map_or(UNKNOWN.0, |node| Node::Present(Box::new(node))), Type::Bool),
-            _ => (Node::AllPresent(nodes), Type::list(join(&present))),
+            "first" => join(&present),
+            "present" => Type::Bool,
+            _ => Type::list(join(&present)),
         }
     }
 
-    fn has(&mut self, ast: &Ast, args: &[Ast]) -> (Node, Type) {
-        if let [Ast { kind: Kind::Field(of, name, place), .. }] = args {
-            let (node, ty) = self.node(of);
-            self.field(&ty, name, &of.range, place);
-            return (Node::Has(Box::new(node), name.clone()), Type::Bool);
+    fn has(&mut self, ast: &IdedExpr, args: &[IdedExpr]) -> Type {
+        if let [IdedExpr { expr: Expr::Select(_), .. }] = args {
+            self.nodes(args);
+        } else {
+            let hint =
+                Some("write `has(value.field)`; whether a node gave a value is `present(node.output)`");
+            self.wrong_type(ast, "`has` takes a field of a value", hint);
         }
-        let hint = Some("write `has(value.field)`; whether a node gave a value is `present(node.output)`");
-        self.wrong_type(&ast.range, "`has` takes a field of a value", hint);
-        (UNKNOWN.0, Type::Bool)
+        Type::Bool
     }
 
     /// A comprehension.
-    fn each(&mut self, ast: &Ast, target: &Ast, name: &str, args: &[Ast]) -> (Node, Type) {
-        let (list, list_ty) = self.node(target);
-        let (each, gives) = match name {
-            "map" => (Each::Map, Type::Any),
-            "filter" => (Each::Filter, Type::Any),
-            "all" => (Each::All, Type::Bool),
-            "exists" => (Each::Exists, Type::Bool),
-            _ => (Each::ExistsOne, Type::Bool),
-        };
+    fn each(&mut self, ast: &IdedExpr, target: &IdedExpr, name: &str, args: &[IdedExpr]) -> Type {
+        let list_ty = self.node(target);
+        let gives = if matches!(name, "map" | "filter") { Type::Any } else { Type::Bool };
         let (local, test, then) = match args {
-            [Ast { kind: Kind::Name(local), .. }, test] => (local, test, None),
-            [Ast { kind: Kind::Name(local), .. }, test, then] if each == Each::Map => {
+            [IdedExpr { expr: Expr::Ident(local), .. }, test] => (local, test, None),
+            [IdedExpr { expr: Expr::Ident(local), .. }, test, then] if name == "map" => {
                 (local, test, Some(then))
             }
             _ => {
-                let hint = format!(
-                    "write `{}.{name}(x, ...)`, where `x` names the item",
-                    self.written(&target.range)
-                );
+                let hint =
+                    format!("write `{}.{name}(x, ...)`, where `x` names the item", self.written(target));
                 let message = format!("`{name}` takes a name for the item, then what to do with it");
-                self.wrong_type(&ast.range, message, Some(&hint));
-                return (UNKNOWN.0, gives);
+                self.wrong_type(ast, message, Some(&hint));
+                return gives;
             }
         };
         if self.loops >= limits::EXPRESSION_COMPREHENSION_DEPTH {
             let most = limits::EXPRESSION_COMPREHENSION_DEPTH;
             let message = format!("`{name}` stands within {most} others, and {most} is the most");
             let hint = Some("do a part of it in a node of its own".to_owned());
-            self.problem(Code::EXPRESSION_SIZE, ast.range.clone(), message, hint);
-            return (UNKNOWN.0, gives);
+            self.problem(Code::EXPRESSION_SIZE, self.read.range(ast), message, hint);
+            return gives;
         }
         let item = match list_ty.required() {
             Type::List(item) => item.required().clone(),
             Type::Map(_) => Type::Text,
             ty if infer::is_open(ty) => Type::Any,
             ty => {
-                self.wrong_type(
-                    &target.range,
-                    format!("`{name}` takes a `list` or `map`, found `{ty}`"),
-                    None,
-                );
+                self.wrong_type(target, format!("`{name}` takes a `list` or `map`, found `{ty}`"), None);
                 Type::Any
             }
         };
         self.loops += 1;
-        self.locals.push((local.clone(), item.clone()));
-        let (test_node, test_ty) = self.node(test);
+        self.locals.push((local.as_str().into(), item.clone()));
+        let test_ty = self.node(test);
         let then = then.map(|then| self.node(then));
         self.locals.pop();
         self.loops -= 1;
-        if each != Each::Map || then.is_some() {
-            self.needs_bool(&test_ty, &test.range, &format!("the condition of `{name}`"));
+        if name != "map" || then.is_some() {
+            self.needs_bool(&test_ty, test, &format!("the condition of `{name}`"));
         }
-        let ty = match (each, &then) {
-            (Each::Map, None) => Type::list(test_ty),
-            (Each::Map, Some((_, ty))) => Type::list(ty.clone()),
-            (Each::Filter, _) => Type::list(item),
+        match name {
+            "map" => Type::list(then.unwrap_or(test_ty)),
+            "filter" => Type::list(item),
             _ => Type::Bool,
-        };
-        let then = then.map(|(node, _)| Box::new(node));
-        (Node::Each(each, Box::new(list), Box::new(test_node), then), ty)
+        }
     }
 }
 

@@ -1,0 +1,51 @@
+//! Figures of rankings.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+/// The figures of one set and system. The names are those of the reference file.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Figures {
+    #[serde(rename = "recall@5")]
+    /// Share of the relevant documents among the first 5.
+    pub recall_5: f64,
+    #[serde(rename = "recall@10")]
+    /// Among the first 10.
+    pub recall_10: f64,
+    #[serde(rename = "recall@20")]
+    /// Among the first 20.
+    pub recall_20: f64,
+    #[serde(rename = "ndcg@10")]
+    /// Normalised discounted cumulative gain of the first 10.
+    pub ndcg_10: f64,
+    #[serde(rename = "mrr@10")]
+    /// One over the rank of the first relevant one of the first 10.
+    pub mrr_10: f64,
+}
+
+impl Figures {
+    /// Adds `weight` times `other`.
+    pub fn add(&mut self, other: &Self, weight: f64) {
+        self.recall_5 += other.recall_5 * weight;
+        self.recall_10 += other.recall_10 * weight;
+        self.recall_20 += other.recall_20 * weight;
+        self.ndcg_10 += other.ndcg_10 * weight;
+        self.mrr_10 += other.mrr_10 * weight;
+    }
+}
+
+/// The figures of one query: a document is relevant or not.
+pub fn figures_of(ranked: &[&str], relevant: &HashSet<&str>) -> Figures {
+    let hits = || ranked.iter().enumerate().filter(|(_, doc)| relevant.contains(*doc)).map(|(rank, _)| rank);
+    let recall = |k: usize| hits().filter(|rank| *rank < k).count() as f64 / relevant.len() as f64;
+    let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
+    let ideal: f64 = (0..relevant.len().min(10)).map(gain).sum();
+    Figures {
+        recall_5: recall(5),
+        recall_10: recall(10),
+        recall_20: recall(20),
+        ndcg_10: hits().filter(|rank| *rank < 10).map(gain).sum::<f64>() / ideal,
+        mrr_10: hits().next().filter(|rank| *rank < 10).map_or(0.0, |rank| 1.0 / (rank as f64 + 1.0)),
+    }
+}
