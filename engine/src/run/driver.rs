@@ -324,13 +324,11 @@ impl Driver {
 
     fn woke(&mut self, woke: Option<Woke>) {
         match woke {
-            // Aborted before.
-            None => {}
-            // One of something that has ended since leaves no trace in the journal.
             Some(Woke::Timer(timer)) if self.state.awaits(&timer) => {
                 self.happened(Event::TimerFired(timer));
             }
-            Some(Woke::Timer(_)) => {}
+            // Aborted before, or a timer of something that has ended since: it leaves no trace in the journal.
+            None | Some(Woke::Timer(_)) => {}
             Some(Woke::Delayed(start)) => {
                 self.in_flight.remove(&start.scope);
                 self.ready.push_back((start, Instant::now()));

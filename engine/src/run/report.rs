@@ -35,8 +35,13 @@ impl Nodes {
             }
             Notice::Closed { scope, parts, failure } => {
                 let node = self.entry(scope, &"".into());
-                node.attempts = u32::try_from(*parts).unwrap_or(u32::MAX);
-                node.failure.clone_from(failure);
+                // An operator that a flow stood in for keeps its own attempts and its failure.
+                if !node.op.contains('.') {
+                    node.attempts = u32::try_from(*parts).unwrap_or(u32::MAX);
+                }
+                if failure.is_some() {
+                    node.failure.clone_from(failure);
+                }
             }
             Notice::Part { .. } | Notice::Progress { .. } => {}
         }

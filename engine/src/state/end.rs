@@ -49,6 +49,7 @@ impl RunState {
 
     pub(super) fn fallback_done(&mut self, id: FrameId, parent: At, slots: &[Slot]) {
         self.close(id);
+        self.close_node(parent, 1, None);
         let body = self.frame(parent.frame).body.clone();
         if let OnError::Flow { outputs, .. } = &node_of(&body, parent.node).on_error {
             let by_port = outputs

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use anabranch_engine::backend::{self, Call, ChatModel, ChatRequest, ChatResponse, FinishReason, Usage};
 use anabranch_engine::event::{Event, Record};
 use anabranch_engine::journal::{Journal, MemoryJournal};
+use anabranch_engine::run::{Notice, Observer};
 
 use super::*;
 
@@ -76,6 +77,37 @@ async fn the_wall_of_a_node_does_not_bound_the_flow_that_stands_in_for_it() {
                  outputs: { value: \"w.value * 0 + 7\", text: w.text }\n";
     let report = run_with_library(yaml, &[("spare", spare)], Map::new()).await;
     assert_eq!(outputs(&report), json!({ "v": 7 }));
+}
+
+/// How many scopes are open, and whether one ever was.
+#[derive(Default)]
+struct Opened(std::sync::Mutex<(i32, bool)>);
+
+impl Observer for Opened {
+    fn notice(&self, notice: &Notice) {
+        let mut opened = self.0.lock().unwrap();
+        match notice {
+            Notice::Opened { .. } => *opened = (opened.0 + 1, true),
+            Notice::Closed { .. } => opened.0 -= 1,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_that_stood_in_is_closed_and_the_node_keeps_its_failure() {
+    let yaml = "flow: f\nnodes:\n  \
+                w: { op: test.work, with: { fail: overloaded, fail_times: 9 }, retry: { attempts: 3, backoff: 1ms }, on_error: { flow: spare } }\n\
+                outputs: { v: w.value }\n";
+    let spare = "flow: spare\nnodes:\n  w: { op: test.work }\noutputs: { value: w.value, text: w.text }\n";
+    let plan = testing::plan(yaml, &MapLibrary([("spare".to_owned(), spare.to_owned())].into())).unwrap();
+    let opened = Arc::new(Opened::default());
+    let options = Options { observer: Some(opened.clone()), ..Options::default() };
+    let report = run(plan, Map::new(), Arc::new(testing::resources()), options).await.unwrap();
+    assert_eq!(*opened.0.lock().unwrap(), (0, true));
+    assert_eq!(report.nodes[0].attempts, 3);
+    assert_eq!(report.nodes[0].failure.as_ref().unwrap().kind, FailureKind::Overloaded);
+    assert_eq!(report.outcome, Outcome::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
