@@ -84,6 +84,15 @@ async fn a_join_of_any_goes_on_with_the_first_and_stops_the_others_if_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_join_that_its_inputs_do_not_meet_skips_the_node() {
+    let yaml = "flow: f\nnodes:\n  a: { op: test.work }\n  b: { op: test.work, when: a.value < 0 }\n  \
+                both: { op: test.work, in: { a: \"first(a.value, b.value)\" }, join: { at_least: 2 } }\n\
+                outputs: { both: both.value }\n";
+    let report = run_flow(yaml, []).await;
+    assert_eq!(absent(&report)["both"], "its join needs 2 of its inputs, and 1 is there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_join_with_a_deadline_goes_on_with_what_there_is() {
     let report =
         run_flow(&RACE.replace("JOIN", "{ all: true, deadline: 1s, cancel_losers: true }"), []).await;

@@ -15,6 +15,7 @@ use crate::value::{Text, Value};
 
 mod body;
 mod compound;
+mod late;
 mod node;
 mod on_error;
 mod prompt;

@@ -33,6 +33,10 @@ pub(super) fn failed(scope: &Scope, failure: &Failure) -> Arc<Absence> {
     absence(&scope.to_string(), format!("it failed ({}): {}", failure.kind, failure.message))
 }
 
+pub(super) fn join_not_met(scope: &Scope, wanted: usize, n_present: usize) -> Arc<Absence> {
+    absence(&scope.to_string(), format!("its join needs {wanted} of its inputs, and {n_present} is there"))
+}
+
 pub(super) fn not_wanted(scope: &Scope, winner: &str) -> Arc<Absence> {
     absence(&scope.to_string(), format!("`{winner}` went on without it"))
 }

@@ -60,6 +60,7 @@ pub(super) struct Frame {
     pub(super) id: FrameId,
     pub(super) path: Text,
     /// Counted by this frame alone: the plan's own count is shared by all runs of the process.
+    #[expect(clippy::redundant_allocation, reason = "the outer count is the point")]
     pub(super) body: Arc<Arc<Body>>,
     pub(super) role: Role,
     pub(super) inputs: Vec<Slot>,

@@ -1,10 +1,11 @@
 //! When a node with several inputs may start, and what becomes of those it did not wait for.
 
 use super::frame::{At, Phase, Role};
+use super::start::Hindrance;
 use super::{RunState, Work, absence, node_of};
 use crate::flow::Need;
 use crate::flow::expression::Slot;
-use crate::plan::{Body, Kind, Ref};
+use crate::plan::{Body, Kind, Node, Ref};
 
 impl RunState {
     /// One need of a node has settled: the node starts if its join is met.
@@ -24,20 +25,32 @@ impl RunState {
         self.work.push_back(Work::Start(at));
     }
 
+    /// Whether as many needs are present as the join asks for, before all are settled.
     fn is_met(&self, at: At, body: &Body) -> bool {
         let node = node_of(body, at.node);
-        let wanted = match node.join.need {
-            Need::All => return false,
-            Need::Any => 1,
-            Need::AtLeast(n) => n as usize,
-        };
+        let Some(wanted) = wanted(node) else { return false };
+        let is_settled = |need: u32| matches!(self.frame(at.frame).node(need).phase, Phase::Settled);
+        node.needs.iter().all(|need| !need.strict || is_settled(need.node))
+            && self.n_present(at, node) >= wanted
+    }
+
+    /// A join that all of its needs together do not meet skips the node; one whose deadline has passed does not.
+    pub(super) fn check_join(&self, at: At, node: &Node) -> Result<(), Hindrance> {
+        let Some(wanted) = wanted(node) else { return Ok(()) };
+        let is_waiting = self.frame(at.frame).node(at.node).n_pending > 0;
+        let n_present = self.n_present(at, node);
+        if is_waiting || n_present >= wanted {
+            return Ok(());
+        }
+        Err(Hindrance::Absent(absence::join_not_met(&self.scope(at), wanted, n_present)))
+    }
+
+    /// How many of the node's needs have put something out.
+    fn n_present(&self, at: At, node: &Node) -> usize {
         let frame = self.frame(at.frame);
-        let is_settled = |need: u32| matches!(frame.node(need).phase, Phase::Settled);
         let is_present =
             |need: u32| frame.node(need).outputs.iter().any(|slot| matches!(slot, Slot::Present(_)));
-        node.needs.iter().all(|need| !need.strict || is_settled(need.node))
-            && node.needs.iter().filter(|need| is_settled(need.node) && is_present(need.node)).count()
-                >= wanted
+        node.needs.iter().filter(|need| is_present(need.node)).count()
     }
 
     /// Stops the branches that a node with `cancel_losers` did not wait for and that nobody else wants.
@@ -83,5 +96,14 @@ impl RunState {
                 .dependents
                 .iter()
                 .all(|dependent| !matches!(frame.node(*dependent).phase, Phase::Waiting | Phase::Queued))
+    }
+}
+
+/// How many needs must be present; `None` where all must be settled instead.
+fn wanted(node: &Node) -> Option<usize> {
+    match node.join.need {
+        Need::All => None,
+        Need::Any => Some(1),
+        Need::AtLeast(n) => Some(n as usize),
     }
 }

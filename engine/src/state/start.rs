@@ -34,7 +34,10 @@ impl RunState {
     pub(super) fn start(&mut self, at: At) {
         let body = self.frame(at.frame).body.clone();
         let node = node_of(&body, at.node);
-        let started = self.check_when(at, node).and_then(|()| self.start_kind(at, node));
+        let started = self
+            .check_join(at, node)
+            .and_then(|()| self.check_when(at, node))
+            .and_then(|()| self.start_kind(at, node));
         match started {
             Ok(()) if node.join.cancel_losers => self.cancel_losers(at),
             Ok(()) => {}

@@ -136,7 +136,7 @@ fn branches(schema: &Json) -> impl Iterator<Item = &Json> {
 }
 
 /// What a schema takes, in words.
-fn describe(schema: &Json) -> String {
+pub(crate) fn describe(schema: &Json) -> String {
     let choices = choices(schema);
     let only_texts = branches(schema).all(|branch| !self::choices(branch).is_empty() || is_null(branch));
     if !choices.is_empty() && only_texts {

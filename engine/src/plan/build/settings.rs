@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::late;
 use super::schema::{self, Fault};
 use super::wiring::Wired;
 use super::{Builder, Place, Uses};
@@ -57,7 +58,7 @@ impl Builder<'_> {
             Some(node) if node.is_null() => Json::Object(serde_json::Map::new()),
             Some(node) => node.to_json(),
         };
-        let holes = self.late_settings(place, decl, &mut json, uses);
+        let holes = self.late_settings(place, decl, spec, &mut json, uses);
         let n_errors = self.problems.len();
         self.named_settings(place, &given, &mut json);
         let pointers: Vec<&str> = holes.iter().map(|(pointer, _)| pointer.as_str()).collect();
@@ -89,6 +90,7 @@ impl Builder<'_> {
         &mut self,
         place: Place<'_>,
         decl: &NodeDecl,
+        spec: &OperatorSpec,
         json: &mut Json,
         uses: &mut Uses,
     ) -> Vec<(String, Expr)> {
@@ -98,8 +100,15 @@ impl Builder<'_> {
         let who = format!("node `{}`", decl.name.value);
         let mut holes = Vec::new();
         for (pointer, node, text) in found {
-            let expr = self.expr(place, &locate(&place.file.text, node.span, text), &who);
+            let text = locate(&place.file.text, node.span, text);
+            let expr = self.expr(place, &text, &who);
             uses.add(&expr, true);
+            if let Some(must) = late::misfit(spec, &pointer, &expr.ty) {
+                let setting = schema::dotted(&pointer);
+                let message =
+                    format!("setting `{setting}` must be {must}, but `{}` is `{}`", expr.source, expr.ty);
+                self.report(place.file, Code::INVALID_SETTING, text.span, message);
+            }
             if let Some(slot) = json.pointer_mut(&pointer) {
                 *slot = Json::Null;
             }
