@@ -141,7 +141,7 @@ fn parse_args() -> Outcome<Args> {
 
 fn queries_of(data: &Path, set: &str, half: &str) -> Outcome<Vec<QueryLine>> {
     let mut queries: Vec<QueryLine> = read_lines(&data.join("sets").join(set).join("queries.jsonl"))?;
-    let is_first = |query: &QueryLine| blake3::hash(query.id.as_bytes()).as_bytes()[0] % 2 == 0;
+    let is_first = |query: &QueryLine| blake3::hash(query.id.as_bytes()).as_bytes()[0].is_multiple_of(2);
     queries.retain(|query| is_first(query) == (half == HALVES[0]));
     Ok(queries)
 }
@@ -173,7 +173,7 @@ async fn read(chunks: Vec<Arc<Chunk>>, question: &str, is_baseline: bool) -> Out
 fn first_sentences(chunk: &Arc<Chunk>) -> Reading {
     let mut citations = Vec::new();
     let mut start = 0;
-    for part in chunk.text.split_inclusive(|c: char| c == '\n').flat_map(|line| line.split_inclusive(". ")) {
+    for part in chunk.text.split_inclusive('\n').flat_map(|line| line.split_inclusive(". ")) {
         let (from, to) = (chunk.range.start + start, chunk.range.start + start + part.len() as u64);
         start += part.len() as u64;
         if !part.trim().is_empty() && citations.len() < 3 {
