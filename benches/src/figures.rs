@@ -1,26 +1,26 @@
 //! Figures of rankings.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 /// The figures of one set and system. The names are those of the reference file.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Figures {
-    #[serde(rename = "recall@5")]
     /// Share of the relevant documents among the first 5.
+    #[serde(rename = "recall@5")]
     pub recall_5: f64,
-    #[serde(rename = "recall@10")]
     /// Among the first 10.
+    #[serde(rename = "recall@10")]
     pub recall_10: f64,
-    #[serde(rename = "recall@20")]
     /// Among the first 20.
+    #[serde(rename = "recall@20")]
     pub recall_20: f64,
-    #[serde(rename = "ndcg@10")]
     /// Normalised discounted cumulative gain of the first 10.
+    #[serde(rename = "ndcg@10")]
     pub ndcg_10: f64,
-    #[serde(rename = "mrr@10")]
     /// One over the rank of the first relevant one of the first 10.
+    #[serde(rename = "mrr@10")]
     pub mrr_10: f64,
 }
 
@@ -36,7 +36,7 @@ impl Figures {
 }
 
 /// The figures of one query: a document is relevant or not.
-pub fn figures_of(ranked: &[&str], relevant: &HashSet<&str>) -> Figures {
+pub fn figures_of(ranked: &[&str], relevant: &BTreeSet<&str>) -> Figures {
     let hits = || ranked.iter().enumerate().filter(|(_, doc)| relevant.contains(*doc)).map(|(rank, _)| rank);
     let recall = |k: usize| hits().filter(|rank| *rank < k).count() as f64 / relevant.len() as f64;
     let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();

@@ -1,5 +1,6 @@
 //! Benchmarks, one program each in `src/bin`: they print a ratio against a baseline of the same run.
 
+pub mod answers;
 pub mod data;
 pub mod figures;
 pub mod passages;

@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod cite;
+mod cues;
 pub mod extractive;
 mod marks;
 mod outline;

@@ -1,15 +1,17 @@
 //! Words as a reader compares them: lower case, without endings, without those that mean nothing by themselves.
 
-/// Words that carry no meaning of their own, and those that questions are made of.
+use frostem::{Algorithm, Stemmer};
+
+/// English words that carry no meaning of their own, and those that questions are made of.
 const STOP_WORDS: &[&str] = &[
     "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but",
-    "by", "can", "could", "did", "do", "does", "doing", "done", "each", "for", "from", "get", "gets", "give",
-    "had", "happen", "happened", "happens", "has", "have", "having", "he", "her", "him", "his", "how", "i",
-    "if", "in", "into", "is", "it", "its", "itself", "just", "let", "may", "me", "might", "mine", "must",
-    "my", "of", "on", "or", "our", "ours", "out", "shall", "she", "should", "so", "some", "such", "tell",
-    "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too",
-    "us", "very", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose",
-    "why", "will", "with", "would", "you", "your", "yours",
+    "by", "can", "could", "did", "do", "does", "doing", "done", "for", "from", "get", "gets", "give", "had",
+    "happen", "happened", "happens", "has", "have", "having", "he", "her", "him", "his", "how", "i", "if",
+    "in", "into", "is", "it", "its", "itself", "just", "let", "may", "me", "might", "mine", "must", "my",
+    "of", "on", "or", "our", "ours", "out", "shall", "she", "should", "so", "some", "such", "tell", "than",
+    "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too", "us",
+    "very", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why",
+    "will", "with", "would", "you", "your", "yours",
     // The same in Chinese, where each character counts as a word.
     "么", "了", "什", "吗", "呢", "哪", "怎", "是", "的", "谁",
 ];
@@ -45,43 +47,18 @@ pub(crate) fn terms(text: &str) -> Vec<String> {
     terms
 }
 
-/// `word`, in lower case, without the commonest English endings: `loads`, `loaded` and `loading` are `load`.
+/// `word`, in lower case, without its English ending: `loads`, `loaded` and `loading` are `load`.
+///
+/// The same stemmer as that of the index, so that a reader sees the match for which a chunk was found.
 pub(crate) fn stem(word: &str) -> String {
-    if word.len() <= 3 || !word.bytes().all(|byte| byte.is_ascii_lowercase()) {
-        return word.to_owned();
-    }
-    let mut stem = if let Some(short) = word.strip_suffix("ies").filter(|short| short.len() > 1) {
-        format!("{short}y")
-    } else if word.ends_with('s') && !["ss", "us", "is"].iter().any(|end| word.ends_with(end)) {
-        word.trim_end_matches('s').to_owned()
-    } else {
-        word.to_owned()
-    };
-    for ending in ["ing", "ed"] {
-        if let Some(short) = stem.strip_suffix(ending)
-            && short.len() >= 3
-            && short.contains(['a', 'e', 'i', 'o', 'u', 'y'])
-        {
-            stem = undoubled(short).to_owned();
-            break;
-        }
-    }
-    if stem.len() > 3
-        && let Some(short) = stem.strip_suffix('e')
-    {
-        stem = short.to_owned();
-    }
-    stem
-}
-
-/// `stopp` as `stop`; `l`, `s` and `z` are often doubled in the word itself.
-fn undoubled(word: &str) -> &str {
-    let mut back = word.chars().rev();
-    match (back.next(), back.next()) {
-        (Some(last), Some(before)) if last == before && !"aeioulsz".contains(last) => {
-            word.get(..word.len() - 1).unwrap_or(word)
-        }
-        _ => word,
+    match word {
+        // Names in code are shorter than the words of a question.
+        "every" => "each".to_owned(),
+        "maximum" | "maximal" => "max".to_owned(),
+        "minimum" | "minimal" => "min".to_owned(),
+        // Names such as `max_turns` are left as they are.
+        _ if !word.bytes().all(|byte| byte.is_ascii_lowercase()) => word.to_owned(),
+        _ => Stemmer::new(Algorithm::English).stem(word).into_owned(),
     }
 }
 

@@ -1,21 +1,22 @@
 //! Measures what `read.extractive` answers, beside the first three sentences of the best chunk.
 //!
-//! `reading --data FOLDER [--set NAME …] [--half development|report] [--json] [--show N]` cuts each set's corpus with
+//! `reading --data FOLDER [--set NAME …] [--half development|report] [--json]` cuts each set's corpus with
 //! `chunk.recursive`, finds 12 chunks a question, keeps what fits into 1500 tokens, and has it read. It prints how
 //! many answers hold a right one, cite a place of the evidence and, where the corpus has no answer, were refused.
 //! The questions fall into two halves by their names: one to work with, the other to report on.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anabranch_benches::data::{CorpusLine, Evidence, Outcome, QueryLine, read_lines};
+use anabranch_benches::answers::{contains, normalised, overlap, share_of_words};
+use anabranch_benches::data::{CorpusLine, Outcome, QueryLine, read_lines};
 use anabranch_benches::passages::Passages;
 use anabranch_engine::operator::Operator as _;
 use anabranch_engine::testing::cx;
-use anabranch_engine::value::{Chunk, Citation};
+use anabranch_engine::value::{ByteRange, Chunk, Citation};
 use anabranch_operators::read::extractive::{self, Extractive};
 use serde::Serialize;
 
@@ -62,7 +63,6 @@ struct Args {
     sets: BTreeSet<String>,
     halves: Vec<&'static str>,
     is_json: bool,
-    show: usize,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -83,11 +83,11 @@ async fn main() -> Outcome<()> {
         let passages = Passages::of(&corpus)?;
         let other = SETS.get((n + 1) % SETS.len()).copied().unwrap_or_default();
         for half in &args.halves {
-            let queries = queries(&args.data, set, half)?;
+            let queries = queries_of(&args.data, set, half)?;
             let mut foreign = queries_with_evidence(queries_of(&args.data, other, half)?);
             foreign.truncate(FOREIGN_MAX);
             for is_baseline in [true, false] {
-                let row = measure(&passages, &queries, &foreign, is_baseline, args.show).await?;
+                let row = measure(&passages, &queries, &foreign, is_baseline).await?;
                 let row = Row { set, half, ..row };
                 if args.is_json {
                     writeln!(out, "{}", serde_json::to_string(&row)?)?;
@@ -106,7 +106,6 @@ fn parse_args() -> Outcome<Args> {
         sets: BTreeSet::new(),
         halves: HALVES.to_vec(),
         is_json: false,
-        show: 0,
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -125,11 +124,10 @@ fn parse_args() -> Outcome<Args> {
                 parsed.halves.retain(|known| *known == half);
             }
             "--json" => parsed.is_json = true,
-            "--show" => parsed.show = value()?.parse()?,
             _ => {
                 return Err(format!(
                     "unknown argument `{arg}`; usage: reading --data FOLDER [--set NAME]... \
-                     [--half development|report] [--json] [--show N]"
+                     [--half development|report] [--json]"
                 )
                 .into());
             }
@@ -143,12 +141,10 @@ fn parse_args() -> Outcome<Args> {
 
 fn queries_of(data: &Path, set: &str, half: &str) -> Outcome<Vec<QueryLine>> {
     let mut queries: Vec<QueryLine> = read_lines(&data.join("sets").join(set).join("queries.jsonl"))?;
-    let is_first = |query: &QueryLine| blake3::hash(query.id.as_bytes()).as_bytes()[0] % 2 == 0;
+    let is_first = |query: &QueryLine| blake3::hash(query.id.as_bytes()).as_bytes()[0].is_multiple_of(2);
     queries.retain(|query| is_first(query) == (half == HALVES[0]));
     Ok(queries)
 }
-
-use queries_of as queries;
 
 fn queries_with_evidence(mut queries: Vec<QueryLine>) -> Vec<QueryLine> {
     queries.retain(|query| !query.evidence.is_empty());
@@ -177,14 +173,14 @@ async fn read(chunks: Vec<Arc<Chunk>>, question: &str, is_baseline: bool) -> Out
 fn first_sentences(chunk: &Arc<Chunk>) -> Reading {
     let mut citations = Vec::new();
     let mut start = 0;
-    for part in chunk.text.split_inclusive(|c: char| c == '\n').flat_map(|line| line.split_inclusive(". ")) {
+    for part in chunk.text.split_inclusive('\n').flat_map(|line| line.split_inclusive(". ")) {
         let (from, to) = (chunk.range.start + start, chunk.range.start + start + part.len() as u64);
         start += part.len() as u64;
         if !part.trim().is_empty() && citations.len() < 3 {
             citations.push(Citation {
                 chunk_id: chunk.id.clone(),
                 doc: chunk.doc.clone(),
-                range: anabranch_engine::value::ByteRange { start: from, end: to },
+                range: ByteRange { start: from, end: to },
                 lines: chunk.lines,
                 quote: Some(part.into()),
             });
@@ -199,7 +195,6 @@ async fn measure<'a>(
     queries: &[QueryLine],
     foreign: &[QueryLine],
     is_baseline: bool,
-    show: usize,
 ) -> Outcome<Row<'a>> {
     let mut figures = Figures::default();
     let (mut answerable, mut unanswerable, mut answered, mut secs) = (0, 0, 0, 0.0);
@@ -213,7 +208,6 @@ async fn measure<'a>(
         let reading = read(chunks, &query.question, is_baseline).await?;
         secs += started.elapsed().as_secs_f64();
         let is_refused = f64::from(u8::from(reading.citations.is_empty()));
-        let mut is_right = is_refused > 0.0;
         if is_foreign {
             figures.refused_foreign += is_refused;
         } else if is_unanswerable {
@@ -224,16 +218,12 @@ async fn measure<'a>(
             figures.refused_wrongly += is_refused;
             answered += usize::from(!reading.citations.is_empty());
             figures.length += normalised(&reading.text).split(' ').count() as f64 * (1.0 - is_refused);
-            is_right = contains(&reading.text, query);
-            figures.contains += f64::from(u8::from(is_right));
+            figures.contains += f64::from(u8::from(contains(&reading.text, query)));
             figures.words += share_of_words(&reading.text, query);
             let overlaps =
                 |citation: &Citation| query.evidence.iter().any(|evidence| overlap(citation, evidence));
             figures.cites += f64::from(u8::from(reading.citations.iter().any(overlaps)));
             figures.cites_first += f64::from(u8::from(reading.citations.first().is_some_and(overlaps)));
-        }
-        if !is_baseline && !is_right && answerable + unanswerable <= show {
-            eprintln!("? {} {:?}\n  {}", query.question, query.answers, reading.text);
         }
     }
     let share = |sum: &mut f64, of: usize| *sum /= of.max(1) as f64;
@@ -255,38 +245,6 @@ async fn measure<'a>(
         figures,
         ms: secs * 1000.0 / n_read.max(1) as f64,
     })
-}
-
-/// Lower case, without punctuation and articles.
-fn normalised(text: &str) -> String {
-    let words = text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
-    let words: Vec<String> = words.filter(|word| !matches!(word.as_str(), "" | "a" | "an" | "the")).collect();
-    words.join(" ")
-}
-
-fn right_answers(query: &QueryLine) -> impl Iterator<Item = String> {
-    query.answers.iter().filter_map(serde_json::Value::as_str).map(normalised)
-}
-
-fn contains(text: &str, query: &QueryLine) -> bool {
-    let text = format!(" {} ", normalised(text));
-    right_answers(query).any(|answer| text.contains(&format!(" {answer} ")))
-}
-
-fn share_of_words(text: &str, query: &QueryLine) -> f64 {
-    let text = normalised(text);
-    let has: HashSet<&str> = text.split(' ').collect();
-    let share = |answer: String| {
-        let words: Vec<&str> = answer.split(' ').collect();
-        words.iter().filter(|word| has.contains(*word)).count() as f64 / words.len().max(1) as f64
-    };
-    right_answers(query).map(share).fold(0.0, f64::max)
-}
-
-fn overlap(citation: &Citation, evidence: &Evidence) -> bool {
-    let is_in_doc = *citation.doc.0 == *evidence.doc;
-    let (Some(start), Some(end)) = (evidence.byte_start, evidence.byte_end) else { return is_in_doc };
-    is_in_doc && citation.range.start < end as u64 && (start as u64) < citation.range.end
 }
 
 fn print_row(out: &mut impl std::io::Write, row: &Row<'_>) -> std::io::Result<()> {

@@ -4,7 +4,7 @@
 //! its questions, and prints what it found beside what the reference found. It fails if any recall@10 is further
 //! than 0.01 from the reference's.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -191,7 +191,7 @@ fn measure(data: &Path, set: &str, references: &[ReferenceRow]) -> Outcome<Vec<R
             let found =
                 index.search_blocking(&SearchQuery { text, top_k: 20, k1, b, filter: Metadata::new() })?;
             let ranked: Vec<&str> = found.iter().map(|chunk| chunk.doc.0.as_ref()).collect();
-            let relevant: HashSet<&str> =
+            let relevant: BTreeSet<&str> =
                 query.evidence.iter().map(|evidence| evidence.doc.as_str()).collect();
             ours.add(&figures_of(&ranked, &relevant), 1.0 / queries.len() as f64);
         }

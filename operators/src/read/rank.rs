@@ -5,20 +5,31 @@ use std::sync::Arc;
 
 use anabranch_engine::value::Chunk;
 
+use super::cues::{self, Cue};
 use super::outline::Kind;
 use super::sentences::{Sentence, sentences};
 use crate::words::{is_stop_word, stem, terms, words};
 
+// These were chosen on one half of the questions of `benches/src/bin/reading.rs`, which reports on the other.
+
 /// Least share of the question's weight that a sentence's own words must have.
-const MIN_OWN: f64 = 0.35;
-/// Least share, with what stands around it.
-const MIN_SCORE: f64 = 0.42;
+const MIN_OWN: f64 = 0.15;
+/// Least that the best sentence must match, or there is no answer.
+const MIN_MATCH: f64 = 0.42;
 /// The same for a question about a name that stands nowhere.
-const MIN_SCORE_WITHOUT_NAME: f64 = 0.75;
+const MIN_MATCH_WITHOUT_NAME: f64 = 0.55;
 /// A further sentence must reach this part of the best one's score.
-const MIN_OF_BEST: f64 = 0.6;
-/// How much a word counts that stands around the sentence and not in it.
-const AROUND: f64 = 0.35;
+const MIN_OF_BEST: f64 = 0.55;
+/// How much a word counts that stands in the sentence before or after, or above.
+const NEAR: f64 = 0.5;
+/// How much a word counts that stands elsewhere in the chunk.
+const FAR: f64 = 0.15;
+/// What having all pairs of neighbouring words of the question adds.
+const PAIRS: f64 = 0.3;
+/// What is left of a sentence without the name, date or number that is asked for.
+const WITHOUT_CUE: f64 = 0.65;
+/// How much less a sentence is worth for every chunk before its own.
+const RANK: f64 = 0.05;
 /// How much likeness to a sentence already taken costs.
 const REDUNDANCY: f64 = 0.5;
 
@@ -27,45 +38,83 @@ const REDUNDANCY: f64 = 0.5;
 pub(crate) struct Hit {
     /// Index of its chunk.
     pub(crate) chunk: usize,
+    /// Its number among all sentences of the chunks.
+    number: usize,
     /// The sentence.
     pub(crate) sentence: Sentence,
 }
 
 struct Candidate {
     hit: Hit,
+    /// Words of the sentence, in order.
+    words: Vec<String>,
     terms: BTreeSet<String>,
     /// Words of the headings above.
     above: BTreeSet<String>,
-    /// Words of the sentence before.
-    before: BTreeSet<String>,
+    /// Words of the sentences before and after.
+    beside: BTreeSet<String>,
     score: f64,
 }
 
-/// At most `max` sentences that answer `question`, in reading order; none if none does.
+/// What a question asks, and how much each of its words tells.
+struct Asked {
+    terms: BTreeSet<String>,
+    /// Terms that follow each other.
+    pairs: BTreeSet<(String, String)>,
+    weights: BTreeMap<String, f64>,
+    total: f64,
+    cue: Option<Cue>,
+}
+
+impl Asked {
+    /// The part of the question's weight that `has` has.
+    fn share(&self, has: impl Fn(&str) -> bool) -> f64 {
+        let known = self.weights.iter().filter(|(term, _)| has(term));
+        known.map(|(_, weight)| weight).sum::<f64>() / self.total
+    }
+}
+
+/// At most `max` sentences that answer `question`, the best first; none if none does.
 pub(crate) fn best(question: &str, chunks: &[Arc<Chunk>], max: usize) -> Vec<Hit> {
-    let asked: BTreeSet<String> = terms(question).into_iter().collect();
-    let mut candidates = candidates(chunks);
-    let weights = weights(&asked, &candidates);
-    let total: f64 = weights.values().sum();
-    if total <= 0.0 {
+    let (mut candidates, around) = candidates(chunks);
+    let asked = asked(question, &candidates);
+    if asked.total <= 0.0 {
         return Vec::new();
     }
-    let share = |terms: &BTreeSet<String>| -> f64 {
-        weights.iter().filter(|(term, _)| terms.contains(**term)).map(|(_, weight)| weight).sum::<f64>()
-            / total
-    };
-    let least = if names_are_known(question, &candidates) { MIN_SCORE } else { MIN_SCORE_WITHOUT_NAME };
+    let mut best_match = 0.0_f64;
     for candidate in &mut candidates {
-        let own = share(&candidate.terms);
-        let Candidate { terms, above, before, .. } = &*candidate;
-        let either: BTreeSet<String> = terms.iter().chain(above).chain(before).cloned().collect();
-        let matched = own + AROUND * (share(&either) - own);
-        let kept = own >= MIN_OWN && matched >= least;
-        candidate.score =
-            if kept { matched * prior(&candidate.hit) * focus(&candidate.hit, &asked) } else { 0.0 };
+        let Some(all) = around.get(candidate.hit.chunk) else { continue };
+        let Some(matched) = matched(candidate, &asked, all) else { continue };
+        best_match = best_match.max(matched);
+        let hit = &candidate.hit;
+        let is_asked = |word: &str| asked.terms.contains(&stem(&word.to_lowercase()));
+        let lacks = asked.cue.is_some_and(|cue| !cues::has(&hit.sentence.words, cue, is_asked));
+        let by_cue = if lacks { WITHOUT_CUE } else { 1.0 };
+        candidate.score = matched * by_cue * prior(hit) * focus(hit, &asked.terms);
+    }
+    let least = if names_are_known(question, &candidates) { MIN_MATCH } else { MIN_MATCH_WITHOUT_NAME };
+    if best_match < least {
+        return Vec::new();
     }
     candidates.retain(|candidate| candidate.score > 0.0);
-    in_reading_order(take_diverse(candidates, max), chunks)
+    with_what_follows(take_diverse(candidates, max))
+}
+
+/// How much of the question a sentence and what stands around it have; `None` if the sentence itself has too little.
+/// `all` are the words of its chunk.
+fn matched(candidate: &Candidate, asked: &Asked, all: &BTreeSet<String>) -> Option<f64> {
+    let Candidate { words, terms, above, beside, .. } = candidate;
+    let own = asked.share(|term| terms.contains(term));
+    let near = asked.share(|term| terms.contains(term) || above.contains(term) || beside.contains(term));
+    let far = asked.share(|term| all.contains(term));
+    let pairs: BTreeSet<_> = pairs(words).filter(|pair| asked.pairs.contains(pair)).collect();
+    let pairs = pairs.len() as f64 / asked.pairs.len().max(1) as f64;
+    let matched = own + NEAR * (near - own) + FAR * (far - near).max(0.0) + PAIRS * pairs;
+    (own >= MIN_OWN).then_some(matched)
+}
+
+fn pairs(words: &[String]) -> impl Iterator<Item = (String, String)> {
+    words.iter().cloned().zip(words.iter().skip(1).cloned())
 }
 
 /// What the place and form of a sentence say about it, whatever was asked.
@@ -89,7 +138,7 @@ fn prior(hit: &Hit) -> f64 {
         _ => 1.0,
     };
     let by_place = if sentence.begins_block { 1.0 } else { 0.97 };
-    by_kind * by_length * by_form * by_place / (1.0 + 0.03 * hit.chunk as f64)
+    by_kind * by_length * by_form * by_place / (1.0 + RANK * hit.chunk as f64)
 }
 
 /// How much a sentence is about what was asked, and not about much else besides.
@@ -118,36 +167,53 @@ fn names_are_known(question: &str, candidates: &[Candidate]) -> bool {
     })
 }
 
-fn candidates(chunks: &[Arc<Chunk>]) -> Vec<Candidate> {
-    let mut candidates = Vec::new();
+/// The sentences of the chunks, and all words of each chunk.
+fn candidates(chunks: &[Arc<Chunk>]) -> (Vec<Candidate>, Vec<BTreeSet<String>>) {
+    let (mut candidates, mut around): (Vec<Candidate>, Vec<BTreeSet<String>>) = Default::default();
     for (index, chunk) in chunks.iter().enumerate() {
         let mut above: BTreeSet<String> =
             chunk.headings.iter().chain(&chunk.title).flat_map(|heading| terms(heading)).collect();
-        let mut previous = BTreeSet::new();
+        let mut all = above.clone();
+        let first = candidates.len();
         for sentence in sentences(chunk) {
-            let own: BTreeSet<String> = terms(&sentence.words).into_iter().collect();
+            let words = terms(&sentence.words);
+            let own: BTreeSet<String> = words.iter().cloned().collect();
+            all.extend(own.iter().cloned());
             if sentence.kind == Kind::Heading {
                 above.extend(own);
                 continue;
             }
-            let before = std::mem::replace(&mut previous, own.clone());
-            let hit = Hit { chunk: index, sentence };
-            candidates.push(Candidate { hit, terms: own, above: above.clone(), before, score: 0.0 });
+            let mut beside = BTreeSet::new();
+            if let Some(before) = candidates.get_mut(first..).and_then(<[_]>::last_mut) {
+                before.beside.extend(own.iter().cloned());
+                beside.clone_from(&before.terms);
+            }
+            let hit = Hit { chunk: index, number: candidates.len(), sentence };
+            candidates.push(Candidate { hit, words, terms: own, above: above.clone(), beside, score: 0.0 });
         }
+        around.push(all);
     }
-    candidates
+    (candidates, around)
 }
 
 /// How much each word of the question tells: rare words more. A word that stands nowhere tells the most, so that
 /// sentences which share only the common words of a question do not answer it.
-fn weights<'a>(asked: &'a BTreeSet<String>, candidates: &[Candidate]) -> BTreeMap<&'a str, f64> {
+fn asked(question: &str, candidates: &[Candidate]) -> Asked {
+    // In "the number of turns", turns are what is asked about.
+    let words = terms(&question.to_lowercase().replace("number of", " "));
     let n = candidates.len() as f64;
-    let weight = |term: &str| {
-        let has = |candidate: &&Candidate| candidate.terms.contains(term) || candidate.above.contains(term);
-        let df = candidates.iter().filter(has).count() as f64;
-        ((n - df + 0.5) / (df + 0.5)).ln_1p()
+    let weight = |term: &String| {
+        let df = candidates.iter().filter(|candidate| candidate.terms.contains(term)).count() as f64;
+        (term.clone(), 1.0 + ((n - df + 0.5) / (df + 0.5)).ln_1p())
     };
-    asked.iter().map(|term| (term.as_str(), weight(term))).collect()
+    let weights: BTreeMap<String, f64> = words.iter().map(weight).collect();
+    Asked {
+        pairs: pairs(&words).collect(),
+        terms: words.into_iter().collect(),
+        total: weights.values().sum(),
+        weights,
+        cue: cues::cue(question),
+    }
 }
 
 /// Takes the best candidate again and again, each time holding back those that repeat what was taken (after the
@@ -177,14 +243,13 @@ fn jaccard(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
     if all > 0.0 { shared / all } else { 1.0 }
 }
 
-/// Sentences of one document together, as they stand there; the document of the best sentence first.
-fn in_reading_order(mut best_first: Vec<Hit>, chunks: &[Arc<Chunk>]) -> Vec<Hit> {
-    let doc = |hit: &Hit| chunks.get(hit.chunk).map(|chunk| chunk.doc.clone());
-    let docs: Vec<_> = best_first.iter().map(doc).collect();
-    best_first.sort_by_key(|hit| (docs.iter().position(|other| *other == doc(hit)), start(chunks, hit)));
-    best_first
-}
-
-fn start(chunks: &[Arc<Chunk>], hit: &Hit) -> u64 {
-    chunks.get(hit.chunk).map_or(0, |chunk| chunk.range.start) + hit.sentence.range.start as u64
+/// Best first, but a sentence that follows another in the same chunk is read after it.
+fn with_what_follows(best_first: Vec<Hit>) -> Vec<Hit> {
+    let mut ordered: Vec<Hit> = Vec::new();
+    for hit in best_first {
+        let follows = |other: &Hit| other.chunk == hit.chunk && other.number + 1 == hit.number;
+        let at = ordered.iter().position(follows).map_or(ordered.len(), |before| before + 1);
+        ordered.insert(at, hit);
+    }
+    ordered
 }

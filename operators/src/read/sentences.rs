@@ -107,8 +107,9 @@ fn with_capitals(words: &str) -> String {
 
 /// Whether the sentence does not end here: within code, after an abbreviation or initial, where only a line ended.
 fn goes_on(words: &str, range: Range<usize>) -> bool {
+    let after = words.get(range.end..).unwrap_or_default();
     let before = words.get(range).unwrap_or_default();
-    if before.ends_with('\n') && !before.trim_end().ends_with(['.', '!', '?', ':', '。', '！', '？']) {
+    if before.ends_with('\n') && !before.trim_end().ends_with(ends_line) && !begins_turn(after) {
         return true;
     }
     if before.matches('`').count() % 2 == 1 {
@@ -118,6 +119,17 @@ fn goes_on(words: &str, range: Range<usize>) -> bool {
     let last = last.trim_start_matches(['(', '[', '"', '\'']);
     let initial = last.len() == 2 && last.ends_with('.') && last.starts_with(char::is_uppercase);
     initial || ABBREVIATIONS.contains(&last.to_lowercase().as_str())
+}
+
+/// Whether a line that ends with it is not continued on the next: stops, and signs such as those for a smile.
+fn ends_line(c: char) -> bool {
+    matches!(c, '.' | '!' | '?' | ':' | '。' | '！' | '？' | '\u{2600}'..='\u{27bf}' | '\u{1f300}'..='\u{1faff}' | '\u{fe0f}')
+}
+
+/// Whether a line begins with the name of who speaks, as in `Ada: Hello`.
+fn begins_turn(line: &str) -> bool {
+    let name = line.split_whitespace().next().and_then(|word| word.strip_suffix(':'));
+    name.is_some_and(|name| name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric))
 }
 
 fn trimmed(words: &str, range: Range<usize>) -> Option<Range<usize>> {
@@ -162,6 +174,14 @@ mod tests {
         chunk.meta.insert("kind".to_owned(), "text".into());
         let got: Vec<String> = sentences(&chunk).into_iter().map(|s| s.words).collect();
         assert_eq!(got, ["Mr. Smith went Home.", "He slept.", "# not a heading"]);
+    }
+
+    #[test]
+    fn what_somebody_says_begins_a_sentence() {
+        let mut chunk = Chunk::clone(&chunk("a.txt", "Ada: See you on\nFriday 🎉\nwith all\nBen: Fine\n"));
+        chunk.meta.insert("kind".to_owned(), "text".into());
+        let got: Vec<String> = sentences(&chunk).into_iter().map(|s| s.words).collect();
+        assert_eq!(got, ["Ada: See you on Friday 🎉", "with all", "Ben: Fine"]);
     }
 
     #[test]
