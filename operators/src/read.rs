@@ -1,5 +1,10 @@
 //! Operators that answer a question from chunks, and what they share.
 
+use std::sync::Arc;
+
+use anabranch_engine::ports;
+use anabranch_engine::value::Chunk;
+
 pub mod answer;
 mod cite;
 mod cues;
@@ -8,3 +13,13 @@ mod marks;
 mod outline;
 mod rank;
 mod sentences;
+
+ports! {
+    /// What readers read.
+    pub struct In {
+        /// What was asked.
+        pub question: String,
+        /// The chunks to answer from, best first.
+        pub chunks: Vec<Arc<Chunk>>,
+    }
+}

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{extractive, marks};
+use super::{In, extractive, marks};
 
 /// Answers a question from chunks with a model, and checks what the answer cites.
 ///
@@ -59,16 +59,6 @@ impl Default for Answer {
             max_tokens: 512,
             temperature: 0.0,
         }
-    }
-}
-
-ports! {
-    /// What it reads.
-    pub struct In {
-        /// What was asked.
-        pub question: String,
-        /// The chunks to answer from, best first.
-        pub chunks: Vec<Arc<Chunk>>,
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{cite, rank};
+use super::{In, cite, rank};
 
 /// Answers a question with sentences of the chunks, without a model.
 ///
@@ -42,16 +42,6 @@ pub struct Extractive {
 impl Default for Extractive {
     fn default() -> Self {
         Self { max_sentences: 3 }
-    }
-}
-
-ports! {
-    /// What it reads.
-    pub struct In {
-        /// What was asked.
-        pub question: String,
-        /// The chunks to answer from, best first.
-        pub chunks: Vec<Arc<Chunk>>,
     }
 }
 
