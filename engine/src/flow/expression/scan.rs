@@ -38,11 +38,14 @@ pub(super) fn scan(source: &str) -> Result<Shape, Problem> {
     let bytes = source.as_bytes();
     let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
     let mut at = 0;
+    // The last byte that is neither space nor comment: what comes next may belong to it.
+    let mut last = 0;
     while at < bytes.len() {
         let c = byte(at);
         match c {
             b'\'' | b'"' => {
                 at = text(source, at)?;
+                last = c;
                 continue;
             }
             b'/' if byte(at + 1) == b'/' => {
@@ -51,10 +54,8 @@ pub(super) fn scan(source: &str) -> Result<Shape, Problem> {
             }
             b'(' | b'[' | b'{' => {
                 // What is called or indexed is one deeper in the tree.
-                let before = source.get(..at).unwrap_or_default().trim_end();
-                operators += usize::from(
-                    before.ends_with(|c| is_word(c) || matches!(c, ')' | ']' | '}' | '\'' | '"')),
-                );
+                let belongs = is_word(char::from(last)) || matches!(last, b')' | b']' | b'}' | b'\'' | b'"');
+                operators += usize::from(belongs);
                 open.push((at, c));
             }
             b')' | b']' | b'}' => match open.pop() {
@@ -78,8 +79,17 @@ pub(super) fn scan(source: &str) -> Result<Shape, Problem> {
                 choices += 1;
             }
             b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'!' | b'.' => operators += 1,
-            b'i' if source.get(at..at + 3) == Some("in ") => operators += 1,
-            _ => {}
+            // Also where it ends a name: `1in` is two words to the parser, and one too many counted does no harm.
+            b'i' if byte(at + 1) == b'n' && !is_word(char::from(byte(at + 2))) => {
+                operators += 1;
+            }
+            b',' | b':' | b'=' => {}
+            _ if c.is_ascii_whitespace() || is_word(char::from(c)) => {}
+            // The parser would pass over it, and this scan could no longer tell what it makes of the rest.
+            _ => return Err(nothing(source, at)),
+        }
+        if !c.is_ascii_whitespace() {
+            last = c;
         }
         at += 1;
         deepest = deepest.max(open.len() + choices);
@@ -98,6 +108,17 @@ pub(super) fn scan(source: &str) -> Result<Shape, Problem> {
     // Inner ones first, so that what an inner one adds can reach an outer one.
     brackets.sort_by_key(|pair| pair.end - pair.start);
     Ok(Shape { brackets, deep: 4 * deepest + operators > limits::EXPRESSION_SHALLOW })
+}
+
+/// The character at `at` is none of the language's.
+fn nothing(source: &str, at: usize) -> Problem {
+    let c = source.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
+    let hint = match c {
+        '&' => Some("write `&&` for and"),
+        '|' => Some("write `||` for or"),
+        _ => Some("a text needs quotes"),
+    };
+    problem(at..at + c.len_utf8(), format!("`{c}` means nothing here"), hint)
 }
 
 fn closer(open: u8) -> u8 {

@@ -26,6 +26,11 @@ fn no_nesting_overflows_a_small_stack() {
                 nested("", ".a", n),
                 nested("'a'", ".trim()", n),
                 nested("", "[0]", n),
+                nested("", "()é", n),
+                nested("", "// ,\n()", n),
+                nested("", "\\()", n),
+                "in 1".repeat(n),
+                "n in\tn ".repeat(n),
                 nested("[n].map(c, ", ")", n),
                 nested("(ok ? 1 * 2 - ", " : 0)", n / 2),
             ] {
