@@ -163,7 +163,7 @@ async fn read(chunks: Vec<Arc<Chunk>>, question: &str, is_baseline: bool) -> Out
             .first()
             .map_or(Reading { text: String::new(), citations: Vec::new() }, first_sentences));
     }
-    let input = extractive::In { question: question.to_owned(), chunks };
+    let input = anabranch_operators::read::In { question: question.to_owned(), chunks };
     let out = Extractive::default().run(&cx(), input).await?;
     // Without the marks, which are not words of the answer.
     Ok(Reading { text: out.sentences.join(" "), citations: out.citations })
