@@ -17,7 +17,7 @@ use anabranch_benches::passages::Passages;
 use anabranch_engine::operator::Operator as _;
 use anabranch_engine::testing::cx;
 use anabranch_engine::value::{ByteRange, Chunk, Citation};
-use anabranch_operators::read::extractive::{self, Extractive};
+use anabranch_operators::read::extractive::Extractive;
 use serde::Serialize;
 
 const SETS: [&str; 4] = ["squad2_docs", "hotpotqa_100", "clapnq", "lihua_world"];
