@@ -1,5 +1,9 @@
 //! Indexes: where chunks are kept so that a flow's retrievers find them.
 
 pub mod embedded;
+mod manifest;
+mod store;
 
 pub use embedded::EmbeddedIndex;
+pub use manifest::{Fingerprint, Manifest};
+pub use store::{Entry, IndexStore, IndexWriter, StoreError, VectorSpace};

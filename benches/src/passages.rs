@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use anabranch_backends::index::EmbeddedIndex;
-use anabranch_backends::index::embedded::Fingerprint;
+use anabranch_backends::index::{EmbeddedIndex, Fingerprint};
 use anabranch_engine::backend::SearchQuery;
 use anabranch_engine::operator::Operator as _;
 use anabranch_engine::testing::cx;
@@ -48,8 +47,7 @@ impl Passages {
 
     /// The best chunks for `question` that fit into what a reader is given, best first.
     pub async fn find(&self, question: &str) -> Outcome<Vec<Arc<Chunk>>> {
-        let filter = Metadata::new();
-        let query = SearchQuery { text: question.to_owned(), top_k: TOP_K, k1: 1.2, b: 0.75, filter };
+        let query = SearchQuery::words(question, TOP_K);
         let chunks = self.index.search_blocking(&query)?;
         let select = Budget { max_tokens: MAX_TOKENS, ..Budget::default() };
         Ok(select.run(&cx(), budget::In { chunks }).await?.chunks)

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{self, Call, ChatModel, ChatRequest, ChatResponse, Index, Usage};
+use crate::backend::{ChatModel, Embedder, Index, Reranker, Usage};
 use crate::budget::Ledger;
 use crate::cache::Cache;
 use crate::event::RunId;
-use crate::limits;
-use crate::operator::{IndexName, ModelName, Names, OpError};
+use crate::operator::{EmbedderName, IndexName, ModelName, Names, OpError};
+
 use crate::scope::Scope;
+
+mod calls;
 
 /// A model, as `anabranch.yaml` names it.
 #[derive(Debug, Clone)]
@@ -36,15 +38,40 @@ pub struct Price {
     pub completion: f64,
 }
 
-/// The models and indexes that the flows of a process can use.
+/// An index, as `anabranch.yaml` names it.
+#[derive(Debug, Clone)]
+pub struct IndexEntry {
+    /// The index.
+    pub index: Arc<dyn Index>,
+    /// The embedder that made its vectors, and that makes those of queries; none if it has no vectors.
+    pub embedder: Option<EmbedderName>,
+}
+
+impl IndexEntry {
+    /// An index without vectors.
+    pub fn of_words(index: Arc<dyn Index>) -> Self {
+        Self { index, embedder: None }
+    }
+
+    /// An index whose vectors come from the embedder called `embedder`.
+    pub fn of_vectors(index: Arc<dyn Index>, embedder: EmbedderName) -> Self {
+        Self { index, embedder: Some(embedder) }
+    }
+}
+
+/// The models, encoders and indexes that the flows of a process can use.
 #[derive(Debug, Clone, Default)]
 pub struct Resources {
     /// Models by the name that flows give.
     pub models: BTreeMap<String, Model>,
-    /// Prices by the same name.
+    /// Embedders by the name that flows give.
+    pub embedders: BTreeMap<String, Arc<dyn Embedder>>,
+    /// Rerankers by the name that flows give.
+    pub rerankers: BTreeMap<String, Arc<dyn Reranker>>,
+    /// Prices: of models by their name, of encoders by section and name (`embedders.default`).
     pub prices: BTreeMap<String, Price>,
     /// Indexes by the name that flows give.
-    pub indexes: BTreeMap<String, Arc<dyn Index>>,
+    pub indexes: BTreeMap<String, IndexEntry>,
     /// Results of nodes with `cache`, shared by all runs.
     pub cache: Cache,
 }
@@ -55,6 +82,8 @@ impl Resources {
         Names {
             models: self.models.keys().cloned().collect(),
             indexes: self.indexes.keys().cloned().collect(),
+            embedders: self.embedders.keys().cloned().collect(),
+            rerankers: self.rerankers.keys().cloned().collect(),
         }
     }
 }
@@ -154,56 +183,21 @@ impl Cx {
 
     /// The index called `name`.
     pub fn index(&self, name: &IndexName) -> Result<Arc<dyn Index>, OpError> {
-        let indexes = &self.run.resources.indexes;
-        indexes.get(&*name.0).cloned().ok_or_else(|| {
-            let known: Vec<&str> = indexes.keys().map(String::as_str).collect();
-            OpError::InvalidSetting(format!("there is no index `{name}`; there are: {}", known.join(", ")))
+        Ok(lookup(&self.run.resources.indexes, "index", &name.0)?.index.clone())
+    }
+
+    /// The embedder of the vectors in the index called `name`.
+    pub fn index_embedder(&self, name: &IndexName) -> Result<EmbedderName, OpError> {
+        lookup(&self.run.resources.indexes, "index", &name.0)?.embedder.clone().ok_or_else(|| {
+            OpError::InvalidSetting(format!(
+                "index `{name}` has no vectors; set `indexes.{name}.embedder` in anabranch.yaml, or use `retrieve.bm25`"
+            ))
         })
     }
 
     /// The model called `name`.
     pub fn model(&self, name: &ModelName) -> Result<Model, OpError> {
-        let models = &self.run.resources.models;
-        models.get(&*name.0).cloned().ok_or_else(|| {
-            let known: Vec<&str> = models.keys().map(String::as_str).collect();
-            OpError::InvalidSetting(format!("there is no model `{name}`; there are: {}", known.join(", ")))
-        })
-    }
-
-    /// Asks the chat model called `name`: reserves the call in every budget around, sends it, books what it used.
-    pub async fn chat(&self, name: &ModelName, request: &ChatRequest) -> Result<ChatResponse, OpError> {
-        let Model::Chat(model) = self.model(name)? else {
-            return Err(OpError::InvalidSetting(format!(
-                "model `{name}` is `extractive`, which can only select sentences; set `models.{name}.url` in anabranch.yaml or give --model-url"
-            )));
-        };
-        let price = self.run.resources.prices.get(&*name.0).copied().unwrap_or_default();
-        let mut estimate = Usage {
-            model_calls: 1,
-            prompt_tokens: model.estimate_prompt_tokens(request),
-            completion_tokens: u64::from(request.max_tokens.unwrap_or(limits::COMPLETION_TOKENS)),
-            ..Usage::default()
-        };
-        estimate.cost = cost(&estimate, price);
-        self.ledger.hold(estimate)?;
-        let mut call = HeldCall { cx: self, held: estimate, used: estimate };
-        let on_delta = |delta: &str| self.progress(Progress::Delta(delta.to_owned()));
-        let answer =
-            model.chat(request, &Call { idempotency_key: self.idempotency_key(), on_delta: &on_delta }).await;
-        match &answer {
-            Ok(response) => {
-                call.used = Usage { model_calls: 1, ..response.usage };
-                call.used.cost = cost(&call.used, price);
-            }
-            // A refusal costs a call and no tokens.
-            Err(backend::Error::Overloaded { .. } | backend::Error::Rejected { .. }) => {
-                call.used = Usage { model_calls: 1, ..Usage::default() };
-            }
-            // Nobody knows what a broken call has used: the estimate stands.
-            Err(_) => {}
-        }
-        drop(call);
-        Ok(answer?)
+        lookup(&self.run.resources.models, "model", &name.0).cloned()
     }
 
     /// When the attempt last showed life, since the run's start.
@@ -237,26 +231,12 @@ impl Drop for Spent {
     }
 }
 
-/// A model call in flight. Dropped when it ends or is cancelled: what it held becomes what it used.
-struct HeldCall<'a> {
-    cx: &'a Cx,
-    held: Usage,
-    used: Usage,
-}
-
-impl Drop for HeldCall<'_> {
-    fn drop(&mut self) {
-        self.cx.ledger.release(self.held);
-        self.cx.ledger.hold_unchecked(self.used);
-        *self.cx.used.lock().unwrap_or_else(PoisonError::into_inner) += self.used;
-    }
-}
-
-fn cost(usage: &Usage, price: Price) -> f64 {
-    let fresh = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
-    fresh as f64 * price.prompt
-        + usage.cached_tokens as f64 * price.cached
-        + usage.completion_tokens as f64 * price.completion
+/// What is called `name`, or an error that says what there is.
+fn lookup<'a, T>(known: &'a BTreeMap<String, T>, noun: &str, name: &str) -> Result<&'a T, OpError> {
+    known.get(name).ok_or_else(|| {
+        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+        OpError::InvalidSetting(format!("there is no {noun} `{name}`; there are: {}", names.join(", ")))
+    })
 }
 
 /// Milliseconds, for an atomic.

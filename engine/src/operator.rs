@@ -17,7 +17,7 @@ mod ports;
 mod settings;
 
 pub use ports::{OpenIn, Port, PortSet, Ports};
-pub use settings::{IndexName, ModelName, NameKind, Prompt, SETTING_KIND};
+pub use settings::{EmbedderName, IndexName, ModelName, NameKind, Prompt, RerankerName, SETTING_KIND};
 
 /// Why an operator gave no result. Whether trying again can help is in the variant.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,6 +60,11 @@ pub trait Operator: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// Does the step.
     async fn run(&self, cx: &Cx, input: Self::In) -> Result<Self::Out, OpError>;
 
+    /// The most model calls that one attempt makes; only asked of operators with a setting that names a model.
+    fn model_calls_max(&self) -> u64 {
+        1
+    }
+
     /// Problems of the settings that types cannot tell, found when the flow is loaded.
     ///
     /// `given` are the input ports that the flow connects, with the types that arrive there.
@@ -91,6 +96,9 @@ pub trait DynOperator: Send + Sync {
         values: Vec<Option<Value>>,
     ) -> Result<Vec<Option<Value>>, OpError>;
 
+    /// As [`Operator::model_calls_max`].
+    fn model_calls_max(&self) -> u64;
+
     /// As [`Operator::check`].
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem>;
 }
@@ -107,6 +115,10 @@ impl<O: Operator> DynOperator for Boxed<O> {
     ) -> Result<Vec<Option<Value>>, OpError> {
         let input = O::In::from_slots(names, values)?;
         Ok(self.0.run(cx, input).await?.into_slots())
+    }
+
+    fn model_calls_max(&self) -> u64 {
+        self.0.model_calls_max()
     }
 
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem> {
@@ -209,14 +221,27 @@ pub struct Names {
     pub models: std::collections::BTreeSet<String>,
     /// Indexes.
     pub indexes: std::collections::BTreeSet<String>,
+    /// Embedders, with `default` where there is one.
+    pub embedders: std::collections::BTreeSet<String>,
+    /// Rerankers, with `default` where there is one.
+    pub rerankers: std::collections::BTreeSet<String>,
 }
 
 impl Names {
+    /// What there is without any configuration: one of each that can be had on this machine, and these indexes.
+    pub fn defaults<'a>(indexes: impl IntoIterator<Item = &'a str>) -> Self {
+        let default = || ["default".to_owned()].into();
+        let indexes = indexes.into_iter().map(str::to_owned).collect();
+        Self { models: default(), indexes, embedders: default(), rerankers: default() }
+    }
+
     /// The known names of one kind.
     pub fn of(&self, kind: NameKind) -> &std::collections::BTreeSet<String> {
         match kind {
             NameKind::Model => &self.models,
             NameKind::Index => &self.indexes,
+            NameKind::Embedder => &self.embedders,
+            NameKind::Reranker => &self.rerankers,
         }
     }
 }

@@ -26,6 +26,10 @@ use crate::value::{
     ByteRange, Chunk, ChunkId, DocumentId, LineRange, Map, Message, Role, Score, Text, TokenCount, Value,
 };
 
+mod encoders;
+
+pub use encoders::{Letters, Overlap};
+
 /// A context with no models and no indexes.
 pub fn cx() -> Cx {
     cx_with(Resources::default())
@@ -69,7 +73,7 @@ pub fn registry() -> Registry {
 /// Compiles a flow over the operators of this module.
 pub fn plan(yaml: &str, library: &dyn Library) -> Result<Arc<Plan>, Diagnostics> {
     let registry = registry();
-    let names = Names { models: ["default".to_owned()].into(), indexes: ["docs".to_owned()].into() };
+    let names = Names::defaults(["docs"]);
     let environment = Environment { registry: &registry, names: Some(&names), library };
     compile(&SourceFile::new("flow.yaml", yaml), &environment).map(|(plan, _)| Arc::new(plan))
 }
@@ -369,6 +373,12 @@ impl ChatModel for Parrot {
             completion_tokens: u64::from(request.max_tokens.unwrap_or(1)) / 2,
             ..Usage::default()
         };
-        Ok(ChatResponse { text, finish_reason: FinishReason::Stop, usage, model: "parrot".to_owned() })
+        Ok(ChatResponse {
+            text,
+            finish_reason: FinishReason::Stop,
+            usage,
+            model: "parrot".to_owned(),
+            logprobs: Vec::new(),
+        })
     }
 }

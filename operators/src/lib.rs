@@ -3,13 +3,19 @@
 
 use anabranch_engine::operator::Registry;
 
+mod ask;
 pub mod chunk;
 pub mod context;
+pub mod extract;
+pub mod filter;
+pub mod fuse;
 pub mod judge;
+mod prompt;
 pub mod query;
 pub mod read;
 #[cfg(test)]
 mod registry_tests;
+pub mod rerank;
 pub mod retrieve;
 pub mod route;
 mod rules;

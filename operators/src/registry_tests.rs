@@ -43,7 +43,7 @@ fn flow_around(example: &str) -> String {
 #[test]
 fn every_example_is_accepted_by_the_checker() {
     let registry = registry();
-    let names = Names { models: ["default".to_owned()].into(), indexes: ["docs".to_owned()].into() };
+    let names = Names::defaults(["docs"]);
     let library = MapLibrary(BTreeMap::new());
     for spec in registry.iter() {
         let example = spec.page.split("```yaml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();

@@ -1,10 +1,82 @@
 //! What the tests of several operators share.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
+use anabranch_engine::backend::{Call, ChatModel, ChatRequest, ChatResponse, Error, FinishReason, Usage};
+use anabranch_engine::cx::{Cx, Model, Resources};
+use anabranch_engine::testing::{Letters, Overlap, cx_with};
 use anabranch_engine::value::{
-    ByteRange, Chunk, ChunkId, Document, DocumentId, LineRange, Score, TokenCount,
+    ByteRange, Chunk, ChunkId, Document, DocumentId, LineRange, Message, Role, Score, TokenCount,
 };
+use async_trait::async_trait;
+
+/// A model that gives these answers, one after the other, and keeps what it was asked.
+#[derive(Debug)]
+pub(crate) struct Scripted(Mutex<(VecDeque<String>, Vec<ChatRequest>)>);
+
+impl Scripted {
+    pub(crate) fn new(answers: &[&str]) -> Arc<Self> {
+        Arc::new(Self(Mutex::new((answers.iter().map(|text| (*text).to_owned()).collect(), Vec::new()))))
+    }
+
+    /// A context in which this is the model `default`, [`Letters`] the embedder and [`Overlap`] the reranker.
+    pub(crate) fn cx(self: &Arc<Self>) -> Cx {
+        let mut resources = encoders();
+        resources.models.insert("default".to_owned(), Model::Chat(self.clone()));
+        cx_with(resources)
+    }
+
+    /// What it was asked so far.
+    pub(crate) fn requests(&self) -> Vec<ChatRequest> {
+        self.0.lock().unwrap().1.clone()
+    }
+}
+
+#[async_trait]
+impl ChatModel for Scripted {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    async fn chat(&self, request: &ChatRequest, _call: &Call<'_>) -> Result<ChatResponse, Error> {
+        let (answers, requests) = &mut *self.0.lock().unwrap();
+        requests.push(request.clone());
+        let Some(text) = answers.pop_front() else {
+            return Err(Error::Rejected {
+                backend: "scripted".to_owned(),
+                message: "no answer left".to_owned(),
+            });
+        };
+        Ok(ChatResponse {
+            text,
+            finish_reason: FinishReason::Stop,
+            usage: Usage::default(),
+            model: "scripted".to_owned(),
+            logprobs: Vec::new(),
+        })
+    }
+}
+
+/// [`Letters`] as the embedder `default` and [`Overlap`] as the reranker `default`.
+pub(crate) fn encoders() -> Resources {
+    let mut resources = Resources::default();
+    resources.embedders.insert("default".to_owned(), Arc::new(Letters));
+    resources.rerankers.insert("default".to_owned(), Arc::new(Overlap));
+    resources
+}
+
+/// A request with one message of the user.
+pub(crate) fn asked(content: &str) -> ChatRequest {
+    let messages = vec![Message { role: Role::User, content: content.into() }];
+    ChatRequest { messages, ..ChatRequest::default() }
+}
+
+/// A request as people read it, for snapshots of prompts.
+pub(crate) fn rendered(request: &ChatRequest) -> String {
+    let message = |message: &Message| format!("--- {:?}\n{}\n", message.role, message.content);
+    request.messages.iter().map(message).collect()
+}
 
 /// A document whose text is its source.
 pub(crate) fn document(id: &str, kind: &str, text: &str) -> Document {

@@ -10,8 +10,8 @@ use anabranch_backends::chat::scripted::RuleError;
 use anabranch_backends::chat::{
     OpenAiChat, OpenAiSettings, Recorder, Recording, Replay, Rule, Scripted, Tape,
 };
-use anabranch_engine::backend::{ChatModel, Index};
-use anabranch_engine::cx::{Model, Price, Resources};
+use anabranch_engine::backend::ChatModel;
+use anabranch_engine::cx::{IndexEntry, Model, Price, Resources};
 
 use crate::config::{self, Config, DEFAULT_MODEL, ModelConfig, PriceConfig, SecretError, ServerConfig};
 
@@ -80,7 +80,7 @@ pub enum Error {
 pub fn resources(
     config: &Config,
     overrides: &Overrides,
-    indexes: BTreeMap<String, Arc<dyn Index>>,
+    indexes: BTreeMap<String, IndexEntry>,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Resources, Error> {
     let mut configured = config.models.clone();

@@ -53,7 +53,7 @@ pub(crate) fn source(path: &str) -> Arc<SourceFile> {
 
 /// The models and indexes that flows of the repository may name.
 pub(crate) fn names() -> Names {
-    Names { models: ["default".to_owned()].into(), indexes: ["docs".to_owned()].into() }
+    Names::defaults(["docs"])
 }
 
 /// Finds sub-flows and prompts beside the flow that names them, and the flows of `flows/` from anywhere.

@@ -112,7 +112,13 @@ impl ChatModel for Scripted {
             completion_tokens: text.len() as u64 / 3 + 1,
             ..Usage::default()
         };
-        Ok(ChatResponse { text, finish_reason: FinishReason::Stop, usage, model: self.name().to_owned() })
+        Ok(ChatResponse {
+            text,
+            finish_reason: FinishReason::Stop,
+            usage,
+            model: self.name().to_owned(),
+            logprobs: Vec::new(),
+        })
     }
 }
 

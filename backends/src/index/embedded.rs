@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anabranch_engine::backend::{Error as BackendError, Index, IndexStats, SearchQuery};
-use anabranch_engine::value::Chunk;
+use anabranch_engine::backend::{By, Error as BackendError, Index, IndexStats, Namespace, SearchQuery};
+use anabranch_engine::value::{Chunk, DocumentId};
 use async_trait::async_trait;
 use tantivy::{IndexReader, ReloadPolicy, TantivyError};
 
 mod folder;
-mod manifest;
 mod schema;
 mod search;
 #[cfg(test)]
@@ -18,9 +17,9 @@ mod tokens;
 mod writer;
 
 pub use folder::FORMAT;
-pub use manifest::{Fingerprint, Manifest};
 pub use writer::{Limits, Writer};
 
+use super::Manifest;
 use folder::Generation;
 use schema::Fields;
 use search::Snapshot;
@@ -155,7 +154,7 @@ impl EmbeddedIndex {
     pub fn manifest(&self) -> Result<Manifest, Error> {
         guarded(&self.shared.path, || {
             let snapshot = self.shared.snapshot()?;
-            Manifest::read(&snapshot, self.shared.fields).map_err(|error| damaged(&self.shared.path, error))
+            snapshot.manifest(self.shared.fields).map_err(|error| damaged(&self.shared.path, error))
         })
     }
 
@@ -163,7 +162,21 @@ impl EmbeddedIndex {
     pub fn search_blocking(&self, query: &SearchQuery) -> Result<Vec<Arc<Chunk>>, Error> {
         guarded(&self.shared.path, || {
             let snapshot = self.shared.snapshot()?;
-            snapshot.search(self.shared.fields, query).map_err(|error| damaged(&self.shared.path, error))
+            let By::Words { text, k1, b } = &query.by else {
+                return Err(damaged(&self.shared.path, "it has no vectors"));
+            };
+            let words = search::Words { text, k1: *k1, b: *b };
+            snapshot
+                .search(self.shared.fields, &words, query)
+                .map_err(|error| damaged(&self.shared.path, error))
+        })
+    }
+
+    /// See [`Index::chunks_of`]. Reads files: not for an async task.
+    pub fn chunks_of_blocking(&self, doc: &DocumentId) -> Result<Vec<Arc<Chunk>>, Error> {
+        guarded(&self.shared.path, || {
+            let snapshot = self.shared.snapshot()?;
+            snapshot.chunks_of(self.shared.fields, doc).map_err(|error| damaged(&self.shared.path, error))
         })
     }
 
@@ -171,7 +184,12 @@ impl EmbeddedIndex {
     pub fn stats_blocking(&self) -> Result<IndexStats, Error> {
         guarded(&self.shared.path, || {
             let snapshot = self.shared.snapshot()?;
-            Ok(IndexStats { documents: snapshot.n_documents, chunks: snapshot.n_chunks })
+            Ok(IndexStats {
+                documents: snapshot.n_documents,
+                chunks: snapshot.n_chunks,
+                vectors: 0,
+                dimensions: 0,
+            })
         })
     }
 }
@@ -239,7 +257,16 @@ impl Index for EmbeddedIndex {
         aside(self, move |index| index.search_blocking(&query)).await
     }
 
-    async fn stats(&self) -> Result<IndexStats, BackendError> {
+    async fn chunks_of(
+        &self,
+        _namespace: &Namespace,
+        doc: &DocumentId,
+    ) -> Result<Vec<Arc<Chunk>>, BackendError> {
+        let doc = doc.clone();
+        aside(self, move |index| index.chunks_of_blocking(&doc)).await
+    }
+
+    async fn stats(&self, _namespace: &Namespace) -> Result<IndexStats, BackendError> {
         aside(self, EmbeddedIndex::stats_blocking).await
     }
 }

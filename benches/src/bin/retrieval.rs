@@ -11,11 +11,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anabranch_backends::index::EmbeddedIndex;
-use anabranch_backends::index::embedded::Fingerprint;
+use anabranch_backends::index::{EmbeddedIndex, Fingerprint};
 use anabranch_benches::data::{CorpusLine, Outcome, QueryLine, read_lines};
 use anabranch_benches::figures::{Figures, figures_of};
-use anabranch_engine::backend::SearchQuery;
+use anabranch_engine::backend::{By, SearchQuery};
 use anabranch_engine::value::{ByteRange, Chunk, ChunkId, DocumentId, LineRange, Metadata, TokenCount};
 use serde::{Deserialize, Serialize};
 
@@ -188,8 +187,10 @@ fn measure(data: &Path, set: &str, references: &[ReferenceRow]) -> Outcome<Vec<R
         let mut ours = Figures::default();
         for query in &queries {
             let text = question_of(set, query);
-            let found =
-                index.search_blocking(&SearchQuery { text, top_k: 20, k1, b, filter: Metadata::new() })?;
+            let found = index.search_blocking(&SearchQuery {
+                by: By::Words { text, k1, b },
+                ..SearchQuery::words("", 20)
+            })?;
             let ranked: Vec<&str> = found.iter().map(|chunk| chunk.doc.0.as_ref()).collect();
             let relevant: BTreeSet<&str> =
                 query.evidence.iter().map(|evidence| evidence.doc.as_str()).collect();

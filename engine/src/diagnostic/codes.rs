@@ -89,6 +89,8 @@ codes! {
     AFTER 52 "FLOW0052" Error "`after` names something that is no node of the same scope";
     NO_OUTPUTS 53 "FLOW0053" Warning "the flow has no outputs";
     NEVER_TRUE 54 "FLOW0054" Warning "a comparison with a label can never hold";
+    UNKNOWN_EMBEDDER 55 "FLOW0055" Error "there is no such embedder";
+    UNKNOWN_RERANKER 56 "FLOW0056" Error "there is no such reranker";
 }
 
 impl Code {

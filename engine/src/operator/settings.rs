@@ -1,4 +1,4 @@
-//! Setting types that the checker knows: names of models and indexes, prompts.
+//! Setting types that the checker knows: names of what `anabranch.yaml` declares, prompts.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::value::Text;
 
-/// Key in a setting's schema that tells the checker what the setting names: `model`, `index` or `prompt`.
+/// Key in a setting's schema that tells the checker what the setting names: a [`NameKind`] or `prompt`.
 pub const SETTING_KIND: &str = "x-anabranch";
 
 /// What a setting can name.
@@ -17,6 +17,39 @@ pub enum NameKind {
     Model,
     /// An index.
     Index,
+    /// An embedder of `anabranch.yaml`.
+    Embedder,
+    /// A reranker of `anabranch.yaml`.
+    Reranker,
+}
+
+impl NameKind {
+    /// The kind that [`SETTING_KIND`] calls `word`.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Model, Self::Index, Self::Embedder, Self::Reranker]
+            .into_iter()
+            .find(|kind| kind.noun() == word)
+    }
+
+    /// What people call it.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Index => "index",
+            Self::Embedder => "embedder",
+            Self::Reranker => "reranker",
+        }
+    }
+
+    /// The section of `anabranch.yaml` that declares them.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Index => "indexes",
+            Self::Embedder => "embedders",
+            Self::Reranker => "rerankers",
+        }
+    }
 }
 
 macro_rules! named_setting {
@@ -53,13 +86,26 @@ named_setting!(
     IndexName, "index", "Name of an index."
 );
 named_setting!(
+    /// The name of an embedder of `anabranch.yaml`; `default` unless a flow says otherwise.
+    EmbedderName, "embedder", "Name of an embedder in anabranch.yaml."
+);
+named_setting!(
+    /// The name of a reranker of `anabranch.yaml`; `default` unless a flow says otherwise.
+    RerankerName, "reranker", "Name of a reranker in anabranch.yaml."
+);
+named_setting!(
     /// A prompt template. In a flow: inline text, or the path of a `.md`, `.txt` or `.j2` file beside the flow; the
     /// loader puts the file's text in its place. Its variables are the operator's input ports.
     Prompt, "prompt", "A template (minijinja), or the path of a .md, .txt or .j2 file beside the flow."
 );
 
-impl Default for ModelName {
-    fn default() -> Self {
-        Self("default".into())
-    }
+macro_rules! named_default {
+    ($($name:ident),+) => {
+        $(impl Default for $name {
+            fn default() -> Self {
+                Self("default".into())
+            }
+        })+
+    };
 }
+named_default!(ModelName, EmbedderName, RerankerName);

@@ -15,7 +15,7 @@ mod mistakes;
 mod robust;
 
 fn names() -> Names {
-    Names { models: ["default".to_owned()].into(), indexes: ["docs".to_owned()].into() }
+    Names::defaults(["docs"])
 }
 
 /// Compiles `yaml` with the fakes, beside the files `library`.

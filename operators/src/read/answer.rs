@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::backend::{self, ChatRequest, FinishReason};
+use anabranch_engine::backend::{ChatRequest, FinishReason};
 use anabranch_engine::cx::{Cx, Model};
-use anabranch_engine::flow::template::Template;
 use anabranch_engine::operator::{ModelName, OpError, Operator, Prompt};
 use anabranch_engine::ports;
-use anabranch_engine::value::{Answer as AnswerRecord, Chunk, Citation, Message, Role, Value};
+use anabranch_engine::value::{Answer as AnswerRecord, Citation, Message, Value};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{In, extractive, marks};
+use crate::ask;
+use crate::prompt::Prompts;
 
 /// Answers a question from chunks with a model, and checks what the answer cites.
 ///
@@ -85,37 +86,12 @@ const EXTRACTIVE_SENTENCES: usize = 3;
 
 impl Answer {
     fn messages(&self, cx: &Cx, input: &In) -> Result<Vec<Message>, OpError> {
-        let fence = fence(cx, &input.chunks);
         let variables = [
             ("question", Value::text(input.question.as_str())),
             ("chunks", Value::list(input.chunks.iter().cloned().map(Value::Chunk))),
-            ("fence", Value::text(fence)),
         ];
-        let render = |setting: &str, prompt: &Prompt| {
-            let invalid = |problem: String| OpError::InvalidSetting(format!("`{setting}`: {problem}"));
-            let template = Template::compile(&prompt.0).map_err(|problems| {
-                invalid(problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; "))
-            })?;
-            template.render(&variables).map_err(|error| invalid(error.to_string()))
-        };
-        let (system, user) = (render("system", &self.system)?, render("prompt", &self.prompt)?);
-        let messages = [(Role::System, system), (Role::User, user)];
-        Ok(messages
-            .into_iter()
-            .filter(|(_, content)| !content.trim().is_empty())
-            .map(|(role, content)| Message { role, content: content.trim_end().into() })
-            .collect())
-    }
-}
-
-/// A line that stands in no chunk, so that none can pretend to end before it does.
-fn fence(cx: &Cx, chunks: &[Arc<Chunk>]) -> String {
-    let mut rng = cx.rng();
-    loop {
-        let fence = format!("=={:016x}==", rng.u64(..));
-        if !chunks.iter().any(|chunk| chunk.text.contains(&fence)) {
-            return fence;
-        }
+        let prompts = Prompts { system: &self.system, prompt: &self.prompt };
+        prompts.messages(cx, &variables, input.chunks.iter().map(|chunk| &*chunk.text))
     }
 }
 
@@ -149,18 +125,7 @@ impl Operator for Answer {
             max_tokens: Some(self.max_tokens),
             ..ChatRequest::default()
         };
-        let response = cx.chat(&self.model, &request).await?;
-        if response.text.trim().is_empty() {
-            let message = match response.finish_reason {
-                FinishReason::Stop => "it is empty",
-                FinishReason::Length => {
-                    "`max_tokens` ran out before its first word; models that think need more"
-                }
-                FinishReason::ContentFilter => "the server withheld it",
-            };
-            let backend = format!("model `{}`", response.model);
-            return Err(backend::Error::Garbled { backend, message: message.to_owned() }.into());
-        }
+        let response = ask::text(cx, &self.model, &request).await?;
         let marked = marks::check(response.text.trim(), &input.chunks);
         let cut = response.finish_reason != FinishReason::Stop;
         Ok(out(marked.text, marked.citations, marked.unknown, cut, &response.model))
@@ -197,6 +162,7 @@ mod tests {
                 finish_reason: self.finish_reason,
                 usage: Usage::default(),
                 model: "says-1".to_owned(),
+                logprobs: Vec::new(),
             })
         }
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::backend::SearchQuery;
+use anabranch_engine::backend::{By, Filter, Namespace, SearchQuery};
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::{IndexName, OpError, Operator};
 use anabranch_engine::ports;
-use anabranch_engine::value::{Chunk, Metadata, Score};
+use anabranch_engine::value::{Chunk, Score};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -39,13 +39,23 @@ pub struct Bm25 {
     /// How much long chunks are held back: 0 not at all, 1 in proportion to their length.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub b: f64,
-    /// Only chunks whose metadata has exactly these values, by key.
-    pub filter: Metadata,
+    /// Conditions on the chunks' metadata, by key: a value (`en`), a list of which one fits (`[en, de]`), or bounds
+    /// (`{ gte: 2020, lt: 2024 }`, also `gt`, `lte`, `not`, `exists`).
+    pub filter: Filter,
+    /// Whose chunks are searched, in an index with namespaces.
+    pub namespace: Namespace,
 }
 
 impl Default for Bm25 {
     fn default() -> Self {
-        Self { index: IndexName("docs".into()), top_k: 10, k1: 1.2, b: 0.75, filter: Metadata::new() }
+        Self {
+            index: IndexName("docs".into()),
+            top_k: 10,
+            k1: 1.2,
+            b: 0.75,
+            filter: Filter::default(),
+            namespace: Namespace::default(),
+        }
     }
 }
 
@@ -79,11 +89,10 @@ impl Operator for Bm25 {
             reason = "small numbers; the rounding is below any effect"
         )]
         let query = SearchQuery {
-            text: input.query,
+            by: By::Words { text: input.query, k1: self.k1 as f32, b: self.b as f32 },
             top_k: self.top_k,
-            k1: self.k1 as f32,
-            b: self.b as f32,
             filter: self.filter.clone(),
+            namespace: self.namespace.clone(),
         };
         let chunks = cx.index(&self.index)?.search(&query).await?;
         let scores = chunks.iter().map(|chunk| chunk.score.unwrap_or_default()).collect();
@@ -98,8 +107,9 @@ mod tests {
     use super::*;
     use crate::testing;
     use anabranch_engine::backend::{Error, Index, IndexStats};
-    use anabranch_engine::cx::Resources;
+    use anabranch_engine::cx::{IndexEntry, Resources};
     use anabranch_engine::testing::{cx, cx_with};
+    use anabranch_engine::value::DocumentId;
 
     #[derive(Debug, Default)]
     struct OneChunk(Mutex<Vec<SearchQuery>>);
@@ -111,7 +121,11 @@ mod tests {
             Ok(vec![testing::scored(&testing::chunk("a.md", "found"), 2.5)])
         }
 
-        async fn stats(&self) -> Result<IndexStats, Error> {
+        async fn chunks_of(&self, _: &Namespace, _: &DocumentId) -> Result<Vec<Arc<Chunk>>, Error> {
+            Ok(Vec::new())
+        }
+
+        async fn stats(&self, _: &Namespace) -> Result<IndexStats, Error> {
             Ok(IndexStats::default())
         }
     }
@@ -120,12 +134,13 @@ mod tests {
     async fn the_index_is_asked_with_the_settings() {
         let index = Arc::new(OneChunk::default());
         let mut resources = Resources::default();
-        resources.indexes.insert("docs".to_owned(), index.clone());
+        resources.indexes.insert("docs".to_owned(), IndexEntry::of_words(index.clone()));
         let settings: Bm25 = serde_json::from_str(r#"{"top_k": 3, "filter": {"lang": "en"}}"#).unwrap();
         let out = settings.run(&cx_with(resources), In { query: "what".to_owned() }).await.unwrap();
         assert_eq!(out.scores, [Score::new(2.5).unwrap()]);
         let asked = index.0.lock().unwrap();
-        assert_eq!((asked[0].top_k, asked[0].k1, asked[0].filter["lang"].as_str()), (3, 1.2, Some("en")));
+        assert_eq!((asked[0].top_k, &asked[0].filter), (3, &Filter::is([("lang".to_owned(), "en".into())])));
+        assert_eq!(asked[0].by, By::Words { text: "what".to_owned(), k1: 1.2, b: 0.75 });
     }
 
     #[tokio::test]

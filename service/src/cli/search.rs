@@ -8,9 +8,6 @@ use super::print::{self, BOLD, DIM};
 use super::{Ended, world};
 use crate::exit::{Error, Exit};
 
-/// BM25 term saturation and length normalisation, as `retrieve.bm25` has them by default.
-const K1: f32 = 1.2;
-const B: f32 = 0.75;
 /// Longest passage that is shown.
 const SHOWN_CHARS: usize = 240;
 
@@ -41,13 +38,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args) -> Ended {
     let index = world::World::new(&args.world)?.open(&args.name)?;
-    let query = SearchQuery {
-        text: args.query.clone(),
-        top_k: usize::from(args.top_k),
-        k1: K1,
-        b: B,
-        filter: anabranch_engine::value::Metadata::new(),
-    };
+    let query = SearchQuery::words(&args.query, usize::from(args.top_k));
     let found = index
         .search(&query)
         .await

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anabranch_backends::index::{EmbeddedIndex, embedded};
-use anabranch_engine::backend::Index;
-use anabranch_engine::cx::Resources;
+use anabranch_engine::cx::{IndexEntry, Resources};
 use anabranch_engine::diagnostic;
 use anabranch_engine::operator::{Names, Registry};
 use anabranch_engine::value::Text;
@@ -56,7 +55,7 @@ impl World {
     pub(crate) fn names(&self) -> Names {
         let mut indexes = indexing::existing(&self.config.data);
         indexes.extend(self.config.indexes.keys().cloned());
-        Names { models: self.config.models.keys().cloned().collect(), indexes }
+        Names { models: self.config.models.keys().cloned().collect(), indexes, ..Names::defaults([]) }
     }
 
     /// As [`World::names`], if anything says what there is: a flow can be checked where it will not run.
@@ -68,7 +67,7 @@ impl World {
     pub(crate) fn resources(
         &self,
         overrides: &Overrides,
-        indexes: BTreeMap<String, Arc<dyn Index>>,
+        indexes: BTreeMap<String, IndexEntry>,
     ) -> Result<Arc<Resources>, Error> {
         let env = |name: &str| std::env::var(name).ok();
         resources::resources(&self.config, overrides, indexes, &env)
@@ -103,8 +102,8 @@ impl World {
         registry: &Registry,
         resources: &Arc<Resources>,
         cancel: &CancellationToken,
-    ) -> Result<BTreeMap<String, Arc<dyn Index>>, Error> {
-        let mut indexes: BTreeMap<String, Arc<dyn Index>> = BTreeMap::new();
+    ) -> Result<BTreeMap<String, IndexEntry>, Error> {
+        let mut indexes: BTreeMap<String, IndexEntry> = BTreeMap::new();
         for name in names {
             let index = match self.config.indexes.get(&**name) {
                 Some(config) => {
@@ -139,7 +138,7 @@ impl World {
                 }
                 None => self.open(name)?,
             };
-            indexes.insert(name.to_string(), Arc::new(index));
+            indexes.insert(name.to_string(), IndexEntry::of_words(Arc::new(index)));
         }
         Ok(indexes)
     }

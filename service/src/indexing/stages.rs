@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anabranch_backends::index::EmbeddedIndex;
-use anabranch_backends::index::embedded::{Fingerprint, Manifest, Writer};
+use anabranch_backends::index::embedded::Writer;
+use anabranch_backends::index::{EmbeddedIndex, Fingerprint, Manifest};
 use anabranch_backends::load::{Found, Loaded, Skipped, Source, walk};
 use anabranch_engine::value::{Chunk, DocumentId};
 use tokio::sync::mpsc;

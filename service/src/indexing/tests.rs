@@ -1,6 +1,5 @@
 //! Tests of indexing: what an update does with files that come, change and go.
 
-use std::collections::BTreeMap;
 
 use anabranch_engine::backend::SearchQuery;
 
@@ -45,8 +44,7 @@ impl Place {
     }
 
     fn finds(&self, words: &str) -> usize {
-        let query =
-            SearchQuery { text: words.to_owned(), top_k: 10, k1: 1.2, b: 0.75, filter: BTreeMap::new() };
+        let query = SearchQuery::words(words, 10);
         self.index.search_blocking(&query).unwrap().len()
     }
 }

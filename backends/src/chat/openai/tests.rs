@@ -100,7 +100,13 @@ async fn an_answer_in_one_piece_comes_with_its_usage() {
     let usage = Usage { prompt_tokens: 10, cached_tokens: 8, completion_tokens: 3, ..Usage::default() };
     assert_eq!(
         answer,
-        ChatResponse { text: "Ada".into(), finish_reason: FinishReason::Stop, usage, model: "m-8b".into() }
+        ChatResponse {
+            text: "Ada".into(),
+            finish_reason: FinishReason::Stop,
+            usage,
+            model: "m-8b".into(),
+            logprobs: Vec::new(),
+        }
     );
 }
 

@@ -190,7 +190,7 @@ impl Assembly {
             (None, _) => return Err(failures.garbled("the answer has no `content`")),
         };
         let model = self.model.unwrap_or_else(|| asked.to_owned());
-        Ok(ChatResponse { text, finish_reason, usage: self.usage, model })
+        Ok(ChatResponse { text, finish_reason, usage: self.usage, model, logprobs: Vec::new() })
     }
 }
 

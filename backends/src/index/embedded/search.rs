@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anabranch_engine::backend::SearchQuery;
-use anabranch_engine::value::{Chunk, Metadata, Score};
+use anabranch_engine::value::{Chunk, DocumentId, Score};
 use tantivy::postings::Postings as _;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocAddress, DocSet as _, Searcher, SegmentReader, TERMINATED, TantivyDocument, Term};
 
-use super::schema::{Fields, LENGTH};
+use super::super::{Fingerprint, Manifest};
+use super::schema::{Fields, LENGTH, Marker};
 use super::tokens;
 
 /// The index at one commit, with the sums that BM25 needs.
@@ -18,6 +19,13 @@ pub(super) struct Snapshot {
     pub(super) n_chunks: u64,
     pub(super) n_documents: u64,
     n_words: u64,
+}
+
+/// What BM25 is asked.
+pub(super) struct Words<'a> {
+    pub(super) text: &'a str,
+    pub(super) k1: f32,
+    pub(super) b: f32,
 }
 
 impl Snapshot {
@@ -50,9 +58,47 @@ impl Snapshot {
         Ok(markers)
     }
 
+    /// Which documents there are.
+    pub(super) fn manifest(&self, fields: Fields) -> tantivy::Result<Manifest> {
+        let read = |address| -> tantivy::Result<(DocumentId, Fingerprint)> {
+            let entry: TantivyDocument = self.searcher.doc(address)?;
+            let marker: Marker = fields.record(&entry)?;
+            Ok((marker.doc, Fingerprint::parse(marker.fingerprint)))
+        };
+        self.markers()?.into_iter().map(read).collect()
+    }
+
+    /// The chunks of a document, in the order of their places.
+    pub(super) fn chunks_of(&self, fields: Fields, doc: &DocumentId) -> tantivy::Result<Vec<Arc<Chunk>>> {
+        let term = fields.key(doc);
+        let mut chunks = Vec::new();
+        for (segment_ord, segment) in (0_u32..).zip(self.searcher.segment_readers()) {
+            let lengths = segment.fast_fields().u64(LENGTH)?;
+            let inverted = segment.inverted_index(term.field())?;
+            let Some(mut postings) = inverted.read_postings(&term, IndexRecordOption::Basic)? else {
+                continue;
+            };
+            while postings.doc() != TERMINATED {
+                let found = postings.doc();
+                if !segment.is_deleted(found) && lengths.first(found).is_some() {
+                    let entry: TantivyDocument = self.searcher.doc(DocAddress::new(segment_ord, found))?;
+                    chunks.push(Arc::new(fields.record::<Chunk>(&entry)?));
+                }
+                postings.advance();
+            }
+        }
+        chunks.sort_by_key(|chunk| chunk.range);
+        Ok(chunks)
+    }
+
     /// The best chunks, best first; equal scores in the order of document and place.
-    pub(super) fn search(&self, fields: Fields, query: &SearchQuery) -> tantivy::Result<Vec<Arc<Chunk>>> {
-        let mut hits = self.score(fields, query)?;
+    pub(super) fn search(
+        &self,
+        fields: Fields,
+        words: &Words<'_>,
+        query: &SearchQuery,
+    ) -> tantivy::Result<Vec<Arc<Chunk>>> {
+        let mut hits = if query.top_k == 0 { Vec::new() } else { self.score(fields, words)? };
         hits.sort_unstable_by(|a, b| b.1.total_cmp(&a.1));
         let mut best: Vec<Chunk> = Vec::new();
         // Groups of equal score: place decides within one, so a group is read whole or not at all.
@@ -64,7 +110,7 @@ impl Snapshot {
             for (address, score) in group {
                 let entry: TantivyDocument = self.searcher.doc(*address)?;
                 let chunk: Chunk = fields.record(&entry)?;
-                if passes(&chunk.meta, &query.filter) {
+                if query.filter.passes(&chunk.meta) {
                     tied.push(Chunk { score: Score::new(*score), ..chunk });
                 }
             }
@@ -76,11 +122,11 @@ impl Snapshot {
     }
 
     /// Every chunk that has one of the query's words, with its score.
-    fn score(&self, fields: Fields, query: &SearchQuery) -> tantivy::Result<Vec<(DocAddress, f64)>> {
-        if self.n_chunks == 0 || query.top_k == 0 {
+    fn score(&self, fields: Fields, query: &Words<'_>) -> tantivy::Result<Vec<(DocAddress, f64)>> {
+        if self.n_chunks == 0 {
             return Ok(Vec::new());
         }
-        let words = weighted_words(&query.text);
+        let words = weighted_words(query.text);
         let (k1, b) = (f64::from(query.k1.max(0.0)), f64::from(query.b.clamp(0.0, 1.0)));
         let average = (self.n_words as f64 / self.n_chunks as f64).max(1.0);
 
@@ -147,8 +193,4 @@ fn alive_doc_freq(segment: &SegmentReader, term: &Term) -> tantivy::Result<u32> 
     };
     let postings = inverted.read_postings(term, IndexRecordOption::Basic)?;
     Ok(postings.map_or(0, |postings| postings.doc_freq_given_deletes(alive)))
-}
-
-fn passes(meta: &Metadata, filter: &Metadata) -> bool {
-    filter.iter().all(|(key, wanted)| meta.get(key) == Some(wanted))
 }

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anabranch_engine::backend::{Index as _, IndexStats, SearchQuery};
+use anabranch_engine::backend::{By, Filter, Index as _, IndexStats, Namespace, Scalar, SearchQuery};
 use anabranch_engine::value::{ByteRange, Chunk, ChunkId, DocumentId, LineRange, Metadata, TokenCount};
 use proptest::prelude::*;
 
-use super::{EmbeddedIndex, Error, FORMAT, Fingerprint, Limits};
+use super::super::Fingerprint;
+use super::{EmbeddedIndex, Error, FORMAT, Limits};
 
 fn doc(name: &str) -> DocumentId {
     DocumentId(name.into())
@@ -51,7 +52,7 @@ fn put(index: &EmbeddedIndex, documents: &[(&str, &str)]) {
 }
 
 fn query(text: &str) -> SearchQuery {
-    SearchQuery { text: text.into(), top_k: 10, k1: 1.5, b: 0.75, filter: Metadata::new() }
+    SearchQuery { by: By::Words { text: text.into(), k1: 1.5, b: 0.75 }, ..SearchQuery::words("", 10) }
 }
 
 /// Ids and scores of what is found.
@@ -114,7 +115,7 @@ fn a_filter_keeps_chunks_with_its_metadata_only() {
     let folder = tempfile::tempdir().unwrap();
     let index = EmbeddedIndex::open_or_create(folder.path()).unwrap();
     put(&index, LIBRARY);
-    let filter = Metadata::from([("line".to_owned(), 2.into())]);
+    let filter = Filter::is([("line".to_owned(), Scalar::Number(2.0))]);
     let hits = index.search_blocking(&SearchQuery { filter, ..query("whales") }).unwrap();
     assert_eq!(hits.iter().map(|chunk| chunk.id.to_string()).collect::<Vec<_>>(), ["a.md#14-30"]);
 }
@@ -164,7 +165,10 @@ fn only_changes_are_indexed_and_leave_nothing_behind() {
     let fresh = EmbeddedIndex::open_or_create(folder.path().join("fresh")).unwrap();
     put(&fresh, &[LIBRARY[0], ("b.md", "pink whales"), ("d.md", "red red")]);
     assert_eq!(index.manifest().unwrap(), fresh.manifest().unwrap());
-    assert_eq!(index.stats_blocking().unwrap(), IndexStats { documents: 3, chunks: 4 });
+    assert_eq!(
+        index.stats_blocking().unwrap(),
+        IndexStats { documents: 3, chunks: 4, ..IndexStats::default() }
+    );
     for text in ["red", "whales", "green", "pink foxes run"] {
         assert_eq!(found(&index, text), found(&fresh, text), "{text}");
     }
@@ -178,7 +182,10 @@ fn a_document_without_chunks_is_remembered() {
     writer.replace(&doc("empty"), &fingerprint(""), &[]).unwrap();
     writer.finish().unwrap();
     assert!(index.manifest().unwrap().is_current(&doc("empty"), &fingerprint("")));
-    assert_eq!(index.stats_blocking().unwrap(), IndexStats { documents: 1, chunks: 0 });
+    assert_eq!(
+        index.stats_blocking().unwrap(),
+        IndexStats { documents: 1, chunks: 0, ..IndexStats::default() }
+    );
     assert!(ids(&index, "anything").is_empty());
 }
 
@@ -334,7 +341,10 @@ async fn it_answers_as_an_index_of_the_engine() {
     let index = EmbeddedIndex::open_or_create(folder.path()).unwrap();
     put(&index, LIBRARY);
     assert_eq!(index.search(&query("foxes")).await.unwrap()[0].text.as_ref(), "red foxes run");
-    assert_eq!(index.stats().await.unwrap(), IndexStats { documents: 3, chunks: 4 });
+    assert_eq!(
+        index.stats(&Namespace::default()).await.unwrap(),
+        IndexStats { documents: 3, chunks: 4, ..IndexStats::default() }
+    );
 }
 
 #[test]
@@ -373,7 +383,7 @@ proptest! {
         writer.replace(&doc(&name), &fingerprint(&text), &chunks(&name, &text)).unwrap();
         writer.finish().unwrap();
         prop_assert!(index.manifest().unwrap().is_current(&doc(&name), &fingerprint(&text)));
-        let asked = SearchQuery { text: question, top_k: 3, k1, b, filter: Metadata::new() };
+        let asked = SearchQuery { by: By::Words { text: question, k1, b }, ..SearchQuery::words("", 3) };
         prop_assert!(index.search_blocking(&asked).unwrap().len() <= 3);
     }
 }

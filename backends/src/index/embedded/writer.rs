@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anabranch_engine::value::{Chunk, DocumentId};
 use tantivy::{IndexWriter, TantivyError};
 
-use super::{Error, Fingerprint, Shared, damaged};
+use super::super::Fingerprint;
+use super::{Error, Shared, damaged};
 
 /// How much a writer holds in memory, and how often it makes sure of what it has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -164,6 +164,8 @@ pub(crate) fn describe(schema: &Json) -> String {
         "string" => match schema.get(SETTING_KIND).and_then(Json::as_str) {
             Some("model") => "the name of a model",
             Some("index") => "the name of an index",
+            Some("embedder") => "the name of an embedder",
+            Some("reranker") => "the name of a reranker",
             Some("prompt") => "a prompt",
             _ => "a text",
         },

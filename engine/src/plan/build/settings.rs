@@ -120,12 +120,13 @@ impl Builder<'_> {
     /// Settings that name a model, an index or a prompt.
     fn named_settings(&mut self, place: Place<'_>, given: &Given<'_>, json: &mut Json) {
         for found in schema::named(given.spec, json) {
-            match found.kind.as_str() {
-                "model" => self.check_name(place, given, NameKind::Model, &found),
-                "index" => {
-                    self.check_name(place, given, NameKind::Index, &found);
+            if let Some(kind) = NameKind::of(&found.kind) {
+                self.check_name(place, given, kind, &found);
+                if kind == NameKind::Index {
                     self.indexes.insert(found.text.as_str().into());
                 }
+            }
+            match found.kind.as_str() {
                 "prompt" if !found.is_default => {
                     let text = self.prompt(place, given, &found);
                     if let Some(slot) = json.pointer_mut(&found.pointer) {
@@ -143,9 +144,12 @@ impl Builder<'_> {
         if known.contains(&found.text) {
             return;
         }
-        let (code, noun) = match kind {
-            NameKind::Model => (Code::UNKNOWN_MODEL, "model"),
-            NameKind::Index => (Code::UNKNOWN_INDEX, "index"),
+        let noun = kind.noun();
+        let code = match kind {
+            NameKind::Model => Code::UNKNOWN_MODEL,
+            NameKind::Index => Code::UNKNOWN_INDEX,
+            NameKind::Embedder => Code::UNKNOWN_EMBEDDER,
+            NameKind::Reranker => Code::UNKNOWN_RERANKER,
         };
         let setting = found.pointer.trim_start_matches('/');
         let (span, message) = if found.is_default {
@@ -162,8 +166,9 @@ impl Builder<'_> {
         } else {
             suggest(&found.text, known.iter().map(String::as_str), "there are")
         };
-        let hint =
-            hint.or_else(|| Some(format!("`anabranch.yaml` names none; define one there under `{noun}s`")));
+        let hint = hint.or_else(|| {
+            Some(format!("`anabranch.yaml` names none; define one there under `{}`", kind.section()))
+        });
         self.problems.push(Diagnostic::new(code, place.file, span, message).maybe_hint(hint));
     }
 

@@ -3,14 +3,14 @@
 use crate::flow::expression::Expr;
 use crate::limits;
 use crate::plan::build::calls_models;
-use crate::plan::{Body, Kind, Late, Node, OnError, Plan, Ref};
+use crate::plan::{Body, Kind, Late, Node, OnError, Plan, Ref, Settings};
 
 /// How often operators run and models are called, in the worst case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Cost {
     /// Attempts of operators.
     pub executions: u64,
-    /// Model calls, counting one for each attempt of an operator that has a model.
+    /// Model calls, counting for each attempt of an operator the most that its settings allow.
     pub model_calls: u64,
 }
 
@@ -52,8 +52,15 @@ fn of_node(body: &Body, captures: &[Option<u64>], node: &Node) -> Cost {
         Late::Later(expr) => bare(expr).and_then(|at| greatest(body, captures, at)).unwrap_or(most).min(most),
     };
     let own = match &node.kind {
-        Kind::Op(op) => Cost { executions: 1, model_calls: u64::from(calls_models(&op.spec)) }
-            .times(u64::from(op.retry.attempts)),
+        Kind::Op(op) => {
+            let model_calls = match &op.settings {
+                _ if !calls_models(&op.spec) => 0,
+                Settings::Ready(operator) => operator.model_calls_max(),
+                // Settings that are only known when the node starts: at least one.
+                Settings::Late { .. } => 1,
+            };
+            Cost { executions: 1, model_calls }.times(u64::from(op.retry.attempts))
+        }
         Kind::Flow { body, .. } => of_body(body, &[]),
         Kind::Loop(turn) => inner(&turn.body).times(times(&turn.max_turns, u64::from(limits::MAX_TURNS))),
         Kind::Each(item) => inner(&item.body).times(times(&item.max_items, limits::EACH_ITEMS as u64)),

@@ -3,10 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_engine::value::DocumentId;
-use tantivy::TantivyDocument;
-
-use super::schema::{Fields, Marker};
-use super::search::Snapshot;
 
 /// Names what a document's chunks were made from: its content, and the way in which it was cut.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,6 +15,11 @@ impl Fingerprint {
         hasher.update(content.as_bytes());
         hasher.update(stamp.as_bytes());
         Self(hasher.finalize().to_hex().to_string())
+    }
+
+    /// The one whose written form is `text`.
+    pub fn parse(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 
     /// Its written form.
@@ -61,15 +62,10 @@ impl Manifest {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    /// Reads the markers of all documents.
-    pub(super) fn read(snapshot: &Snapshot, fields: Fields) -> tantivy::Result<Self> {
-        let mut documents = BTreeMap::new();
-        for address in snapshot.markers()? {
-            let entry: TantivyDocument = snapshot.searcher.doc(address)?;
-            let marker: Marker = fields.record(&entry)?;
-            documents.insert(marker.doc, Fingerprint(marker.fingerprint));
-        }
-        Ok(Self(documents))
+impl FromIterator<(DocumentId, Fingerprint)> for Manifest {
+    fn from_iter<I: IntoIterator<Item = (DocumentId, Fingerprint)>>(documents: I) -> Self {
+        Self(documents.into_iter().collect())
     }
 }

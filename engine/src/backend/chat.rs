@@ -1,0 +1,105 @@
+//! Chat models: what one is asked, what it answers.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Usage};
+use crate::value::Message;
+
+/// What a chat model is asked.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ChatRequest {
+    /// The conversation so far, oldest first.
+    pub messages: Vec<Message>,
+    /// Sampling temperature, 0 to 2; the server's default if unset.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub temperature: Option<f64>,
+    /// Most tokens to write.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_tokens: Option<u32>,
+    /// Texts that end the answer.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stop: Vec<String>,
+    /// JSON Schema that the answer must satisfy.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub response_schema: Option<serde_json::Value>,
+    /// Seed for sampling, where the server takes one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seed: Option<u64>,
+    /// How many likely tokens to report at each place, 0 to 20, besides the one that was written; no report if unset.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub logprobs: Option<u8>,
+}
+
+/// Why a model stopped writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// It was done, or met a stop text.
+    Stop,
+    /// It ran into `max_tokens` or the model's context length: the answer is cut.
+    Length,
+    /// The server withheld the answer.
+    ContentFilter,
+}
+
+/// What a chat model answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatResponse {
+    /// The text.
+    pub text: String,
+    /// Why it ended there.
+    pub finish_reason: FinishReason,
+    /// What it took; `model_calls` and `cost` are filled in by the engine.
+    #[serde(default)]
+    pub usage: Usage,
+    /// The model that answered, as the server names it.
+    pub model: String,
+    /// How likely each token was, where the request asked for it and the server tells.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// How likely a token of an answer was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token.
+    pub token: String,
+    /// Natural logarithm of its probability, at most 0.
+    pub logprob: f64,
+    /// The likeliest tokens at this place with theirs, likeliest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub top: Vec<(String, f64)>,
+}
+
+/// What the engine tells a backend about one call.
+pub struct Call<'a> {
+    /// Names this call of the node execution, stable over retries and restarts: sent as `Idempotency-Key`.
+    pub idempotency_key: &'a str,
+    /// To be called with each piece of a streamed answer: it shows progress and keeps `idle_timeout` away.
+    pub on_delta: &'a (dyn Fn(&str) + Send + Sync),
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("idempotency_key", &self.idempotency_key).finish_non_exhaustive()
+    }
+}
+
+/// A model that holds a conversation. Dropping the future must abort the call.
+#[async_trait]
+pub trait ChatModel: Send + Sync + fmt::Debug {
+    /// The model's name as its server knows it.
+    fn name(&self) -> &str;
+
+    /// Answers.
+    async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error>;
+
+    /// An upper estimate of the tokens that `request` reads, used to reserve budget before the call.
+    fn estimate_prompt_tokens(&self, request: &ChatRequest) -> u64 {
+        // Three bytes a token is above what common tokenizers need for prose; four more a message for its frame.
+        request.messages.iter().map(|message| message.content.len() as u64 / 3 + 4).sum()
+    }
+}

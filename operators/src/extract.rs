@@ -1,0 +1,1 @@
+//! Extract: what turns text into data.

@@ -1,0 +1,1 @@
+//! Filter: what leaves chunks out.

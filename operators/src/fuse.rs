@@ -1,0 +1,1 @@
+//! Fuse: what makes one ranking of several.

@@ -1,0 +1,1 @@
+//! Rerank: what puts chunks into a better order.
