@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod embed;
+mod http;
 pub mod index;
 pub mod load;
 pub mod rerank;
