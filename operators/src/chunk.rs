@@ -1,12 +1,14 @@
 //! Operators that cut documents into chunks, and what they share.
 
 mod blocks;
+pub mod fixed;
 mod headings;
 pub(crate) mod length;
 mod pack;
 pub mod place;
 mod plain;
 pub mod recursive;
+pub mod sentence;
 mod split;
 pub mod structure;
 
