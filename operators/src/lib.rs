@@ -35,7 +35,12 @@ pub fn registry() -> Registry {
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
         .with::<judge::rule::Rule>() // judge.rule
+        .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
+        .with::<query::hyde::Hyde>() // query.hyde
+        .with::<query::multi::Multi>() // query.multi
+        .with::<query::next_hop::NextHop>() // query.next_hop
+        .with::<query::rewrite::Rewrite>() // query.rewrite
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
