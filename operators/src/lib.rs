@@ -34,11 +34,15 @@ pub fn registry() -> Registry {
         .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
+        .with::<fuse::rrf::Rrf>() // fuse.rrf
+        .with::<fuse::weighted::Weighted>() // fuse.weighted
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::expand::Expand>() // query.expand
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
+        .with::<retrieve::dense::Dense>() // retrieve.dense
+        .with::<retrieve::hybrid::Hybrid>() // retrieve.hybrid
         .with::<route::rule::Rule>() // route.rule
         .with::<select::budget::Budget>() // select.budget
 }
