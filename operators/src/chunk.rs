@@ -11,5 +11,6 @@ pub mod recursive;
 pub mod sentence;
 mod split;
 pub mod structure;
+mod table;
 
 pub(crate) use blocks::options as markdown_options;
