@@ -34,6 +34,8 @@ pub fn registry() -> Registry {
         .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
+        .with::<fuse::rrf::Rrf>() // fuse.rrf
+        .with::<fuse::weighted::Weighted>() // fuse.weighted
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
@@ -44,6 +46,8 @@ pub fn registry() -> Registry {
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
+        .with::<retrieve::dense::Dense>() // retrieve.dense
+        .with::<retrieve::hybrid::Hybrid>() // retrieve.hybrid
         .with::<route::rule::Rule>() // route.rule
         .with::<select::budget::Budget>() // select.budget
 }
