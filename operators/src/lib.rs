@@ -20,6 +20,7 @@ pub mod retrieve;
 pub mod route;
 mod rules;
 pub mod select;
+mod sentences;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
@@ -28,7 +29,9 @@ mod words;
 /// Every operator, by name. A line here makes a file an operator that flows can use.
 pub fn registry() -> Registry {
     Registry::default()
+        .with::<chunk::fixed::Fixed>() // chunk.fixed
         .with::<chunk::recursive::Recursive>() // chunk.recursive
+        .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
         .with::<judge::rule::Rule>() // judge.rule

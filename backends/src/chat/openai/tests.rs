@@ -362,18 +362,3 @@ async fn dropping_the_call_closes_the_connection() {
     // Ends at once with a close or a reset; were the call still waiting, this would wait for its 120 seconds.
     while socket.read(&mut request).await.is_ok_and(|n_read| n_read > 0) {}
 }
-
-#[test]
-fn an_address_is_taken_with_and_without_its_version() {
-    let base = |given: &str| base_url(given).map(String::from);
-    for given in ["http://h:8000", "http://h:8000/", "http://h:8000/v1", "http://h:8000/v1/chat/completions"]
-    {
-        assert_eq!(base(given).unwrap(), "http://h:8000/v1");
-    }
-    assert_eq!(base("https://h/v1beta/openai/").unwrap(), "https://h/v1beta/openai");
-    assert_eq!(base("https://h/proxy?key=1").unwrap(), "https://h/proxy/v1?key=1");
-    assert!(base("localhost:8000").unwrap_err().contains("http://"));
-    assert!(base("nonsense").is_err());
-    let chat = OpenAiChat::new(settings("https://h/v2?key=1")).unwrap();
-    assert_eq!(chat.url(&["models"]).as_str(), "https://h/v2/models?key=1");
-}

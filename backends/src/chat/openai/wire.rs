@@ -5,7 +5,7 @@ use anabranch_engine::value::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::failure::{Failures, cut};
+use crate::http::Failures;
 
 /// The body of `POST /chat/completions`.
 #[derive(Serialize)]
@@ -192,16 +192,4 @@ impl Assembly {
         let model = self.model.unwrap_or_else(|| asked.to_owned());
         Ok(ChatResponse { text, finish_reason, usage: self.usage, model, logprobs: Vec::new() })
     }
-}
-
-/// Reads JSON; what ends too early was cut off on its way, what is wrong otherwise is garbled.
-pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], failures: &Failures) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| {
-        if error.is_eof() {
-            failures.unavailable("the answer breaks off")
-        } else {
-            let start = String::from_utf8_lossy(body.get(..200).unwrap_or(body));
-            failures.garbled(format!("{error}; the answer begins `{}`", cut(&start)))
-        }
-    })
 }

@@ -12,30 +12,30 @@ const MESSAGE_CHARS: usize = 500;
 
 /// Makes errors that name one server and model.
 #[derive(Debug, Clone)]
-pub(super) struct Failures {
+pub(crate) struct Failures {
     /// The model and the host, never the key.
-    pub(super) backend: String,
+    pub(crate) backend: String,
 }
 
 impl Failures {
-    pub(super) fn garbled(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn garbled(&self, message: impl Into<String>) -> Error {
         Error::Garbled { backend: self.backend.clone(), message: message.into() }
     }
 
-    pub(super) fn timed_out(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn timed_out(&self, message: impl Into<String>) -> Error {
         Error::TimedOut { backend: self.backend.clone(), message: message.into() }
     }
 
-    pub(super) fn unavailable(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn unavailable(&self, message: impl Into<String>) -> Error {
         Error::Unavailable { backend: self.backend.clone(), message: message.into(), retry_after: None }
     }
 
-    pub(super) fn rejected(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn rejected(&self, message: impl Into<String>) -> Error {
         Error::Rejected { backend: self.backend.clone(), message: message.into() }
     }
 
     /// The request got no answer, or the answer broke off.
-    pub(super) fn transport(&self, error: &reqwest::Error) -> Error {
+    pub(crate) fn transport(&self, error: &reqwest::Error) -> Error {
         let cause = innermost(error);
         if error.is_timeout() {
             let what = if error.is_connect() { "no connection in time" } else { "no answer in time" };
@@ -50,7 +50,7 @@ impl Failures {
     }
 
     /// The server answered with `status`, which is no success.
-    pub(super) fn status(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    pub(crate) fn status(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         let message = match server_message(body) {
             Some(said) => format!("{status}: {said}"),
             None => status.to_string(),
@@ -74,7 +74,7 @@ impl Failures {
     }
 
     /// The server put an error where a piece of the answer belongs.
-    pub(super) fn in_stream(&self, error: &serde_json::Value) -> Error {
+    pub(crate) fn in_stream(&self, error: &serde_json::Value) -> Error {
         let said = message_of(error).map_or_else(|| cut(&error.to_string()), |said| cut(&said));
         let code = error.get("code").and_then(serde_json::Value::as_u64).unwrap_or(500);
         match code {
@@ -113,7 +113,7 @@ fn message_of(json: &serde_json::Value) -> Option<String> {
 }
 
 /// At most [`MESSAGE_CHARS`] characters of `text`, on one line.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MESSAGE_CHARS) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
