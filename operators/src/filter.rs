@@ -1,1 +1,3 @@
 //! Filter: what leaves chunks out.
+
+mod threshold;

@@ -19,6 +19,10 @@ mod writer;
 pub use folder::FORMAT;
 pub use writer::{Limits, Writer};
 
+// Every kind of index finds the same chunks by the same words.
+pub(super) use schema::words_of;
+pub(super) use search::weighted_words;
+
 use super::Manifest;
 use folder::Generation;
 use schema::Fields;

@@ -35,12 +35,18 @@ pub enum StoreError {
     /// The database or server.
     #[error(transparent)]
     Backend(#[from] backend::Error),
+    /// Somebody else writes the namespace of a database or server.
+    #[error("{backend} is being written by another process; wait until that has ended, then try again")]
+    Busy {
+        /// Which index.
+        backend: String,
+    },
 }
 
 impl StoreError {
     /// Whether somebody else is writing just now.
     pub fn is_busy(&self) -> bool {
-        matches!(self, Self::Embedded(embedded::Error::Busy { .. }))
+        matches!(self, Self::Embedded(embedded::Error::Busy { .. }) | Self::Busy { .. })
     }
 }
 

@@ -1,0 +1,5 @@
+//! Embedders: what turns texts into vectors.
+
+mod hashed;
+
+pub use hashed::Hashed;

@@ -1,0 +1,5 @@
+//! Rerankers: what says how well a text matches a query.
+
+mod lexical;
+
+pub use lexical::Lexical;
