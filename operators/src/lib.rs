@@ -9,6 +9,7 @@ pub mod context;
 pub mod extract;
 pub mod filter;
 pub mod fuse;
+mod grade;
 pub mod judge;
 mod prompt;
 pub mod query;
@@ -31,6 +32,7 @@ pub fn registry() -> Registry {
         .with::<chunk::recursive::Recursive>() // chunk.recursive
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
+        .with::<filter::llm::Llm>() // filter.llm
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::expand::Expand>() // query.expand
         .with::<read::answer::Answer>() // read.answer
