@@ -37,6 +37,7 @@ pub fn registry() -> Registry {
         .with::<query::expand::Expand>() // query.expand
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
+        .with::<rerank::llm::Llm>() // rerank.llm
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<route::rule::Rule>() // route.rule
         .with::<select::budget::Budget>() // select.budget
