@@ -1,1 +1,3 @@
 //! Rerank: what puts chunks into a better order.
+
+pub mod llm;
