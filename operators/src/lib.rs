@@ -10,6 +10,7 @@ pub mod extract;
 pub mod filter;
 pub mod fuse;
 pub mod judge;
+mod passage;
 mod prompt;
 pub mod query;
 pub mod read;
@@ -40,6 +41,8 @@ pub fn registry() -> Registry {
         .with::<query::expand::Expand>() // query.expand
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
+        .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
+        .with::<rerank::mmr::Mmr>() // rerank.mmr
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<retrieve::dense::Dense>() // retrieve.dense
         .with::<retrieve::hybrid::Hybrid>() // retrieve.hybrid
