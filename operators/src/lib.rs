@@ -11,6 +11,7 @@ pub mod filter;
 pub mod fuse;
 mod grade;
 pub mod judge;
+mod passage;
 mod prompt;
 pub mod query;
 pub mod read;
@@ -48,6 +49,8 @@ pub fn registry() -> Registry {
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
         .with::<rerank::llm::Llm>() // rerank.llm
+        .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
+        .with::<rerank::mmr::Mmr>() // rerank.mmr
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<retrieve::dense::Dense>() // retrieve.dense
         .with::<retrieve::hybrid::Hybrid>() // retrieve.hybrid
