@@ -90,6 +90,26 @@ pub(crate) fn find_json(text: &str) -> Option<Json> {
     brackets.filter_map(|(start, _)| first_value(text.get(start..)?)).next()
 }
 
+/// Every object and list in `text`, in order, those within another one left out. Where the outer one is cut short, those
+/// within it that are whole are given.
+pub(crate) fn all_json(text: &str) -> Vec<Json> {
+    let mut found = Vec::new();
+    let (mut rest, mut tries_left) = (text, CANDIDATES_MAX);
+    while let Some(start) = rest.find(['{', '[']).filter(|_| tries_left > 0) {
+        let from = rest.get(start..).unwrap_or_default();
+        let mut values = serde_json::Deserializer::from_str(from).into_iter();
+        let end = if let Some(Ok(value)) = values.next() {
+            found.push(value);
+            values.byte_offset()
+        } else {
+            tries_left -= 1;
+            1
+        };
+        rest = from.get(end..).unwrap_or_default();
+    }
+    found
+}
+
 /// The JSON value that `text` begins with, whatever follows it.
 fn first_value(text: &str) -> Option<Json> {
     serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
@@ -141,6 +161,13 @@ mod tests {
         }
         assert_eq!(find_json("[1, 2"), None);
         assert_eq!(find_json(&"{".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn all_json_goes_into_what_is_cut_short() {
+        assert_eq!(all_json(r#"[3] > [1], {"a": [2]}"#), [json!([3]), json!([1]), json!({ "a": [2] })]);
+        assert_eq!(all_json(r#"{"all": [{"a": 1}, {"a": 2}, {"a"#), [json!({ "a": 1 }), json!({ "a": 2 })]);
+        assert!(all_json(&"[\"".repeat(50_000)).is_empty());
     }
 
     #[tokio::test]

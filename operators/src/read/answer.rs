@@ -141,6 +141,7 @@ mod tests {
     use anabranch_engine::backend::{Call, ChatModel, ChatResponse, Error, Usage};
     use anabranch_engine::cx::Resources;
     use anabranch_engine::testing::cx_with;
+    use anabranch_engine::value::Chunk;
 
     #[derive(Debug)]
     struct Says {
