@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use server::{Fake, GIGABYTE};
 use table::{Outcome, Shape, faults};
 
+mod encoders;
 mod flow;
 mod server;
 mod table;
