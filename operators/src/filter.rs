@@ -1,3 +1,6 @@
 //! Filter: what leaves chunks out.
 
+mod cut;
+mod date;
+pub mod score;
 mod threshold;
