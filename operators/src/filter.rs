@@ -3,4 +3,5 @@
 mod cut;
 mod date;
 pub mod score;
+pub mod llm;
 mod threshold;

@@ -9,6 +9,7 @@ pub mod context;
 pub mod extract;
 pub mod filter;
 pub mod fuse;
+mod grade;
 pub mod judge;
 mod passage;
 mod prompt;
@@ -38,10 +39,17 @@ pub fn registry() -> Registry {
         .with::<filter::score::ByScore>() // filter.score
         .with::<fuse::rrf::Rrf>() // fuse.rrf
         .with::<fuse::weighted::Weighted>() // fuse.weighted
+        .with::<filter::llm::Llm>() // filter.llm
         .with::<judge::rule::Rule>() // judge.rule
+        .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
+        .with::<query::hyde::Hyde>() // query.hyde
+        .with::<query::multi::Multi>() // query.multi
+        .with::<query::next_hop::NextHop>() // query.next_hop
+        .with::<query::rewrite::Rewrite>() // query.rewrite
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
+        .with::<rerank::llm::Llm>() // rerank.llm
         .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
         .with::<rerank::mmr::Mmr>() // rerank.mmr
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25

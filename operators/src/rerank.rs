@@ -1,5 +1,6 @@
 //! Rerank: what puts chunks into a better order.
 
+pub mod llm;
 use anabranch_engine::operator::SettingProblem;
 
 pub mod cross_encoder;

@@ -7,6 +7,7 @@
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `schema`: the schema for editors takes every flow of the repository.
+//! `stores`: indexes in a database or on a server find what the built-in one finds.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 // The laws print how many runs they made; helpers take what is handy; names of our own files are in lower case.
@@ -23,5 +24,6 @@ mod flows;
 mod laws;
 mod operators;
 mod schema;
+mod stores;
 mod support;
 mod tidy;
