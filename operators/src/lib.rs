@@ -38,6 +38,7 @@ pub fn registry() -> Registry {
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
         .with::<extract::structured::Structured>() // extract.structured
+        .with::<filter::score::ByScore>() // filter.score
         .with::<fuse::rrf::Rrf>() // fuse.rrf
         .with::<fuse::weighted::Weighted>() // fuse.weighted
         .with::<filter::llm::Llm>() // filter.llm
