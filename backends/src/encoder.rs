@@ -8,7 +8,9 @@ use anabranch_engine::value::Text;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Response;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 mod batches;
@@ -20,6 +22,9 @@ pub use settings::EncoderSettings;
 
 use crate::http::{Endpoint, Failures, Reach, Root, SettingsError, parse, read_body};
 use batches::BatchLimits;
+
+/// Largest answer that is looked through for an error when it is nothing else.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 /// Where a server takes texts, below its base address.
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +165,19 @@ pub(crate) struct Answer<'a> {
     pub(crate) n_tokens: Option<u64>,
     /// To speak of what is wrong with it.
     pub(crate) failures: &'a Failures,
+}
+
+impl Answer<'_> {
+    /// What it says. Some servers put an error there under a status of success: it is told as what it is.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        parse(self.body, self.failures).map_err(|no_answer| {
+            let body = Some(self.body).filter(|body| body.len() <= REFUSAL_BYTES_MAX);
+            let fields = body.and_then(|body| serde_json::from_slice::<Map<String, Value>>(body).ok());
+            let error =
+                fields.as_ref().and_then(|fields| Some((fields.get("error")?, fields.get("error_type"))));
+            error.map_or(no_answer, |(error, kind)| self.failures.in_body(error, kind))
+        })
+    }
 }
 
 async fn halving<'a, T>(

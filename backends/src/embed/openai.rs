@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::unit::{Rows, embeddings};
 use crate::encoder::{Answer, Batch, EncoderSettings, Route, Server, in_order, prefixed};
-use crate::http::{Root, SettingsError, parse};
+use crate::http::{Root, SettingsError};
 
 const ROUTE: Route = Route { root: Root::Versioned, path: "embeddings" };
 
@@ -80,7 +80,7 @@ struct Tokens {
 }
 
 fn read(answer: &Answer<'_>, n_texts: usize) -> Result<Rows, Error> {
-    let reply: Reply = parse(answer.body, answer.failures)?;
+    let reply: Reply = answer.parse()?;
     let tokens = reply.usage.unwrap_or_default();
     let found = reply.data.into_iter().map(|entry| (entry.index, entry.embedding.0)).collect();
     let rows = in_order(found, n_texts, answer.failures)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::unit::{Rows, embeddings};
 use crate::encoder::{Batch, EncoderSettings, Route, Server, in_order, prefixed};
-use crate::http::{Root, SettingsError, parse};
+use crate::http::{Root, SettingsError};
 
 const ROUTE: Route = Route { root: Root::AsGiven, path: "embed" };
 
@@ -34,7 +34,7 @@ impl TeiEmbedder {
             dimensions: self.settings.dimensions,
         };
         let read = self.server.post(&body, &batch.key, |answer| {
-            let rows: Vec<Vec<f32>> = parse(answer.body, answer.failures)?;
+            let rows: Vec<Vec<f32>> = answer.parse()?;
             let rows = rows.into_iter().map(|row| (None, row)).collect();
             let rows = in_order(rows, batch.texts.len(), answer.failures)?;
             Ok(Rows { rows, n_tokens: answer.n_tokens.unwrap_or_default() })

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scores::{Scores, reranking};
 use crate::encoder::{Batch, EncoderSettings, Route, Server, prefixed};
-use crate::http::{Root, SettingsError, parse};
+use crate::http::{Root, SettingsError};
 
 const ROUTE: Route = Route { root: Root::Versioned, path: "rerank" };
 
@@ -31,7 +31,7 @@ impl CohereReranker {
         let n_texts = batch.texts.len();
         let body = Body { model, query, documents: batch.texts, top_n: n_texts };
         let read = self.server.post(&body, &batch.key, |answer| {
-            let reply: Reply = parse(answer.body, answer.failures)?;
+            let reply: Reply = answer.parse()?;
             let found = reply.results.into_iter().map(|result| (result.index, result.relevance_score));
             let n_tokens = reply.usage.unwrap_or_default().total_tokens;
             Scores::new(found.collect(), n_texts, n_tokens, answer.failures)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scores::{Scores, reranking};
 use crate::encoder::{Batch, EncoderSettings, Route, Server, prefixed};
-use crate::http::{Root, SettingsError, parse};
+use crate::http::{Root, SettingsError};
 
 const ROUTE: Route = Route { root: Root::AsGiven, path: "rerank" };
 
@@ -29,7 +29,7 @@ impl TeiReranker {
     async fn ask(&self, query: &str, batch: Batch<'_>) -> Result<Scores, Error> {
         let body = Body { query, texts: batch.texts, truncate: true, raw_scores: false };
         let read = self.server.post(&body, &batch.key, |answer| {
-            let ranks: Vec<Rank> = parse(answer.body, answer.failures)?;
+            let ranks: Vec<Rank> = answer.parse()?;
             let found = ranks.into_iter().map(|rank| (rank.index, rank.score)).collect();
             Scores::new(found, batch.texts.len(), answer.n_tokens.unwrap_or_default(), answer.failures)
         });

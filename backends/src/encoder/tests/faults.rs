@@ -158,6 +158,24 @@ async fn an_answer_that_announces_a_gigabyte_is_not_read() {
 }
 
 #[tokio::test]
+async fn an_error_with_a_status_of_success_is_told_as_what_it_is() {
+    for client in CLIENTS {
+        let url = server(|_| r#"{"error": "Model is overloaded", "error_type": "overloaded"}"#).await;
+        let error = client.ask(settings(&url), &TEXTS).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Overloaded { message, .. } if message == "Model is overloaded"),
+            "{client:?}: {error:?}"
+        );
+        let url = server(|_| r#"{"error": {"message": "no such model", "code": 404}}"#).await;
+        let error = client.ask(settings(&url), &TEXTS).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Rejected { message, .. } if message == "no such model"),
+            "{client:?}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_answer_is_garbled() {
     let (two_vectors, two_ranks) = (r#"{"index": 0, "embedding": [1.0]}"#, r#"{"index": 0, "score": 0.5}"#);
     let cases: Vec<(Client, Vec<String>)> = vec![
