@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod embed;
+mod encoder;
 mod http;
 pub mod index;
 pub mod load;
