@@ -10,15 +10,19 @@ use serde::Serialize;
 
 mod address;
 mod body;
+mod events;
 mod failure;
 mod tls;
 
 pub(crate) use address::Root;
 pub(crate) use body::{parse, pieces, read_body};
+pub(crate) use events::Events;
 pub(crate) use failure::Failures;
 
 /// Most bytes read of an answer that reports a failure.
 const ERROR_BYTES: usize = 64 * 1024;
+/// Longest time for reading them: the status has said most of it already.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
 
 /// Why settings describe no server.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +177,8 @@ impl Endpoint {
             return Ok(response);
         }
         let headers = response.headers().clone();
-        let body = body::read_start(response, ERROR_BYTES).await;
+        let start = body::read_start(response, ERROR_BYTES);
+        let body = tokio::time::timeout(ERROR_BODY_TIME, start).await.unwrap_or_default();
         Err(failures.status(status, &headers, &body))
     }
 

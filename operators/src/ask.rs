@@ -98,15 +98,12 @@ pub(crate) fn all_json(text: &str) -> Vec<Json> {
     while let Some(start) = rest.find(['{', '[']).filter(|_| tries_left > 0) {
         let from = rest.get(start..).unwrap_or_default();
         let mut values = serde_json::Deserializer::from_str(from).into_iter();
-        let end = match values.next() {
-            Some(Ok(value)) => {
-                found.push(value);
-                values.byte_offset()
-            }
-            _ => {
-                tries_left -= 1;
-                1
-            }
+        let end = if let Some(Ok(value)) = values.next() {
+            found.push(value);
+            values.byte_offset()
+        } else {
+            tries_left -= 1;
+            1
         };
         rest = from.get(end..).unwrap_or_default();
     }

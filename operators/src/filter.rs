@@ -1,3 +1,4 @@
 //! Filter: what leaves chunks out.
 
+pub mod llm;
 mod threshold;

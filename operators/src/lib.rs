@@ -9,7 +9,9 @@ pub mod context;
 pub mod extract;
 pub mod filter;
 pub mod fuse;
+mod grade;
 pub mod judge;
+mod passage;
 mod prompt;
 pub mod query;
 pub mod read;
@@ -36,6 +38,7 @@ pub fn registry() -> Registry {
         .with::<context::append::Append>() // context.append
         .with::<fuse::rrf::Rrf>() // fuse.rrf
         .with::<fuse::weighted::Weighted>() // fuse.weighted
+        .with::<filter::llm::Llm>() // filter.llm
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
@@ -45,6 +48,9 @@ pub fn registry() -> Registry {
         .with::<query::rewrite::Rewrite>() // query.rewrite
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
+        .with::<rerank::llm::Llm>() // rerank.llm
+        .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
+        .with::<rerank::mmr::Mmr>() // rerank.mmr
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<retrieve::dense::Dense>() // retrieve.dense
         .with::<retrieve::hybrid::Hybrid>() // retrieve.hybrid

@@ -1,6 +1,6 @@
 //! Thresholds that come from the scores themselves.
 
-/// The threshold of ChunkRAG (arXiv 2410.19572, algorithm 1): the mean of `scores`, or the mean and one standard
+/// The threshold of `ChunkRAG` (arXiv 2410.19572, algorithm 1): the mean of `scores`, or the mean and one standard
 /// deviation where their variance is below `eps`, which means that the mean alone would hardly tell them apart.
 ///
 /// It is never above the best score, so the best always pass: of `[0.9, 0.9, 0.8]` the mean and one deviation would
