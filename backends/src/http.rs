@@ -21,7 +21,7 @@ pub(crate) use failure::Failures;
 
 /// Most bytes read of an answer that reports a failure.
 const ERROR_BYTES: usize = 64 * 1024;
-/// Longest time for reading them: the status has said most of it already.
+/// Longest time for reading them, no more than a quarter of a call: the status has said most of it already.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
 
 /// Why settings describe no server.
@@ -178,7 +178,8 @@ impl Endpoint {
         }
         let headers = response.headers().clone();
         let start = body::read_start(response, ERROR_BYTES);
-        let body = tokio::time::timeout(ERROR_BODY_TIME, start).await.unwrap_or_default();
+        let body =
+            tokio::time::timeout(ERROR_BODY_TIME.min(self.timeout / 4), start).await.unwrap_or_default();
         Err(failures.status(status, &headers, &body))
     }
 

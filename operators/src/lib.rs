@@ -4,6 +4,7 @@
 use anabranch_engine::operator::Registry;
 
 mod ask;
+mod choice;
 pub mod chunk;
 pub mod context;
 pub mod extract;
@@ -36,9 +37,12 @@ pub fn registry() -> Registry {
         .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
+        .with::<extract::structured::Structured>() // extract.structured
+        .with::<filter::score::ByScore>() // filter.score
         .with::<fuse::rrf::Rrf>() // fuse.rrf
         .with::<fuse::weighted::Weighted>() // fuse.weighted
         .with::<filter::llm::Llm>() // filter.llm
+        .with::<judge::llm::Llm>() // judge.llm
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
@@ -54,6 +58,8 @@ pub fn registry() -> Registry {
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<retrieve::dense::Dense>() // retrieve.dense
         .with::<retrieve::hybrid::Hybrid>() // retrieve.hybrid
+        .with::<route::llm::Llm>() // route.llm
         .with::<route::rule::Rule>() // route.rule
+        .with::<route::semantic::Semantic>() // route.semantic
         .with::<select::budget::Budget>() // select.budget
 }

@@ -103,12 +103,14 @@ impl PgIndex {
     pub fn new(settings: PgSettings) -> Result<Self, Error> {
         let faults = Faults::new(&settings.name);
         setup::check_schema_name(&settings.schema).map_err(|message| faults.rejected(message))?;
-        let options: PgConnectOptions = settings
-            .url
-            .expose_secret()
-            .parse()
-            // What the parser says may repeat the password.
-            .map_err(|_| {
+        let url = settings.url.expose_secret();
+        // What the parser says may repeat the password, and it takes every scheme.
+        let options = ["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+            .then(|| url.parse::<PgConnectOptions>().ok())
+            .flatten()
+            .ok_or_else(|| {
                 faults.rejected(
                     "`url` is no PostgreSQL address; one is `postgres://user:password@host:5432/rag`",
                 )

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{QUERY_CHARS_MAX, is_too_long, key, one_line};
 use crate::ask;
-use crate::prompt::Prompts;
+use crate::prompt::{Prompts, quoted};
 
 /// Thinks one step further, and says what to search for next.
 ///
@@ -132,10 +132,10 @@ impl NextHop {
             ("asked", list(asked)),
         ];
         let before = thoughts.iter().chain(asked).chain([&input.question]).map(String::as_str);
-        let quoted = input.chunks.iter().map(|chunk| &*chunk.text).chain(before);
+        let quotations = quoted(&input.chunks).chain(before);
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         Ok(ChatRequest {
-            messages: prompts.messages(cx, &variables, quoted)?,
+            messages: prompts.messages(cx, &variables, quotations)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
             ..ChatRequest::default()

@@ -90,9 +90,8 @@ pub(super) async fn prepare(
     if encoding != "UTF8" {
         return Err(faults.rejected(format!("the database has the encoding `{encoding}`; it must be `UTF8`")));
     }
-    let format_table = format!("\"{schema}\".format");
-    if !is_there(connection, &format_table).await.map_err(of)? {
-        make(connection, schema, &format_table, faults).await?;
+    if !is_ours(connection, schema).await.map_err(of)? {
+        make(connection, schema, faults).await?;
     }
     let extension = extension_schema(connection).await.map_err(of)?.ok_or_else(|| {
         faults.rejected(
@@ -112,12 +111,7 @@ pub(super) async fn prepare(
     Ok(search_path)
 }
 
-async fn make(
-    connection: &mut PgConnection,
-    schema: &str,
-    format_table: &str,
-    faults: &Faults,
-) -> Result<(), Error> {
+async fn make(connection: &mut PgConnection, schema: &str, faults: &Faults) -> Result<(), Error> {
     let of = |error: sqlx::Error| faults.of(&error);
     let mut transaction = connection.begin().await.map_err(of)?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
@@ -125,7 +119,7 @@ async fn make(
         .execute(&mut *transaction)
         .await
         .map_err(of)?;
-    if is_there(&mut transaction, format_table).await.map_err(of)? {
+    if is_ours(&mut transaction, schema).await.map_err(of)? {
         return transaction.commit().await.map_err(of);
     }
     let extension = extension(&mut transaction, faults).await?;
@@ -180,8 +174,12 @@ async fn extension_schema(connection: &mut PgConnection) -> Result<Option<String
     .await
 }
 
-async fn is_there(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(connection).await
+/// Whether the tables are in the schema. Asked of a table, not of `to_regclass`: that remembers what was not there.
+async fn is_ours(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'format')")
+        .bind(schema)
+        .fetch_one(connection)
+        .await
 }
 
 async fn set_search_path(connection: &mut PgConnection, search_path: &str) -> Result<(), sqlx::Error> {
