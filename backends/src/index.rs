@@ -2,8 +2,10 @@
 
 pub mod embedded;
 mod manifest;
+pub mod pgvector;
 mod store;
 
-pub use embedded::EmbeddedIndex;
+pub use embedded::{EmbeddedIndex, searched_text};
 pub use manifest::{Fingerprint, Manifest};
+pub use pgvector::PgIndex;
 pub use store::{Entry, IndexStore, IndexWriter, StoreError, VectorSpace};

@@ -3,15 +3,18 @@
 //! It goes in three steps, each as cheap as it can be: [`walk`] lists files, [`Listed::sources`] reads and hashes
 //! them, [`Source::into_document`] makes the document. Who keeps the hashes of last time can stop after the second.
 //!
-//! A document's text is its file's, byte for byte, so that ranges in the one are ranges in the other. Two kinds of
+//! A document's text is its file's, byte for byte, so that ranges in the one are ranges in the other. Three kinds of
 //! file differ. HTML, and files that begin with a byte order mark, have a source map among their metadata (see
-//! [`SOURCE_MAP`]). Of a `.jsonl` corpus every line is a document; its ranges count bytes of that document's text.
+//! [`SOURCE_MAP`]). Of a `.jsonl` corpus every line is a document, and so is every element of a `.json` file that is a
+//! list of documents; ranges count bytes of that document's text. So do those of a PDF, where lines are pages.
 
 use std::path::{Path, PathBuf};
 
 mod corpus;
 mod html;
+mod json;
 mod kind;
+pub mod pdf;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -67,6 +70,15 @@ pub enum Why {
     /// It is larger than [`FILE_BYTES_MAX`].
     #[error("larger than {} MiB", FILE_BYTES_MAX >> 20)]
     TooLarge,
+    /// It is a PDF that cannot be read.
+    #[error("a PDF that cannot be read: {0}")]
+    BadPdf(String),
+    /// It is a PDF that needs a password.
+    #[error("a PDF that needs a password")]
+    Encrypted,
+    /// It is a PDF of pictures.
+    #[error("a PDF without text: a scan has to go through text recognition first")]
+    NoText,
     /// There is nothing in it.
     #[error("empty")]
     Empty,

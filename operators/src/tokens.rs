@@ -11,17 +11,37 @@ const MAX_RUN_BYTES: usize = 512;
 /// Number of tokens of `text`. The token table is built when it is first needed (tens of milliseconds).
 pub fn count(text: &str) -> usize {
     let table = tiktoken_rs::cl100k_base_singleton();
-    let (mut total, mut start, mut run_start, mut run_kind) = (0, 0, 0, None);
+    parts(text).map(|part| table.count_ordinary(part)).sum()
+}
+
+/// Where each token of `text` ends, in bytes; a token can end within a character.
+pub fn ends(text: &str) -> Vec<usize> {
+    let table = tiktoken_rs::cl100k_base_singleton();
+    let mut at = 0;
+    let tokens = parts(text).flat_map(|part| table.encode_ordinary(part));
+    tokens
+        .map(|token| {
+            at += table.decode_bytes(&[token]).map_or(0, |bytes| bytes.len());
+            at
+        })
+        .collect()
+}
+
+/// The text in pieces that the tokenizer can stand.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let (mut start, mut run_start, mut run_kind) = (0, 0, None);
+    let mut cuts = Vec::new();
     for (at, c) in text.char_indices() {
         let kind = c.is_whitespace();
         if run_kind != Some(kind) {
             (run_start, run_kind) = (at, Some(kind));
         } else if at - run_start >= MAX_RUN_BYTES {
-            total += table.count_ordinary(text.get(start..at).unwrap_or_default());
+            cuts.push(start..at);
             (start, run_start) = (at, at);
         }
     }
-    total + table.count_ordinary(text.get(start..).unwrap_or_default())
+    cuts.push(start..text.len());
+    cuts.into_iter().filter_map(|cut| text.get(cut))
 }
 
 /// [`count`] as the type that records use.
@@ -43,6 +63,14 @@ mod tests {
         assert_eq!(count(""), 0);
         assert_eq!(count("hello world"), 2);
         assert_eq!(count("tiktoken is great!"), 6);
+    }
+
+    #[test]
+    fn tokens_end_where_the_next_begins() {
+        assert_eq!(ends("tiktoken is great!"), [1, 3, 8, 11, 17, 18]);
+        assert_eq!(ends("").len(), 0);
+        let text = format!("{} é漢🎉", "x".repeat(2000));
+        assert_eq!((ends(&text).len(), ends(&text).last()), (count(&text), Some(&text.len())));
     }
 
     #[test]

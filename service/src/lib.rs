@@ -18,5 +18,16 @@ use std::process::ExitCode;
 
 /// Runs the command line `args`, the program's name first, and says how the process is to end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    quiet_pdf_reader();
     ExitCode::from(cli::main(args).code())
+}
+
+/// A broken PDF breaks its reader, which is caught and told like every other reason to skip a file.
+fn quiet_pdf_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some(anabranch_backends::load::pdf::PDF_THREAD) {
+            usual(panic);
+        }
+    }));
 }

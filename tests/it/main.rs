@@ -3,10 +3,12 @@
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
 //! `engine`: what a run does, construct by construct.
+//! `faults`: what model servers do wrong ends in typed errors, in time, in bounded memory.
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `schema`: the schema for editors takes every flow of the repository.
+//! `stores`: indexes in a database or on a server find what the built-in one finds.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 // The laws print how many runs they made; helpers take what is handy; names of our own files are in lower case.
@@ -19,9 +21,11 @@
 mod cli;
 mod diagnostics;
 mod engine;
+mod faults;
 mod flows;
 mod laws;
 mod operators;
 mod schema;
+mod stores;
 mod support;
 mod tidy;

@@ -4,24 +4,32 @@ use std::time::Duration;
 
 use anabranch_engine::backend::{Call, ChatModel, ChatRequest, ChatResponse, Error};
 use async_trait::async_trait;
+use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder, Response, Url};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
-mod failure;
+mod answer;
+mod dialect;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod tls;
+mod thinking;
 mod wire;
 
-use failure::Failures;
-use stream::{StreamLimits, read_body, read_events, read_start};
-use wire::{Assembly, Body, Models, parse};
+pub use crate::http::SettingsError;
+use crate::http::{Endpoint, Failures, Reach, Root, parse, read_body};
+use answer::Assembly;
+use dialect::{Dialect, Extra, Known};
+use stream::{StreamLimits, read_events};
+use wire::{Body, Models};
 
-/// Most bytes read of an answer that reports a failure.
-const ERROR_BYTES: usize = 64 * 1024;
+/// Where a server takes questions, below its base address.
+const PATH: &str = "chat/completions";
+/// Below what common tokenizers make of prose: a prompt is rather estimated too long than too short.
+const BYTES_PER_TOKEN: u64 = 3;
+/// What stands around a message in a prompt.
+const FRAME_BYTES: usize = 12;
 
 /// How a chat server is reached.
 #[derive(Debug, Clone)]
@@ -60,35 +68,13 @@ impl OpenAiSettings {
     }
 }
 
-/// Why settings describe no server.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The address is none.
-    #[error("`{url}` is no address of a model server: {reason}; write it as `http://localhost:8000`")]
-    Url {
-        /// As it was given.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No client can be made of them.
-    #[error("no HTTP client for {host}")]
-    Client {
-        /// The server's host.
-        host: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-}
-
 /// A chat model on a server.
 #[derive(Debug)]
 pub struct OpenAiChat {
-    client: Client,
-    base: Url,
-    host: String,
-    settings: OpenAiSettings,
+    server: Endpoint,
+    stream: bool,
+    idle_timeout: Duration,
+    known: Known,
     /// The model's name: as configured, or as the server's list gave it.
     model: OnceCell<String>,
 }
@@ -96,67 +82,34 @@ pub struct OpenAiChat {
 impl OpenAiChat {
     /// The model that `settings` describe. Nothing is sent before the first question.
     pub fn new(settings: OpenAiSettings) -> Result<Self, SettingsError> {
-        let base = base_url(&settings.base_url)
-            .map_err(|reason| SettingsError::Url { url: settings.base_url.clone(), reason })?;
-        let name = base.host_str().unwrap_or_default();
-        let host = base.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
-        let mut client = tls::client_builder(base.scheme());
-        // A proxy for the world outside cannot reach a server on this machine.
-        if is_loopback(name) {
-            client = client.no_proxy();
-        }
-        let client = client
-            .connect_timeout(settings.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|source| SettingsError::Client { host: host.clone(), source })?;
-        let model = OnceCell::new_with(settings.model.clone());
-        Ok(Self { client, base, host, settings, model })
-    }
-
-    /// The address of `path` under the base address, which may have a query of its own.
-    fn url(&self, path: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        url
-    }
-
-    fn authorize(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.settings.api_key {
-            Some(key) => request.bearer_auth(key.expose_secret()),
-            None => request,
-        }
+        let OpenAiSettings { stream, idle_timeout, .. } = settings;
+        let server = Endpoint::new(Reach {
+            base_url: settings.base_url,
+            root: Root::Versioned,
+            paths: &[PATH],
+            api_key: settings.api_key,
+            connect_timeout: settings.connect_timeout,
+            timeout: settings.timeout,
+            max_response_bytes: settings.max_response_bytes,
+        })?;
+        Ok(Self {
+            server,
+            stream,
+            idle_timeout,
+            known: Known::default(),
+            model: OnceCell::new_with(settings.model),
+        })
     }
 
     fn failures(&self) -> Failures {
-        let backend = match self.model.get() {
-            Some(model) => format!("model `{model}` at {}", self.host),
-            None => format!("the model server at {}", self.host),
-        };
-        Failures { backend }
-    }
-
-    /// Sends, and gives the answer if its status is a success.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
-        let failures = self.failures();
-        let response = self.authorize(request).send().await.map_err(|error| failures.transport(&error))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let headers = response.headers().clone();
-        let body = read_start(response, ERROR_BYTES).await;
-        Err(failures.status(status, &headers, &body))
+        self.server.failures(self.model.get().map(String::as_str))
     }
 
     /// The model's name, asked for once if the settings leave it open.
     async fn model(&self) -> Result<&str, Error> {
         let name = self.model.get_or_try_init(|| async {
             let failures = self.failures();
-            let response = self.send(self.client.get(self.url(&["models"]))).await?;
-            let body = read_body(response, self.settings.max_response_bytes, &failures).await?;
+            let body = self.server.get("models", &failures).await?;
             let models: Models = parse(&body, &failures)?;
             let first = models.data.into_iter().next();
             first.map(|model| model.id).ok_or_else(|| failures.unavailable("it serves no model"))
@@ -164,76 +117,81 @@ impl OpenAiChat {
         name.await.map(String::as_str)
     }
 
+    /// Asks, leaving out what the server refuses as long as the question can do without.
     async fn ask(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error> {
         let model = self.model().await?;
+        let mut dialect = self.known.dialect();
+        let mut lasting = dialect;
+        for _ in 0..Extra::COUNT {
+            let error = match self.exchange(model, request, call, dialect).await {
+                Ok(response) => {
+                    self.known.learn(lasting);
+                    return Ok(response);
+                }
+                Err(error) => error,
+            };
+            let Some(refusal) = dialect.refused(&error, request) else { return Err(error) };
+            dialect = dialect.without(refusal.extra);
+            if refusal.is_lasting {
+                lasting = lasting.without(refusal.extra);
+            }
+        }
+        self.exchange(model, request, call, dialect).await
+    }
+
+    async fn exchange(
+        &self,
+        model: &str,
+        request: &ChatRequest,
+        call: &Call<'_>,
+        dialect: Dialect,
+    ) -> Result<ChatResponse, Error> {
         let failures = self.failures();
-        let post = self
-            .client
-            .post(self.url(&["chat", "completions"]))
-            .header("Idempotency-Key", call.idempotency_key)
-            .json(&Body::new(model, request, self.settings.stream));
-        let response = self.send(post).await?;
-        let max_bytes = self.settings.max_response_bytes;
+        let body = Body::new(model, request, self.stream, dialect);
+        let key = dialect.key(call.idempotency_key);
+        if !self.stream {
+            let body = self.server.post_json(PATH, &body, &key, &failures).await?;
+            return read_whole(&body, model, call, &failures);
+        }
+        let response = self.server.post(PATH, &body, &key, &failures).await?;
+        let max_bytes = self.server.max_response_bytes();
         // The header decides, not what was asked for: some servers do not stream.
         if is_event_stream(&response) {
-            let limits = StreamLimits { max_bytes, idle: self.settings.idle_timeout };
+            let limits = StreamLimits { max_bytes, idle: self.idle_timeout };
             return read_events(response, model, limits, call, &failures).await;
         }
-        let body = read_body(response, max_bytes, &failures).await?;
-        let mut assembly = Assembly::default();
-        if let Some(text) = assembly.add(parse(&body, &failures)?, &failures)? {
-            (call.on_delta)(&text);
-        }
-        assembly.finish(model, &failures)
+        read_whole(&read_body(response, max_bytes, &failures).await?, model, call, &failures)
     }
 }
 
 #[async_trait]
 impl ChatModel for OpenAiChat {
     fn name(&self) -> &str {
-        self.model.get().map_or(&self.host, String::as_str)
+        self.model.get().map_or(self.server.host(), String::as_str)
     }
 
     async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error> {
-        let limit = self.settings.timeout;
-        // One limit around everything, so that no slow trickle of headers or events gets past it.
-        tokio::time::timeout(limit, Box::pin(self.ask(request, call))).await.unwrap_or_else(|_| {
-            Err(self.failures().timed_out(format!("no complete answer within {limit:?} (`timeout`)")))
-        })
+        self.server.within(&self.failures(), Box::pin(self.ask(request, call))).await
+    }
+
+    fn estimate_prompt_tokens(&self, request: &ChatRequest) -> u64 {
+        let messages: usize =
+            request.messages.iter().map(|message| message.content.len() + FRAME_BYTES).sum();
+        // Servers put the schema into the prompt, and where they do not know of schemas, we do.
+        let schema = request.response_schema.as_ref().map_or(0, |schema| schema.to_string().len());
+        (messages + schema) as u64 / BYTES_PER_TOKEN
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+fn read_whole(body: &[u8], asked: &str, call: &Call<'_>, failures: &Failures) -> Result<ChatResponse, Error> {
+    let mut assembly = Assembly::default();
+    if let Some(text) = assembly.add(parse(body, failures)?, failures)? {
+        (call.on_delta)(&text);
+    }
+    assembly.finish(asked, failures)
 }
 
 fn is_event_stream(response: &Response) -> bool {
     let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     header.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
-}
-
-/// The address under which `chat/completions` lies.
-fn base_url(given: &str) -> Result<Url, String> {
-    let mut url = Url::parse(given.trim()).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err("it does not begin with `http://` or `https://`".to_owned());
-    }
-    let mut path: Vec<&str> = given_segments(&url);
-    if let Some(base) = path.strip_suffix(&["chat", "completions"]) {
-        path = base.to_vec();
-    }
-    let is_version = |segment: &&str| {
-        segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-    };
-    if !path.iter().any(is_version) {
-        path.push("v1");
-    }
-    let path = path.join("/");
-    url.set_path(&path);
-    Ok(url)
-}
-
-fn given_segments(url: &Url) -> Vec<&str> {
-    url.path().split('/').filter(|segment| !segment.is_empty()).collect()
 }

@@ -17,7 +17,12 @@ mod tokens;
 mod writer;
 
 pub use folder::FORMAT;
+pub use schema::searched_text;
 pub use writer::{Limits, Writer};
+
+// Every kind of index finds the same chunks by the same words.
+pub(super) use schema::words_of;
+pub(super) use search::weighted_words;
 
 use super::Manifest;
 use folder::Generation;

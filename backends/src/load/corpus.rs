@@ -5,14 +5,15 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 
 use anabranch_engine::value::{DocumentId, Metadata, Text};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::source::{self, Content, Source};
 use super::walk::Listed;
 use super::{FILE_BYTES_MAX, LINE_STARTS, Loaded, SOURCE_MAP, Skipped, Why};
 
-#[derive(Deserialize)]
-struct Line {
+/// A document as a corpus has it.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Line {
     id: Option<serde_json::Value>,
     title: Option<Text>,
     text: Text,
@@ -91,23 +92,37 @@ impl Lines {
                 Why::BadLine { line: self.line_no, message: error.to_string() }
             }
         })?;
-        let id = match line.id {
+        let fallback = self.line_no;
+        let bad = |message| Why::BadLine { line: fallback, message };
+        let source = line.source(&self.listed, fallback, text.as_bytes(), &mut self.seen).map_err(bad)?;
+        self.n_documents += 1;
+        Ok(source)
+    }
+}
+
+impl Line {
+    /// The document; called `n` if it has no name of its own. `bytes` are what it is hashed by.
+    pub(super) fn source(
+        self,
+        listed: &Listed,
+        n: usize,
+        bytes: &[u8],
+        seen: &mut HashSet<String>,
+    ) -> Result<Source, String> {
+        let id = match self.id {
             Some(serde_json::Value::String(id)) => id,
             Some(id @ serde_json::Value::Number(_)) => id.to_string(),
-            _ => self.line_no.to_string(),
+            _ => n.to_string(),
         };
-        if !self.seen.insert(id.clone()) {
-            let message = format!("another line has the id `{id}`");
-            return Err(Why::BadLine { line: self.line_no, message });
+        if !seen.insert(id.clone()) {
+            return Err(format!("another one has the id `{id}`"));
         }
-        self.n_documents += 1;
-        let mut meta = line.meta.unwrap_or_default();
+        let mut meta = self.meta.unwrap_or_default();
         // They would be taken for the loader's own.
         meta.remove(SOURCE_MAP);
         meta.remove(LINE_STARTS);
-        let title = line.title.filter(|title| !title.is_empty());
-        let content = Content::Line { title, text: line.text, meta };
-        let id = DocumentId(format!("{}#{id}", self.listed.id).into());
-        Ok(Source::new(id, text.as_bytes(), content))
+        let title = self.title.filter(|title| !title.is_empty());
+        let content = Content::Line { title, text: self.text, meta };
+        Ok(Source::new(DocumentId(format!("{}#{id}", listed.id).into()), bytes, content))
     }
 }

@@ -13,6 +13,12 @@ pub enum Kind {
     Html,
     /// Source code and configuration.
     Code,
+    /// A table: a record a line.
+    Csv,
+    /// A list of documents, or data.
+    Json,
+    /// Pages.
+    Pdf,
     /// A document a line.
     Corpus,
 }
@@ -20,7 +26,10 @@ pub enum Kind {
 const MARKDOWN: &[&str] = &["md", "markdown", "mdx", "mkd", "mdown"];
 const TEXT: &[&str] = &["txt", "text", "rst", "adoc", "asciidoc", "org", "log", "tex"];
 const HTML: &[&str] = &["html", "htm", "xhtml"];
-const CORPUS: &[&str] = &["jsonl"];
+const CORPUS: &[&str] = &["jsonl", "ndjson"];
+const CSV: &[&str] = &["csv", "tsv"];
+const JSON: &[&str] = &["json"];
+const PDF: &[&str] = &["pdf"];
 const CODE: &[&str] = &[
     "rs", "py", "pyi", "js", "mjs", "cjs", "jsx", "ts", "tsx", "mts", "cts", "vue", "svelte", "go", "java",
     "c", "h", "cc", "cpp", "cxx", "hh", "hpp", "hxx", "cs", "fs", "rb", "php", "swift", "kt", "kts", "scala",
@@ -47,6 +56,9 @@ impl Kind {
                 (TEXT, Self::Text),
                 (HTML, Self::Html),
                 (CODE, Self::Code),
+                (CSV, Self::Csv),
+                (JSON, Self::Json),
+                (PDF, Self::Pdf),
                 (CORPUS, Self::Corpus),
             ];
             return by_extension.into_iter().find(|(all, _)| is_one_of(all, extension)).map(|(_, kind)| kind);
@@ -63,6 +75,9 @@ impl Kind {
             Self::Text | Self::Corpus => "text",
             Self::Html => "html",
             Self::Code => "code",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Pdf => "pdf",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use anabranch_engine::value::{Document, DocumentId, Metadata, Text};
 
 use super::walk::Listed;
-use super::{FILE_BYTES_MAX, Kind, LINE_STARTS, Loaded, SOURCE_MAP, Skipped, Why, html, title};
+use super::{FILE_BYTES_MAX, Kind, LINE_STARTS, Loaded, SOURCE_MAP, Skipped, Why, html, pdf, title};
 
 /// Goes into every hash: it changes when the same bytes begin to give another document.
 const VERSION: &[u8] = b"load 1\n";
@@ -28,6 +28,8 @@ pub struct Source {
 pub(super) enum Content {
     /// A file.
     File { kind: Kind, text: String },
+    /// A PDF file; reading it takes long, so it is put off until it is known to have changed.
+    Pdf(Vec<u8>),
     /// A line of a corpus.
     Line { title: Option<Text>, text: Text, meta: Metadata },
 }
@@ -39,35 +41,45 @@ impl Source {
         Self { id, hash: hasher.finalize(), content }
     }
 
-    /// The document.
-    pub fn into_document(self) -> Document {
+    /// The document, or why the file gives none after all.
+    pub fn into_document(self) -> Result<Document, Why> {
         let id = self.id;
-        match self.content {
+        Ok(match self.content {
+            Content::Pdf(bytes) => return pdf::document(id, bytes),
             Content::Line { title, text, meta } => {
                 Document { id, title, text, kind: Kind::Corpus.name().into(), meta }
             }
             Content::File { kind: Kind::Html, text } => html_document(id, &text),
             Content::File { kind, text } => plain_document(id, kind, &text),
-        }
+        })
     }
 }
 
 /// Reads the file.
 pub(super) fn read(listed: Listed) -> Loaded {
-    match read_text(&listed) {
-        Ok(text) => {
-            let hashed = Source::new(
-                listed.id,
-                text.as_bytes(),
-                Content::File { kind: listed.kind, text: String::new() },
-            );
-            Loaded::Source(Source { content: Content::File { kind: listed.kind, text }, ..hashed })
-        }
+    match source(&listed) {
+        Ok(source) => Loaded::Source(source),
         Err(why) => Loaded::Skipped(Skipped { path: listed.path, why }),
     }
 }
 
-fn read_text(listed: &Listed) -> Result<String, Why> {
+fn source(listed: &Listed) -> Result<Source, Why> {
+    let bytes = read_bytes(listed)?;
+    if listed.kind == Kind::Pdf {
+        let hashed = Source::new(listed.id.clone(), &bytes, Content::Pdf(Vec::new()));
+        return Ok(Source { content: Content::Pdf(bytes), ..hashed });
+    }
+    Ok(of_text(listed, text_of(bytes)?))
+}
+
+/// A file of this text.
+pub(super) fn of_text(listed: &Listed, text: String) -> Source {
+    let kind = listed.kind;
+    let hashed = Source::new(listed.id.clone(), text.as_bytes(), Content::File { kind, text: String::new() });
+    Source { content: Content::File { kind, text }, ..hashed }
+}
+
+pub(super) fn read_bytes(listed: &Listed) -> Result<Vec<u8>, Why> {
     let unreadable = |error: std::io::Error| Why::Unreadable(error.to_string());
     let file = File::open(&listed.path).map_err(unreadable)?;
     let mut bytes = Vec::with_capacity(usize::try_from(listed.size.min(FILE_BYTES_MAX)).unwrap_or_default());
@@ -79,7 +91,7 @@ fn read_text(listed: &Listed) -> Result<String, Why> {
     if bytes.is_empty() {
         return Err(Why::Empty);
     }
-    text_of(bytes)
+    Ok(bytes)
 }
 
 /// The bytes as text, if they are text.

@@ -23,7 +23,7 @@ fn load_all(root: &Path) -> (Vec<Document>, Vec<Skipped>) {
     let (mut documents, mut skipped) = (Vec::new(), Vec::new());
     for loaded in load([root]) {
         match loaded {
-            Loaded::Source(source) => documents.push(source.into_document()),
+            Loaded::Source(source) => documents.push(source.into_document().unwrap()),
             Loaded::Skipped(one) => skipped.push(one),
         }
     }
@@ -169,6 +169,28 @@ fn every_line_of_a_corpus_is_a_document() {
         })
         .collect();
     assert_eq!(bad, [4, 5]);
+}
+
+#[test]
+fn every_element_of_a_list_of_documents_is_a_document() {
+    let root = folder(&[
+        ("docs.json", br#"[{"id": "a", "title": "A", "text": "one", "meta": {"n": 1}}, {"text": "two"}, {"id": "a", "text": "3"}]"#),
+        ("data.json", br#"{"rows": [1, 2]}"#),
+        ("broken.json", b"{\"rows\": ["),
+    ]);
+    let (documents, skipped) = load_all(root.path());
+    let found: Vec<_> =
+        documents.iter().map(|document| (below(root.path(), document), document.kind.to_string())).collect();
+    let expected =
+        [("broken.json", "json"), ("data.json", "json"), ("docs.json#a", "text"), ("docs.json#2", "text")];
+    assert_eq!(found, expected.map(|(id, kind)| (id.to_owned(), kind.to_owned())));
+    assert_eq!(skipped[0].why.to_string(), "line 3 is not a document: another one has the id `a`");
+}
+
+#[test]
+fn a_table_is_read_as_it_is() {
+    let document = document("a.csv", b"n;v\n1;\"x\ny\"\n");
+    assert_eq!((&*document.kind, &*document.text), ("csv", "n;v\n1;\"x\ny\"\n"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anabranch_engine::value::DocumentId;
 use ignore::{DirEntry, WalkBuilder};
 
-use super::{FILE_BYTES_MAX, Kind, Loaded, Skipped, Why, corpus, source};
+use super::{FILE_BYTES_MAX, Kind, Loaded, Skipped, Why, corpus, json, source};
 
 /// A file that can be read, as far as its name and size tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,8 @@ impl Listed {
     pub fn sources(self) -> Box<dyn Iterator<Item = Loaded> + Send> {
         match self.kind {
             Kind::Corpus => Box::new(corpus::sources(self)),
-            Kind::Markdown | Kind::Text | Kind::Html | Kind::Code => {
+            Kind::Json => json::sources(self),
+            Kind::Markdown | Kind::Text | Kind::Html | Kind::Code | Kind::Csv | Kind::Pdf => {
                 Box::new(std::iter::once_with(move || source::read(self)))
             }
         }

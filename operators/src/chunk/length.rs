@@ -1,5 +1,6 @@
 //! How the length of a text is counted.
 
+use anabranch_engine::operator::SettingProblem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use text_splitter::ChunkSizer;
@@ -34,4 +35,16 @@ impl ChunkSizer for Length {
     fn size(&self, chunk: &str) -> usize {
         self.of(chunk)
     }
+}
+
+/// What is wrong with the settings `chunk_size` and `chunk_overlap` together.
+pub(crate) fn overlap_problems(chunk_size: usize, chunk_overlap: usize) -> Vec<SettingProblem> {
+    if chunk_overlap < chunk_size {
+        return Vec::new();
+    }
+    vec![SettingProblem {
+        pointer: "/chunk_overlap".to_owned(),
+        message: format!("`chunk_overlap` is {chunk_overlap}, not less than `chunk_size` ({chunk_size})"),
+        hint: Some("0 is a good start; a tenth of `chunk_size` is usual".to_owned()),
+    }]
 }

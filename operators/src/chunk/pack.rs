@@ -65,6 +65,16 @@ pub(crate) fn of_blocks(text: &str, within: &Range<usize>, blocks: &[Block], pat
     pieces
 }
 
+/// The pieces of a table whose rows begin at `starts`: the header goes with the first row.
+pub(crate) fn of_rows(text: &str, starts: &[usize], header: &str) -> Vec<Piece> {
+    let mut pieces = between(text, &(0..text.len()), starts, &[]);
+    for (i, piece) in pieces.iter_mut().enumerate() {
+        piece.row = true;
+        piece.table_header = (i > 0).then(|| header.into());
+    }
+    pieces
+}
+
 /// Cuts the pieces that are too long, but for table rows.
 pub(crate) fn cut_long(
     text: &str,

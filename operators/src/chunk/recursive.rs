@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use text_splitter::{ChunkConfig, TextSplitter};
 
-use super::length::Length;
+use super::length::{self, Length};
 use super::place::Places;
 use super::split::{SEPARATORS, Splitter};
 
@@ -135,17 +135,7 @@ impl Operator for Recursive {
     }
 
     fn check(&self, _given: &[(Text, Type)]) -> Vec<SettingProblem> {
-        if self.chunk_overlap < self.chunk_size {
-            return Vec::new();
-        }
-        vec![SettingProblem {
-            pointer: "/chunk_overlap".to_owned(),
-            message: format!(
-                "`chunk_overlap` is {}, not less than `chunk_size` ({})",
-                self.chunk_overlap, self.chunk_size
-            ),
-            hint: Some("0 is a good start; a tenth of `chunk_size` is usual".to_owned()),
-        }]
+        length::overlap_problems(self.chunk_size, self.chunk_overlap)
     }
 }
 

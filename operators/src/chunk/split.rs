@@ -11,6 +11,9 @@ pub(crate) const SEPARATORS: [&str; 7] = ["\n\n", "\n", ".", "?", "!", " ", ""];
 /// The same for source code, where a full stop ends nothing.
 pub(crate) const CODE_SEPARATORS: [&str; 4] = ["\n\n", "\n", " ", ""];
 
+/// The same for JSON.
+pub(crate) const JSON_SEPARATORS: [&str; 5] = ["\n\n", "\n", ",", " ", ""];
+
 /// A splitter with its bounds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Splitter {

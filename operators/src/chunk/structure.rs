@@ -14,17 +14,18 @@ use serde::Deserialize;
 use super::blocks::blocks;
 use super::headings::sections;
 use super::length::Length;
-use super::pack::{Piece, between, cut_long, join, of_blocks};
+use super::pack::{Piece, between, cut_long, join, of_blocks, of_rows};
 use super::place::Places;
 use super::plain::{code_blocks, paragraphs};
-use super::split::{CODE_SEPARATORS, SEPARATORS, Splitter};
+use super::split::{CODE_SEPARATORS, JSON_SEPARATORS, SEPARATORS, Splitter};
+use super::table;
 
 /// Cuts a document where its author did: at headings, paragraphs, functions.
 ///
 /// Markdown and HTML are cut at their headings, which every chunk keeps in `headings`; a section that is too long is cut between
 /// its blocks, a list between its items, a table between its rows (a chunk that begins within a table has the header
 /// row in `meta.table_header`), and only then as `chunk.recursive` does it. A code block that fits stays whole. Short
-/// neighbours under the same heading are joined. Source code is cut at blank lines before top-level blocks, other text
+/// neighbours under the same heading are joined. CSV is cut between its records, with the header as for tables. Source code is cut at blank lines before top-level blocks, other text
 /// at blank lines. Use it for documentation and notes, and wherever an answer should be cited by its section. Every
 /// chunk is an exact range of the document. Asks no model.
 ///
@@ -111,6 +112,11 @@ impl Structure {
             "markdown" | "html" => self.markdown(text),
             // A function is a chunk of its own, prose is packed.
             "code" => self.plain(text, &code_blocks(text), &CODE_SEPARATORS, self.min_size),
+            "json" => self.plain(text, &[], &JSON_SEPARATORS, self.chunk_size),
+            "csv" => {
+                let (starts, header) = table::rows(text);
+                join(text, of_rows(text, &starts, header), self.splitter(), self.chunk_size, |_, _| true)
+            }
             _ => self.plain(text, &paragraphs(text), &SEPARATORS, self.chunk_size),
         };
         let places = Places::new(document);
@@ -202,6 +208,18 @@ mod tests {
         let chunks = cut(&settings(60, 0), "markdown", &format!("# A\n\n{prose}\n\n{code}\n\n{prose}\n"));
         assert!(chunks.iter().any(|chunk| chunk.text.contains(code)));
         assert!(chunks.iter().all(|chunk| chunk.tokens.0 <= 60));
+    }
+
+    #[test]
+    fn csv_is_cut_between_records_and_the_header_is_kept() {
+        let rows: String = (0..30).map(|i| format!("{i},\"value\nnumber {i}\"\n")).collect();
+        let chunks = cut(&settings(60, 0), "csv", &format!("n,value\n{rows}"));
+        assert!(chunks.len() > 2);
+        assert!(chunks[0].text.starts_with("n,value\n0,") && !chunks[0].meta.contains_key("table_header"));
+        for chunk in &chunks[1..] {
+            assert_eq!(chunk.meta["table_header"], "n,value");
+            assert!(chunk.text.ends_with('"'), "{}", chunk.text);
+        }
     }
 
     #[test]

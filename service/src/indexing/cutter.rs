@@ -58,8 +58,8 @@ impl Cutter {
         resources: Arc<Resources>,
         cancel: CancellationToken,
     ) -> Result<Option<Vec<Arc<Chunk>>>, String> {
-        let inputs: Map =
-            [("document".into(), Value::Document(Arc::new(source.into_document())))].into_iter().collect();
+        let document = source.into_document().map_err(|why| why.to_string())?;
+        let inputs: Map = [("document".into(), Value::Document(Arc::new(document)))].into_iter().collect();
         let options = Options { id: RunId("index".into()), cancel, ..Options::default() };
         let report = run::run(self.plan.clone(), inputs, resources, options)
             .await

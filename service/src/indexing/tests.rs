@@ -1,6 +1,5 @@
 //! Tests of indexing: what an update does with files that come, change and go.
 
-
 use anabranch_engine::backend::SearchQuery;
 
 use super::stages::is_below;

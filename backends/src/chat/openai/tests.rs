@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use anabranch_engine::backend::{FinishReason, Usage};
+use anabranch_engine::backend::{FinishReason, TokenLogprob, Usage};
 use anabranch_engine::value::{Message, Role};
 use axum::Router;
 use axum::body::{Body as AxumBody, Bytes};
@@ -16,6 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+
+mod dialect;
+mod quirks;
 
 /// A server that answers every chat request with what `answer` gives; its address.
 async fn server<F, R>(answer: F) -> String
@@ -126,6 +129,7 @@ async fn everything_that_was_asked_reaches_the_server() {
         stop: vec!["\n".into()],
         seed: Some(3),
         response_schema: Some(json!({ "type": "object" })),
+        logprobs: Some(30),
         ..question()
     };
     chat.chat(&request, &Call { idempotency_key: "run/node", on_delta: &|_| {} }).await.unwrap();
@@ -143,9 +147,11 @@ async fn everything_that_was_asked_reaches_the_server() {
             "max_tokens": 7,
             "stop": ["\n"],
             "seed": 3,
+            "logprobs": true,
+            "top_logprobs": 20,
             "response_format": {
                 "type": "json_schema",
-                "json_schema": { "name": "answer", "schema": { "type": "object" }, "strict": true },
+                "json_schema": { "name": "answer", "schema": { "type": "object" }, "strict": false },
             },
         })
     );
@@ -361,19 +367,4 @@ async fn dropping_the_call_closes_the_connection() {
     call.abort();
     // Ends at once with a close or a reset; were the call still waiting, this would wait for its 120 seconds.
     while socket.read(&mut request).await.is_ok_and(|n_read| n_read > 0) {}
-}
-
-#[test]
-fn an_address_is_taken_with_and_without_its_version() {
-    let base = |given: &str| base_url(given).map(String::from);
-    for given in ["http://h:8000", "http://h:8000/", "http://h:8000/v1", "http://h:8000/v1/chat/completions"]
-    {
-        assert_eq!(base(given).unwrap(), "http://h:8000/v1");
-    }
-    assert_eq!(base("https://h/v1beta/openai/").unwrap(), "https://h/v1beta/openai");
-    assert_eq!(base("https://h/proxy?key=1").unwrap(), "https://h/proxy/v1?key=1");
-    assert!(base("localhost:8000").unwrap_err().contains("http://"));
-    assert!(base("nonsense").is_err());
-    let chat = OpenAiChat::new(settings("https://h/v2?key=1")).unwrap();
-    assert_eq!(chat.url(&["models"]).as_str(), "https://h/v2/models?key=1");
 }

@@ -71,7 +71,7 @@ impl Fields {
 
     /// The entry of a chunk.
     pub(super) fn chunk(self, chunk: &Chunk) -> serde_json::Result<TantivyDocument> {
-        let words = tokens::words(&searched_text(chunk), is_code(chunk));
+        let words = words_of(chunk);
         let n_words = words.len() as u64;
         let mut entry = TantivyDocument::default();
         entry.add_text(self.key, key(&chunk.doc));
@@ -109,8 +109,13 @@ fn key(doc: &DocumentId) -> String {
     blake3::hash(doc.0.as_bytes()).to_hex().to_string()
 }
 
-/// What a search of the chunk looks at: its title, the headings above it, its text.
-fn searched_text(chunk: &Chunk) -> String {
+/// The words that find the chunk, in order, repeats included.
+pub(in crate::index) fn words_of(chunk: &Chunk) -> Vec<String> {
+    tokens::words(&searched_text(chunk), is_code(chunk))
+}
+
+/// What a search of the chunk looks at, by words or by vectors: its title, the headings above it, its text.
+pub fn searched_text(chunk: &Chunk) -> String {
     let title = chunk.title.as_deref().unwrap_or_default();
     // The title is often the outermost heading; said twice it would count twice.
     let headings = chunk.headings.iter().map(AsRef::as_ref).filter(|heading: &&str| *heading != title);

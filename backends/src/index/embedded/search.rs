@@ -171,7 +171,7 @@ impl Snapshot {
 }
 
 /// The query's words, each with how often it is asked for; in order, so that equal sums are added up equally.
-fn weighted_words(text: &str) -> Vec<(String, u32)> {
+pub(in crate::index) fn weighted_words(text: &str) -> Vec<(String, u32)> {
     let mut words: Vec<(String, u32)> = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     for word in tokens::words(text, false) {

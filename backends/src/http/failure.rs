@@ -6,36 +6,37 @@ use anabranch_engine::backend::Error;
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use serde_json::Value;
 
 /// Longest part of a server's own words that goes into an error, in characters.
 const MESSAGE_CHARS: usize = 500;
 
 /// Makes errors that name one server and model.
 #[derive(Debug, Clone)]
-pub(super) struct Failures {
+pub(crate) struct Failures {
     /// The model and the host, never the key.
-    pub(super) backend: String,
+    pub(crate) backend: String,
 }
 
 impl Failures {
-    pub(super) fn garbled(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn garbled(&self, message: impl Into<String>) -> Error {
         Error::Garbled { backend: self.backend.clone(), message: message.into() }
     }
 
-    pub(super) fn timed_out(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn timed_out(&self, message: impl Into<String>) -> Error {
         Error::TimedOut { backend: self.backend.clone(), message: message.into() }
     }
 
-    pub(super) fn unavailable(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn unavailable(&self, message: impl Into<String>) -> Error {
         Error::Unavailable { backend: self.backend.clone(), message: message.into(), retry_after: None }
     }
 
-    pub(super) fn rejected(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn rejected(&self, message: impl Into<String>) -> Error {
         Error::Rejected { backend: self.backend.clone(), message: message.into() }
     }
 
     /// The request got no answer, or the answer broke off.
-    pub(super) fn transport(&self, error: &reqwest::Error) -> Error {
+    pub(crate) fn transport(&self, error: &reqwest::Error) -> Error {
         let cause = innermost(error);
         if error.is_timeout() {
             let what = if error.is_connect() { "no connection in time" } else { "no answer in time" };
@@ -50,7 +51,7 @@ impl Failures {
     }
 
     /// The server answered with `status`, which is no success.
-    pub(super) fn status(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    pub(crate) fn status(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         let message = match server_message(body) {
             Some(said) => format!("{status}: {said}"),
             None => status.to_string(),
@@ -73,13 +74,21 @@ impl Failures {
         }
     }
 
-    /// The server put an error where a piece of the answer belongs.
-    pub(super) fn in_stream(&self, error: &serde_json::Value) -> Error {
+    /// The server put an error where an answer belongs, or a piece of one; TGI says its kind beside it.
+    pub(crate) fn in_body(&self, error: &Value, kind: Option<&Value>) -> Error {
         let said = message_of(error).map_or_else(|| cut(&error.to_string()), |said| cut(&said));
-        let code = error.get("code").and_then(serde_json::Value::as_u64).unwrap_or(500);
+        let code = error.get("code").and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
+        let kinds = [kind, error.get("type"), error.get("code")];
+        let is_kind = |words: &[&str]| {
+            let mut kinds = kinds.iter().flatten().filter_map(|kind| kind.as_str());
+            kinds.any(|kind| words.iter().any(|word| kind.contains(word)))
+        };
+        if code == Some(429) || is_kind(&["overloaded", "rate_limit"]) {
+            return Error::Overloaded { backend: self.backend.clone(), message: said, retry_after: None };
+        }
         match code {
-            429 => Error::Overloaded { backend: self.backend.clone(), message: said, retry_after: None },
-            400..500 => self.rejected(said),
+            Some(400..500) => self.rejected(said),
+            None if is_kind(&["validation", "invalid_request", "BadRequest"]) => self.rejected(said),
             _ => self.unavailable(said),
         }
     }
@@ -104,7 +113,7 @@ fn server_message(body: &[u8]) -> Option<String> {
     (!said.is_empty()).then_some(said)
 }
 
-fn message_of(json: &serde_json::Value) -> Option<String> {
+fn message_of(json: &Value) -> Option<String> {
     let error = json.get("error").unwrap_or(json);
     let message = error.as_str().or_else(|| error.get("message")?.as_str());
     // FastAPI's own refusals.
@@ -113,7 +122,7 @@ fn message_of(json: &serde_json::Value) -> Option<String> {
 }
 
 /// At most [`MESSAGE_CHARS`] characters of `text`, on one line.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MESSAGE_CHARS) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),

@@ -1,0 +1,5 @@
+//! Indexes outside this program: the same answers as the built-in one, and a typed error for everything that fails.
+
+mod corpus;
+mod pgvector;
+mod postgres;
