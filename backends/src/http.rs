@@ -10,15 +10,19 @@ use serde::Serialize;
 
 mod address;
 mod body;
+mod events;
 mod failure;
 mod tls;
 
 pub(crate) use address::Root;
 pub(crate) use body::{parse, pieces, read_body};
+pub(crate) use events::Events;
 pub(crate) use failure::Failures;
 
 /// Most bytes read of an answer that reports a failure.
 const ERROR_BYTES: usize = 64 * 1024;
+/// Longest time for reading them, no more than a quarter of a call: the status has said most of it already.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
 
 /// Why settings describe no server.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +187,7 @@ impl Endpoint {
             if response.status() == StatusCode::NOT_FOUND {
                 return Ok(None);
             }
-            let response = success(response, failures).await?;
+            let response = self.success(response, failures).await?;
             read_body(response, self.max_response_bytes, failures).await.map(Some)
         })
         .await
@@ -200,7 +204,20 @@ impl Endpoint {
     async fn send(&self, request: RequestBuilder, failures: &Failures) -> Result<Response, Error> {
         let request = self.authorised(request);
         let response = request.send().await.map_err(|error| failures.transport(&error))?;
-        success(response, failures).await
+        self.success(response, failures).await
+    }
+
+    /// The answer, if its status is a success.
+    async fn success(&self, response: Response, failures: &Failures) -> Result<Response, Error> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let headers = response.headers().clone();
+        let start = body::read_start(response, ERROR_BYTES);
+        let body =
+            tokio::time::timeout(ERROR_BODY_TIME.min(self.timeout / 4), start).await.unwrap_or_default();
+        Err(failures.status(status, &headers, &body))
     }
 
     /// One limit around everything in `work`, so that no slow trickle of headers or pieces gets past it.
@@ -213,17 +230,6 @@ impl Endpoint {
             Err(failures.timed_out(format!("no complete answer within {:?} (`timeout`)", self.timeout)))
         })
     }
-}
-
-/// The answer, if its status is a success.
-async fn success(response: Response, failures: &Failures) -> Result<Response, Error> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let headers = response.headers().clone();
-    let body = body::read_start(response, ERROR_BYTES).await;
-    Err(failures.status(status, &headers, &body))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ pub mod pgvector;
 pub mod qdrant;
 mod store;
 
-pub use embedded::EmbeddedIndex;
+pub use embedded::{EmbeddedIndex, searched_text};
 pub use manifest::{Fingerprint, Manifest};
 pub use pgvector::PgIndex;
 pub use qdrant::QdrantIndex;

@@ -3,6 +3,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod chat;
+pub mod embed;
+mod encoder;
 mod http;
 pub mod index;
 pub mod load;
+pub mod rerank;
+mod words;

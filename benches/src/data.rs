@@ -46,6 +46,12 @@ pub struct QueryLine {
 pub struct Evidence {
     /// The document.
     pub doc: String,
+    /// Where it begins in the document's text, in characters, where that is known.
+    #[serde(rename = "start")]
+    pub char_start: Option<usize>,
+    /// Where it ends.
+    #[serde(rename = "end")]
+    pub char_end: Option<usize>,
     /// Where it begins in the document's text, in bytes, where that is known.
     #[serde(rename = "bstart")]
     pub byte_start: Option<usize>,

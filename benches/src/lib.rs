@@ -3,4 +3,7 @@
 pub mod answers;
 pub mod data;
 pub mod figures;
+#[cfg(feature = "local-embeddings")]
+pub mod minilm;
 pub mod passages;
+pub mod spans;

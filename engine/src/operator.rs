@@ -65,6 +65,13 @@ pub trait Operator: DeserializeOwned + JsonSchema + Send + Sync + 'static {
         1
     }
 
+    /// The labels that the output `label` can be; `None` if the operator has no such output or cannot tell.
+    ///
+    /// The checker warns of comparisons with any other text.
+    fn labels(&self) -> Option<Vec<Text>> {
+        None
+    }
+
     /// Problems of the settings that types cannot tell, found when the flow is loaded.
     ///
     /// `given` are the input ports that the flow connects, with the types that arrive there.
@@ -99,6 +106,9 @@ pub trait DynOperator: Send + Sync {
     /// As [`Operator::model_calls_max`].
     fn model_calls_max(&self) -> u64;
 
+    /// As [`Operator::labels`].
+    fn labels(&self) -> Option<Vec<Text>>;
+
     /// As [`Operator::check`].
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem>;
 }
@@ -119,6 +129,10 @@ impl<O: Operator> DynOperator for Boxed<O> {
 
     fn model_calls_max(&self) -> u64 {
         self.0.model_calls_max()
+    }
+
+    fn labels(&self) -> Option<Vec<Text>> {
+        self.0.labels()
     }
 
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem> {

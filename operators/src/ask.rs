@@ -4,7 +4,7 @@ use anabranch_engine::backend::{self, ChatRequest, ChatResponse, FinishReason};
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::{ModelName, OpError};
 use anabranch_engine::value::{Message, Role};
-use jsonschema::Validator;
+use jsonschema::{ValidationError, Validator};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -12,6 +12,8 @@ use serde_json::Value as Json;
 const SHOWN_CHARS: usize = 200;
 /// Most places in an answer at which JSON is looked for.
 const CANDIDATES_MAX: usize = 100;
+/// Most things that are said to be wrong with one answer.
+const PROBLEMS_MAX: usize = 5;
 
 /// Asks for words; an answer without any is none.
 pub(crate) async fn text(cx: &Cx, model: &ModelName, request: &ChatRequest) -> Result<ChatResponse, OpError> {
@@ -66,33 +68,89 @@ pub(crate) async fn json<T: DeserializeOwned>(
 }
 
 fn read<T: DeserializeOwned>(response: &ChatResponse, validator: &Validator) -> Result<T, String> {
-    let Some(found) = find_json(&response.text) else {
+    let candidates = whole_json(&response.text);
+    // Words may cite `[1]` before the answer: what satisfies the schema is meant, whatever stands before it.
+    let meant = candidates.iter().position(|found| validator.is_valid(found)).unwrap_or_default();
+    let Some(found) = candidates.into_iter().nth(meant) else {
         return Err(match response.finish_reason {
             FinishReason::Length => "`max_tokens` ran out before the JSON was complete".to_owned(),
             FinishReason::ContentFilter => "the server withheld it".to_owned(),
             FinishReason::Stop => "it holds no JSON".to_owned(),
         });
     };
-    if let Some(error) = validator.iter_errors(&found).next() {
-        let place = error.instance_path().to_string();
-        let at = if place.is_empty() { String::new() } else { format!(" at `{place}`") };
-        return Err(format!("{error}{at}"));
+    let problems: Vec<String> =
+        validator.iter_errors(&found).take(PROBLEMS_MAX).map(|error| describe(&error)).collect();
+    if !problems.is_empty() {
+        return Err(problems.join("; "));
     }
     serde_json::from_value(found).map_err(|error| error.to_string())
 }
 
-/// The JSON in `text`: all of it, what stands in a code fence, or the first object or list.
-pub(crate) fn find_json(text: &str) -> Option<Json> {
-    if let Ok(found) = serde_json::from_str(text.trim()) {
-        return Some(found);
+/// Every object and list in `text`, in order, up to the first that is broken or cut short: what stands within that one
+/// is a part of the answer and must not be taken for all of it.
+pub(crate) fn whole_json(text: &str) -> Vec<Json> {
+    if let Ok(whole) = serde_json::from_str(text.trim()) {
+        return vec![whole];
     }
-    let brackets = text.match_indices(['{', '[']).take(CANDIDATES_MAX);
-    brackets.filter_map(|(start, _)| first_value(text.get(start..)?)).next()
+    let mut found = Vec::new();
+    let (mut rest, mut tries_left) = (text, CANDIDATES_MAX);
+    while let Some(start) = rest.find(['{', '[']).filter(|_| tries_left > 0) {
+        tries_left -= 1;
+        let from = rest.get(start..).unwrap_or_default();
+        let mut values = serde_json::Deserializer::from_str(from).into_iter();
+        let end = match values.next() {
+            Some(Ok(value)) => {
+                found.push(value);
+                values.byte_offset()
+            }
+            _ if begins_json(from) => return found,
+            _ => 1,
+        };
+        rest = from.get(end..).unwrap_or_default();
+    }
+    found
 }
 
-/// The JSON value that `text` begins with, whatever follows it.
-fn first_value(text: &str) -> Option<Json> {
-    serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
+/// Whether the bracket at the start is meant as JSON, and not as one of prose: `{so}`, `[see there]`.
+fn begins_json(text: &str) -> bool {
+    let mut chars = text.chars();
+    let open = chars.next();
+    let next = chars.find(|c| !c.is_whitespace());
+    match open {
+        Some('{') => next == Some('"'),
+        _ => matches!(next, Some('{' | '[' | '"')),
+    }
+}
+
+/// What is wrong, and where. Long values are cut: the model knows what it said.
+fn describe(error: &ValidationError<'_>) -> String {
+    let place = error.instance_path().to_string();
+    let at = if place.is_empty() { String::new() } else { format!(" at `{place}`") };
+    let what = error.to_string();
+    match what.char_indices().nth(SHOWN_CHARS) {
+        Some((cut, _)) => format!("{}…{at}", what.get(..cut).unwrap_or_default()),
+        None => format!("{what}{at}"),
+    }
+}
+
+/// Every object and list in `text`, in order, those within another one left out. Where the outer one is cut short, those
+/// within it that are whole are given.
+pub(crate) fn all_json(text: &str) -> Vec<Json> {
+    let mut found = Vec::new();
+    let (mut rest, mut tries_left) = (text, CANDIDATES_MAX);
+    while let Some(start) = rest.find(['{', '[']).filter(|_| tries_left > 0) {
+        let from = rest.get(start..).unwrap_or_default();
+        let mut values = serde_json::Deserializer::from_str(from).into_iter();
+        let end = if let Some(Ok(value)) = values.next() {
+            found.push(value);
+            values.byte_offset()
+        } else {
+            tries_left -= 1;
+            1
+        };
+        rest = from.get(end..).unwrap_or_default();
+    }
+    found
 }
 
 fn garbled(response: &ChatResponse, message: String) -> OpError {
@@ -137,10 +195,17 @@ mod tests {
             "Sure!\n```json\n{\"grade\": 3}\n```",
             r#"I think {so}: {"grade": 3} is right"#,
         ] {
-            assert_eq!(find_json(text), Some(json!({ "grade": 3 })), "{text}");
+            assert_eq!(whole_json(text), [json!({ "grade": 3 })], "{text}");
         }
-        assert_eq!(find_json("[1, 2"), None);
-        assert_eq!(find_json(&"{".repeat(100_000)), None);
+        assert_eq!(whole_json("[1, 2"), Vec::<Json>::new());
+        assert_eq!(whole_json(&"{".repeat(100_000)), Vec::<Json>::new());
+    }
+
+    #[test]
+    fn all_json_goes_into_what_is_cut_short() {
+        assert_eq!(all_json(r#"[3] > [1], {"a": [2]}"#), [json!([3]), json!([1]), json!({ "a": [2] })]);
+        assert_eq!(all_json(r#"{"all": [{"a": 1}, {"a": 2}, {"a"#), [json!({ "a": 1 }), json!({ "a": 2 })]);
+        assert!(all_json(&"[\"".repeat(50_000)).is_empty());
     }
 
     #[tokio::test]
@@ -158,6 +223,31 @@ mod tests {
             assert_eq!(requests[1].messages.len(), 3);
             assert!(requests[1].messages[2].content.starts_with("That cannot be used: "), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn json_that_satisfies_the_schema_is_found_behind_json_that_does_not() {
+        let (found, _) = grade(&[r#"As [1] says ({"grade": "B"}), {"grade": 5}."#], 0).await;
+        assert_eq!(found.unwrap(), Grade { grade: 5 });
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_broken_answer_is_not_taken_for_the_answer() {
+        for broken in [
+            r#"{"worst": {"grade": 1}, "grade": "#,
+            r#"{"said": "a "b" c", "worst": {"grade": 1}, "grade": 5}"#,
+            r#"[{"grade": 1}, {"grade""#,
+        ] {
+            let error = grade(&[broken], 0).await.0.unwrap_err().to_string();
+            assert!(error.contains("it holds no JSON"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_values_are_cut_in_errors() {
+        let bad = format!(r#"{{"grade": "{}"}}"#, "x".repeat(5000));
+        let error = grade(&[&bad], 0).await.0.unwrap_err().to_string();
+        assert!(error.contains("… at `/grade`") && error.len() < 1000, "{error}");
     }
 
     #[tokio::test]

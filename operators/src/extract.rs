@@ -1,1 +1,3 @@
 //! Extract: what turns text into data.
+
+pub mod structured;

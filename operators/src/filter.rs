@@ -1,1 +1,7 @@
 //! Filter: what leaves chunks out.
+
+mod cut;
+mod date;
+pub mod llm;
+pub mod score;
+mod threshold;

@@ -1,1 +1,5 @@
 //! Fuse: what makes one ranking of several.
+
+pub(crate) mod ranking;
+pub mod rrf;
+pub mod weighted;

@@ -1,3 +1,4 @@
 //! Operators that judge whether something is good enough.
 
+pub mod llm;
 pub mod rule;

@@ -4,12 +4,15 @@
 use anabranch_engine::operator::Registry;
 
 mod ask;
+mod choice;
 pub mod chunk;
 pub mod context;
 pub mod extract;
 pub mod filter;
 pub mod fuse;
+mod grade;
 pub mod judge;
+mod passage;
 mod prompt;
 pub mod query;
 pub mod read;
@@ -34,11 +37,29 @@ pub fn registry() -> Registry {
         .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
+        .with::<extract::structured::Structured>() // extract.structured
+        .with::<filter::score::ByScore>() // filter.score
+        .with::<fuse::rrf::Rrf>() // fuse.rrf
+        .with::<fuse::weighted::Weighted>() // fuse.weighted
+        .with::<filter::llm::Llm>() // filter.llm
+        .with::<judge::llm::Llm>() // judge.llm
         .with::<judge::rule::Rule>() // judge.rule
+        .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
+        .with::<query::hyde::Hyde>() // query.hyde
+        .with::<query::multi::Multi>() // query.multi
+        .with::<query::next_hop::NextHop>() // query.next_hop
+        .with::<query::rewrite::Rewrite>() // query.rewrite
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
+        .with::<rerank::llm::Llm>() // rerank.llm
+        .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
+        .with::<rerank::mmr::Mmr>() // rerank.mmr
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
+        .with::<retrieve::dense::Dense>() // retrieve.dense
+        .with::<retrieve::hybrid::Hybrid>() // retrieve.hybrid
+        .with::<route::llm::Llm>() // route.llm
         .with::<route::rule::Rule>() // route.rule
+        .with::<route::semantic::Semantic>() // route.semantic
         .with::<select::budget::Budget>() // select.budget
 }

@@ -1,9 +1,11 @@
 //! Renders prompts, with what was retrieved fenced off from what instructs.
 
+use std::sync::Arc;
+
 use anabranch_engine::cx::Cx;
 use anabranch_engine::flow::template::Template;
 use anabranch_engine::operator::{OpError, Prompt};
-use anabranch_engine::value::{Message, Role, Value};
+use anabranch_engine::value::{Chunk, Message, Role, Value};
 
 /// A system prompt and a user prompt, as an operator's settings have them.
 pub(crate) struct Prompts<'a> {
@@ -32,6 +34,14 @@ impl Prompts<'_> {
             .map(|(role, content)| Message { role, content: content.trim_end().into() })
             .collect())
     }
+}
+
+/// Every text of the chunks that a prompt can show: none of them may contain the fence.
+pub(crate) fn quoted(chunks: &[Arc<Chunk>]) -> impl Iterator<Item = &str> + Clone {
+    chunks.iter().flat_map(|chunk| {
+        let around = chunk.title.iter().chain(&chunk.headings).map(|text| &**text);
+        [&*chunk.text, &*chunk.doc.0].into_iter().chain(around)
+    })
 }
 
 /// The text of one prompt; `setting` names it in errors.

@@ -33,10 +33,15 @@ fn flow_around(example: &str) -> String {
     if !in_loop {
         return format!("{head}{}outputs: {{ question: inputs.question }}\n", indented(2));
     }
+    let names = ["chunks", "terms", "thoughts", "asked"];
+    let carry = names.map(|name| format!("{name}: \"[]\"")).join(", ");
+    let next =
+        names.map(|name| format!("{name}: {}.{name}", if name == "chunks" { "keep" } else { "carry" }));
     format!(
-        "{head}  hop:\n    loop:\n      max_turns: 2\n      carry: {{ chunks: \"[]\", terms: \"[]\" }}\n      nodes:\n{}      \
-         next: {{ chunks: keep.chunks, terms: carry.terms }}\noutputs: {{ chunks: hop.chunks }}\n",
-        indented(8)
+        "{head}  hop:\n    loop:\n      max_turns: 2\n      carry: {{ {carry} }}\n      nodes:\n{}      \
+         next: {{ {} }}\noutputs: {{ chunks: hop.chunks }}\n",
+        indented(8),
+        next.join(", ")
     )
 }
 

@@ -1,3 +1,5 @@
 //! Operators that choose which way a flow goes.
 
+pub mod llm;
 pub mod rule;
+pub mod semantic;

@@ -11,6 +11,10 @@ use anabranch_engine::value::{
 };
 use async_trait::async_trait;
 
+mod shelf;
+
+pub(crate) use shelf::{Shelf, letters, problems, run_flow};
+
 /// A model that gives these answers, one after the other, and keeps what it was asked.
 #[derive(Debug)]
 pub(crate) struct Scripted(Mutex<(VecDeque<String>, Vec<ChatRequest>)>);
@@ -116,6 +120,16 @@ pub(crate) fn chunk(doc: &str, text: &str) -> Arc<Chunk> {
 /// The chunk with another score.
 pub(crate) fn scored(chunk: &Arc<Chunk>, score: f64) -> Arc<Chunk> {
     Arc::new(Chunk { score: Score::new(score), ..Chunk::clone(chunk) })
+}
+
+/// The documents of chunks, in their order.
+pub(crate) fn docs_of(chunks: &[Arc<Chunk>]) -> Vec<String> {
+    chunks.iter().map(|chunk| chunk.doc.to_string()).collect()
+}
+
+/// The compiled schema of an operator's settings.
+pub(crate) fn validator(op: &str) -> jsonschema::Validator {
+    jsonschema::validator_for(crate::registry().get(op).unwrap().settings.as_value()).unwrap()
 }
 
 /// Every chunk is the bytes and lines that it says it is.

@@ -1,70 +1,64 @@
-//! `anabranch.yaml`: which models, indexes and prices there are. All of it is optional.
+//! `anabranch.yaml`: which models, encoders, indexes and prices there are. All of it is optional.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anabranch_engine::diagnostic;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod encoder;
 mod error;
+mod index;
 mod model;
+mod price;
 mod secret;
+mod server;
+mod word;
 
-pub use error::Error;
-pub use model::{ModelConfig, ServerConfig};
+pub use encoder::{
+    EmbedderApi, EmbedderConfig, EmbedderFolder, EmbedderServer, Prefixes, RerankerApi, RerankerConfig,
+    RerankerServer, Sending,
+};
+pub use error::{Error, Place, Problem};
+pub use index::{EmbedderChoice, IndexConfig, PostgresStore, PostgresUrl, QdrantStore, StoreConfig};
+pub use model::{ChatConfig, ModelConfig};
+pub use price::PriceConfig;
 pub use secret::{SecretError, SecretRef};
+pub use server::ServerConfig;
 
 /// Where the configuration is looked for if no other file is named.
 pub const FILE: &str = "anabranch.yaml";
 /// Largest configuration file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
-/// The model that flows use if they name none.
-pub const DEFAULT_MODEL: &str = "default";
+/// The model, embedder or reranker that flows use if they name none.
+pub const DEFAULT: &str = "default";
 
-/// Which models, indexes and prices flows can use, and where data is kept.
+/// Which models, encoders, indexes and prices flows can use, and where data is kept.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Models by the name that flows give them; `default` is used where a flow names none, and is `extractive` if
     /// it is not set.
     pub models: BTreeMap<String, ModelConfig>,
-    /// Indexes by the name that flows give them; built on first use, brought up to date afterwards.
+    /// Embedders by the name that indexes and flows give them; `default` is used where they name none, and is `hashed`
+    /// if it is not set.
+    pub embedders: BTreeMap<String, EmbedderConfig>,
+    /// Rerankers by the name that flows give them; `default` is used where a flow names none, and is `lexical` if it is
+    /// not set.
+    pub rerankers: BTreeMap<String, RerankerConfig>,
+    /// Indexes by the name that flows give them; those with `paths` are built on first use, brought up to date
+    /// afterwards.
     pub indexes: BTreeMap<String, IndexConfig>,
     /// Folder for indexes and everything else that is kept.
     pub data: PathBuf,
-    /// What the tokens of a model cost, by the model's name; a model without prices costs nothing.
+    /// What tokens cost: of a model by its name, of encoders by `embedders.NAME` and `rerankers.NAME`. What has no price
+    /// costs nothing.
+    #[serde(deserialize_with = "price::prices")]
+    #[schemars(with = "BTreeMap<String, PriceConfig>")]
     pub prices: BTreeMap<String, PriceConfig>,
     /// Bounds of the process.
     pub limits: LimitsConfig,
-}
-
-/// What an index is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct IndexConfig {
-    /// Files and folders whose documents are in it.
-    pub paths: Vec<PathBuf>,
-    /// Flow that turns a document into chunks; by structure if unset.
-    #[serde(default)]
-    pub flow: Option<PathBuf>,
-}
-
-/// Prices per million tokens, in any one currency: that of `cost` budgets.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PriceConfig {
-    /// Tokens read.
-    #[serde(deserialize_with = "price")]
-    #[schemars(range(min = 0.0))]
-    pub prompt: f64,
-    /// Tokens read from the server's cache; as `prompt` if unset.
-    #[serde(default, deserialize_with = "some_price")]
-    #[schemars(range(min = 0.0))]
-    pub cached: Option<f64>,
-    /// Tokens written.
-    #[serde(deserialize_with = "price")]
-    #[schemars(range(min = 0.0))]
-    pub completion: f64,
 }
 
 /// Bounds of the process.
@@ -86,7 +80,9 @@ impl Default for LimitsConfig {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            models: BTreeMap::from([(DEFAULT_MODEL.to_owned(), ModelConfig::Extractive)]),
+            models: BTreeMap::from([(DEFAULT.to_owned(), ModelConfig::Extractive)]),
+            embedders: BTreeMap::from([(DEFAULT.to_owned(), EmbedderConfig::Hashed)]),
+            rerankers: BTreeMap::from([(DEFAULT.to_owned(), RerankerConfig::Lexical)]),
             indexes: BTreeMap::new(),
             data: PathBuf::from("./.anabranch"),
             prices: BTreeMap::new(),
@@ -127,8 +123,53 @@ impl Config {
             return Ok(Self::default());
         }
         let mut config: Self = yaml(name, text)?;
-        config.models.entry(DEFAULT_MODEL.to_owned()).or_insert(ModelConfig::Extractive);
-        Ok(config)
+        config.models.entry(DEFAULT.to_owned()).or_insert(ModelConfig::Extractive);
+        config.embedders.entry(DEFAULT.to_owned()).or_insert(EmbedderConfig::Hashed);
+        config.rerankers.entry(DEFAULT.to_owned()).or_insert(RerankerConfig::Lexical);
+        let problems = config.problems(name);
+        if problems.is_empty() { Ok(config) } else { Err(Error::Invalid(problems)) }
+    }
+
+    /// What one part says that another part contradicts, by place.
+    fn problems(&self, file: &str) -> Vec<Problem> {
+        let problem = |place: Option<Place>, message: String, hint: Option<String>| {
+            let place = place.unwrap_or(Place { line: 1, column: 1 });
+            Problem { file: file.to_owned(), place, message, hint }
+        };
+        let mut problems = Vec::new();
+        for index in self.indexes.values() {
+            if let Some(name) = index.embedder.name()
+                && !self.embedders.contains_key(&*name.0)
+            {
+                let known = self.embedders.keys().map(String::as_str).chain(["none"]);
+                let hint = diagnostic::suggest(&name.0, known, "there are");
+                problems.push(problem(index.embedder.place, format!("there is no embedder `{name}`"), hint));
+            }
+        }
+        for (name, price) in &self.prices {
+            let is_known = match name.split_once('.') {
+                Some(("embedders", name)) => self.embedders.contains_key(name),
+                Some(("rerankers", name)) => self.rerankers.contains_key(name),
+                _ if price.completion.is_none() => {
+                    problems.push(problem(price.place, "`completion` is missing".to_owned(), None));
+                    true
+                }
+                _ => true,
+            };
+            if !is_known {
+                let encoders = self.embedders.keys().map(|name| format!("embedders.{name}"));
+                let encoders: Vec<String> =
+                    encoders.chain(self.rerankers.keys().map(|name| format!("rerankers.{name}"))).collect();
+                let hint = diagnostic::suggest(name, encoders.iter().map(String::as_str), "there are");
+                problems.push(problem(
+                    price.place,
+                    format!("there is nothing called `{name}` to price"),
+                    hint,
+                ));
+            }
+        }
+        problems.sort_by_key(|problem| problem.place);
+        problems
     }
 
     fn rebase(&mut self, folder: &Path) {
@@ -139,9 +180,9 @@ impl Config {
             }
         };
         self.models.values_mut().filter_map(ModelConfig::path_mut).for_each(rebase);
-        for index in self.indexes.values_mut() {
-            index.paths.iter_mut().chain(&mut index.flow).for_each(rebase);
-        }
+        self.embedders.values_mut().filter_map(EmbedderConfig::path_mut).for_each(rebase);
+        self.rerankers.values_mut().filter_map(RerankerConfig::path_mut).for_each(rebase);
+        self.indexes.values_mut().flat_map(IndexConfig::paths_mut).for_each(rebase);
         rebase(&mut self.data);
     }
 }
@@ -149,19 +190,6 @@ impl Config {
 /// What `text` says, which `name` stands for in errors.
 pub(crate) fn yaml<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T, Error> {
     serde_yaml::from_str(text).map_err(|error| Error::invalid(name, &error))
-}
-
-fn price<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let price = f64::deserialize(deserializer)?;
-    if price.is_finite() && price >= 0.0 {
-        Ok(price)
-    } else {
-        Err(serde::de::Error::custom(format!("a price is at least 0, and this is {price}")))
-    }
-}
-
-fn some_price<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    price(deserializer).map(Some)
 }
 
 fn at_least_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

@@ -13,7 +13,7 @@ use anabranch_backends::chat::{
 use anabranch_engine::backend::ChatModel;
 use anabranch_engine::cx::{IndexEntry, Model, Price, Resources};
 
-use crate::config::{self, Config, DEFAULT_MODEL, ModelConfig, PriceConfig, SecretError, ServerConfig};
+use crate::config::{self, ChatConfig, Config, DEFAULT, ModelConfig, PriceConfig, SecretError};
 
 /// What the command line says about models, over what the configuration says.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +85,7 @@ pub fn resources(
 ) -> Result<Resources, Error> {
     let mut configured = config.models.clone();
     if let Some(url) = &overrides.model_url {
-        configured.insert(DEFAULT_MODEL.to_owned(), ModelConfig::Server(ServerConfig::new(url)));
+        configured.insert(DEFAULT.to_owned(), ModelConfig::Server(ChatConfig::new(url)));
     }
     let models = match (&overrides.record, &overrides.replay) {
         (Some(_), Some(_)) => return Err(Error::RecordAndReplay),
@@ -107,7 +107,7 @@ pub fn resources(
 /// Servers and keys that the configuration names need not be there.
 fn replayed(configured: &BTreeMap<String, ModelConfig>, tape: &Arc<Tape>) -> BTreeMap<String, Model> {
     let replay = |name: &str, config: &ModelConfig| {
-        if matches!(config, ModelConfig::Extractive) && name != DEFAULT_MODEL {
+        if matches!(config, ModelConfig::Extractive) && name != DEFAULT {
             return Model::Extractive;
         }
         Model::Chat(Arc::new(Replay::new(name, tape.clone())))
@@ -135,20 +135,17 @@ fn model(
     }))
 }
 
-fn server(
-    name: &str,
-    config: &ServerConfig,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<OpenAiChat, Error> {
+fn server(name: &str, chat: &ChatConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<OpenAiChat, Error> {
+    let config = &chat.server;
     let key = config.api_key.as_ref().map(|key| key.resolve(env)).transpose();
     let defaults = OpenAiSettings::new(&config.url);
     let settings = OpenAiSettings {
         model: config.model.clone(),
         api_key: key.map_err(|source| Error::Secret { model: name.to_owned(), source })?,
-        stream: config.stream.unwrap_or(defaults.stream),
+        stream: chat.stream.unwrap_or(defaults.stream),
         connect_timeout: config.connect_timeout.unwrap_or(defaults.connect_timeout),
         timeout: config.timeout.unwrap_or(defaults.timeout),
-        idle_timeout: config.idle_timeout.unwrap_or(defaults.idle_timeout),
+        idle_timeout: chat.idle_timeout.unwrap_or(defaults.idle_timeout),
         max_response_bytes: config.max_response_bytes.unwrap_or(defaults.max_response_bytes),
         ..defaults
     };
@@ -167,7 +164,7 @@ fn per_token(price: &PriceConfig) -> Price {
     Price {
         prompt: price.prompt / MILLION,
         cached: price.cached.unwrap_or(price.prompt) / MILLION,
-        completion: price.completion / MILLION,
+        completion: price.completion.unwrap_or_default() / MILLION,
     }
 }
 

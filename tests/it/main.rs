@@ -3,6 +3,7 @@
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
 //! `engine`: what a run does, construct by construct.
+//! `faults`: what model servers do wrong ends in typed errors, in time, in bounded memory.
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
@@ -20,6 +21,7 @@
 mod cli;
 mod diagnostics;
 mod engine;
+mod faults;
 mod flows;
 mod laws;
 mod operators;

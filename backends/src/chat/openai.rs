@@ -9,18 +9,27 @@ use reqwest::header::CONTENT_TYPE;
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
+mod answer;
+mod dialect;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod thinking;
 mod wire;
 
 pub use crate::http::SettingsError;
 use crate::http::{Endpoint, Failures, Reach, Root, parse, read_body};
+use answer::Assembly;
+use dialect::{Dialect, Extra, Known};
 use stream::{StreamLimits, read_events};
-use wire::{Assembly, Body, Models};
+use wire::{Body, Models};
 
 /// Where a server takes questions, below its base address.
 const PATH: &str = "chat/completions";
+/// Below what common tokenizers make of prose: a prompt is rather estimated too long than too short.
+const BYTES_PER_TOKEN: u64 = 3;
+/// What stands around a message in a prompt.
+const FRAME_BYTES: usize = 12;
 
 /// How a chat server is reached.
 #[derive(Debug, Clone)]
@@ -65,6 +74,7 @@ pub struct OpenAiChat {
     server: Endpoint,
     stream: bool,
     idle_timeout: Duration,
+    known: Known,
     /// The model's name: as configured, or as the server's list gave it.
     model: OnceCell<String>,
 }
@@ -82,7 +92,13 @@ impl OpenAiChat {
             timeout: settings.timeout,
             max_response_bytes: settings.max_response_bytes,
         })?;
-        Ok(Self { server, stream, idle_timeout, model: OnceCell::new_with(settings.model) })
+        Ok(Self {
+            server,
+            stream,
+            idle_timeout,
+            known: Known::default(),
+            model: OnceCell::new_with(settings.model),
+        })
     }
 
     fn failures(&self) -> Failures {
@@ -101,16 +117,43 @@ impl OpenAiChat {
         name.await.map(String::as_str)
     }
 
+    /// Asks, leaving out what the server refuses as long as the question can do without.
     async fn ask(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error> {
         let model = self.model().await?;
+        let mut dialect = self.known.dialect();
+        let mut lasting = dialect;
+        for _ in 0..Extra::COUNT {
+            let error = match self.exchange(model, request, call, dialect).await {
+                Ok(response) => {
+                    self.known.learn(lasting);
+                    return Ok(response);
+                }
+                Err(error) => error,
+            };
+            let Some(refusal) = dialect.refused(&error, request) else { return Err(error) };
+            dialect = dialect.without(refusal.extra);
+            if refusal.is_lasting {
+                lasting = lasting.without(refusal.extra);
+            }
+        }
+        self.exchange(model, request, call, dialect).await
+    }
+
+    async fn exchange(
+        &self,
+        model: &str,
+        request: &ChatRequest,
+        call: &Call<'_>,
+        dialect: Dialect,
+    ) -> Result<ChatResponse, Error> {
         let failures = self.failures();
-        let body = Body::new(model, request, self.stream);
-        let key = call.idempotency_key;
+        let body = Body::new(model, request, self.stream, dialect);
+        let key = dialect.key(call.idempotency_key);
         if !self.stream {
-            let body = self.server.post_json(PATH, &body, key, &failures).await?;
+            let body = self.server.post_json(PATH, &body, &key, &failures).await?;
             return read_whole(&body, model, call, &failures);
         }
-        let response = self.server.post(PATH, &body, key, &failures).await?;
+        let response = self.server.post(PATH, &body, &key, &failures).await?;
         let max_bytes = self.server.max_response_bytes();
         // The header decides, not what was asked for: some servers do not stream.
         if is_event_stream(&response) {
@@ -129,6 +172,14 @@ impl ChatModel for OpenAiChat {
 
     async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error> {
         self.server.within(&self.failures(), Box::pin(self.ask(request, call))).await
+    }
+
+    fn estimate_prompt_tokens(&self, request: &ChatRequest) -> u64 {
+        let messages: usize =
+            request.messages.iter().map(|message| message.content.len() + FRAME_BYTES).sum();
+        // Servers put the schema into the prompt, and where they do not know of schemas, we do.
+        let schema = request.response_schema.as_ref().map_or(0, |schema| schema.to_string().len());
+        (messages + schema) as u64 / BYTES_PER_TOKEN
     }
 }
 

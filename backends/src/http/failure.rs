@@ -6,6 +6,7 @@ use anabranch_engine::backend::Error;
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use serde_json::Value;
 
 /// Longest part of a server's own words that goes into an error, in characters.
 const MESSAGE_CHARS: usize = 500;
@@ -73,13 +74,21 @@ impl Failures {
         }
     }
 
-    /// The server put an error where a piece of the answer belongs.
-    pub(crate) fn in_stream(&self, error: &serde_json::Value) -> Error {
+    /// The server put an error where an answer belongs, or a piece of one; TGI says its kind beside it.
+    pub(crate) fn in_body(&self, error: &Value, kind: Option<&Value>) -> Error {
         let said = message_of(error).map_or_else(|| cut(&error.to_string()), |said| cut(&said));
-        let code = error.get("code").and_then(serde_json::Value::as_u64).unwrap_or(500);
+        let code = error.get("code").and_then(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()));
+        let kinds = [kind, error.get("type"), error.get("code")];
+        let is_kind = |words: &[&str]| {
+            let mut kinds = kinds.iter().flatten().filter_map(|kind| kind.as_str());
+            kinds.any(|kind| words.iter().any(|word| kind.contains(word)))
+        };
+        if code == Some(429) || is_kind(&["overloaded", "rate_limit"]) {
+            return Error::Overloaded { backend: self.backend.clone(), message: said, retry_after: None };
+        }
         match code {
-            429 => Error::Overloaded { backend: self.backend.clone(), message: said, retry_after: None },
-            400..500 => self.rejected(said),
+            Some(400..500) => self.rejected(said),
+            None if is_kind(&["validation", "invalid_request", "BadRequest"]) => self.rejected(said),
             _ => self.unavailable(said),
         }
     }
@@ -104,7 +113,7 @@ fn server_message(body: &[u8]) -> Option<String> {
     (!said.is_empty()).then_some(said)
 }
 
-fn message_of(json: &serde_json::Value) -> Option<String> {
+fn message_of(json: &Value) -> Option<String> {
     let error = json.get("error").unwrap_or(json);
     let message = error.as_str().or_else(|| error.get("message")?.as_str());
     // FastAPI's own refusals.

@@ -17,6 +17,7 @@ mod tokens;
 mod writer;
 
 pub use folder::FORMAT;
+pub use schema::searched_text;
 pub use writer::{Limits, Writer};
 
 // Every kind of index finds the same chunks by the same words.

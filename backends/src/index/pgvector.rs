@@ -300,6 +300,21 @@ impl IndexStore for PgIndex {
         Ok(documents.await?.into_iter().collect())
     }
 
+    async fn space(&self, namespace: &Namespace) -> Result<Option<VectorSpace>, StoreError> {
+        let space = self.shared.run(async |connection| {
+            sqlx::query("SELECT identity, dimensions FROM spaces WHERE index_name = $1 AND namespace = $2")
+                .bind(&self.shared.settings.name)
+                .bind(namespace.as_str())
+                .fetch_optional(connection)
+                .await?
+                .map(|row| Ok((row.try_get::<Option<String>, _>(0)?, row.try_get::<Option<i32>, _>(1)?)))
+                .transpose()
+        });
+        let Some((Some(identity), Some(dimensions))) = space.await? else { return Ok(None) };
+        let dimensions = u32::try_from(dimensions).unwrap_or_default();
+        Ok(Some(VectorSpace { identity, dimensions }))
+    }
+
     async fn writer(
         &self,
         namespace: &Namespace,

@@ -276,6 +276,11 @@ impl IndexStore for QdrantIndex {
         Ok(found.into_iter().map(document).collect::<Result<Manifest, Error>>()?)
     }
 
+    async fn space(&self, _: &Namespace) -> Result<Option<VectorSpace>, StoreError> {
+        // Vectors of one collection are of one space.
+        Ok(Collection::read(&self.shared).await?.and_then(|collection| collection.vectors))
+    }
+
     async fn writer(
         &self,
         namespace: &Namespace,

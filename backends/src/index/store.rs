@@ -56,6 +56,14 @@ pub trait IndexStore: Index {
     /// Which documents a namespace holds, and what each was made from.
     async fn manifest(&self, namespace: &Namespace) -> Result<Manifest, StoreError>;
 
+    /// What the vectors of a namespace are; `None` if it has none. It changes with the commit that changes them, so
+    /// that whoever asks never compares vectors of different spaces.
+    async fn space(&self, namespace: &Namespace) -> Result<Option<VectorSpace>, StoreError> {
+        // To be said by every kind of index; whoever does not is one without vectors.
+        let _ = namespace;
+        Ok(None)
+    }
+
     /// Begins to write a namespace. With `vectors`, every chunk comes with a vector of that space; an index that holds
     /// vectors of another space forgets all of its documents first, so that they are indexed anew.
     async fn writer(

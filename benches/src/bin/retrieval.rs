@@ -1,25 +1,43 @@
-//! Holds the embedded index's BM25 against the reference figures of the evaluation data, set by set.
+//! Holds the embedded index against the reference figures of the evaluation data, set by set: by words, by vectors,
+//! and by both.
 //!
-//! `retrieval --data FOLDER [--set NAME …] [--json]` indexes each set's corpus as one chunk a document, asks all of
-//! its questions, and prints what it found beside what the reference found. It fails if any recall@10 is further
-//! than 0.01 from the reference's.
+//! `retrieval --data FOLDER [--minilm FOLDER [--cache FOLDER]] [--set NAME …] [--json]` indexes each set's corpus as
+//! one chunk a document, asks all of its questions, and prints what it found beside what the reference found. It fails
+//! if any recall@10 is further than 0.01 from the reference's. With `--minilm` (the folder of all-MiniLM-L6-v2, in a
+//! build with the feature `local-embeddings`) the rows by vectors and by both are measured too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anabranch_backends::index::{EmbeddedIndex, Fingerprint};
+#[cfg(feature = "local-embeddings")]
+use anabranch_backends::index::searched_text;
+use anabranch_backends::index::{EmbeddedIndex, Entry, Fingerprint, IndexStore as _, VectorSpace};
 use anabranch_benches::data::{CorpusLine, Outcome, QueryLine, read_lines};
 use anabranch_benches::figures::{Figures, figures_of};
-use anabranch_engine::backend::{By, SearchQuery};
+use anabranch_engine::backend::{By, Index as _, Namespace, SearchQuery, Vector};
+use anabranch_engine::operator::Operator as _;
+use anabranch_engine::testing::cx;
+#[cfg(feature = "local-embeddings")]
+use anabranch_engine::value::Text;
 use anabranch_engine::value::{ByteRange, Chunk, ChunkId, DocumentId, LineRange, Metadata, TokenCount};
+use anabranch_operators::fuse::rrf::{self, Rrf};
 use serde::{Deserialize, Serialize};
 
-/// The settings that the reference has rows for.
-const SYSTEMS: [(&str, f32, f32); 2] = [("bm25_k1.5_b.75", 1.5, 0.75), ("bm25_k.9_b.4", 0.9, 0.4)];
+/// What the reference has rows for.
+const SYSTEMS: [(&str, System); 4] = [
+    ("bm25_k1.5_b.75", System::Words { k1: 1.5, b: 0.75 }),
+    ("bm25_k.9_b.4", System::Words { k1: 0.9, b: 0.4 }),
+    ("minilm", System::Vectors),
+    ("rrf60_bm25+minilm", System::Both { k1: 1.5, b: 0.75 }),
+];
+/// How many documents of each ranking the reference fused.
+const FUSED: usize = 100;
+/// How many documents are looked at.
+const TOP_K: usize = 20;
 /// How far a recall@10 may be from the reference's.
 const TOLERANCE: f64 = 0.01;
 
@@ -47,13 +65,27 @@ struct Row {
     query_ms: f64,
 }
 
+/// A way to rank.
+#[derive(Clone, Copy)]
+enum System {
+    Words { k1: f32, b: f32 },
+    Vectors,
+    Both { k1: f32, b: f32 },
+}
+
+/// The vectors of a set, where there is a model.
+type Vectors = Option<(Vec<Vector>, Vec<Vector>)>;
+
 struct Args {
+    minilm: Option<PathBuf>,
+    cache: PathBuf,
     data: PathBuf,
     sets: BTreeSet<String>,
     is_json: bool,
 }
 
-fn main() -> Outcome<ExitCode> {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Outcome<ExitCode> {
     let args = parse_args()?;
     let mut out = std::io::stdout().lock();
     let mut rows = Vec::new();
@@ -61,7 +93,7 @@ fn main() -> Outcome<ExitCode> {
         writeln!(out, "{:<20} {:<15} {:<10} R@5    R@10   R@20   nDCG   MRR", "set", "system", "")?;
     }
     for (set, references) in read_references(&args)? {
-        for row in measure(&args.data, &set, &references)? {
+        for row in measure(&args, &set, &references).await? {
             if args.is_json {
                 writeln!(out, "{}", serde_json::to_string(&row)?)?;
             } else {
@@ -92,19 +124,27 @@ fn main() -> Outcome<ExitCode> {
 }
 
 fn parse_args() -> Outcome<Args> {
-    let mut parsed = Args { data: PathBuf::from("../shared/data"), sets: BTreeSet::new(), is_json: false };
+    let mut parsed = Args {
+        minilm: None,
+        cache: PathBuf::from("target/minilm"),
+        data: PathBuf::from("../shared/data"),
+        sets: BTreeSet::new(),
+        is_json: false,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("`{arg}` needs a value"));
         match arg.as_str() {
             "--data" => parsed.data = value()?.into(),
+            "--minilm" => parsed.minilm = Some(value()?.into()),
+            "--cache" => parsed.cache = value()?.into(),
             "--set" => {
                 parsed.sets.insert(value()?);
             }
             "--json" => parsed.is_json = true,
             _ => {
                 return Err(format!(
-                    "unknown argument `{arg}`; usage: retrieval --data FOLDER [--set NAME]... [--json]"
+                    "unknown argument `{arg}`; usage: retrieval --data FOLDER [--minilm FOLDER [--cache FOLDER]] [--set NAME]... [--json]"
                 )
                 .into());
             }
@@ -126,7 +166,7 @@ fn read_references(args: &Args) -> Outcome<BTreeMap<String, Vec<ReferenceRow>>> 
             continue;
         }
         let is_asked = args.sets.is_empty() || args.sets.contains(&set);
-        if is_asked && SYSTEMS.iter().any(|(name, ..)| *name == row.system) {
+        if is_asked && SYSTEMS.iter().any(|(name, _)| *name == row.system) {
             by_set.entry(set).or_default().push(row);
         }
     }
@@ -139,8 +179,48 @@ fn read_references(args: &Args) -> Outcome<BTreeMap<String, Vec<ReferenceRow>>> 
     Ok(by_set)
 }
 
-fn measure(data: &Path, set: &str, references: &[ReferenceRow]) -> Outcome<Vec<Row>> {
-    let folder = data.join("sets").join(set);
+/// The best documents for a question, best first.
+async fn rank(
+    index: &EmbeddedIndex,
+    way: System,
+    question: &str,
+    vector: Option<&Vector>,
+) -> Outcome<Vec<Arc<Chunk>>> {
+    let words = |k1, b, top_k| {
+        let by = By::Words { text: question.to_owned(), k1, b };
+        SearchQuery { by, ..SearchQuery::words("", top_k) }
+    };
+    let near = |top_k| SearchQuery::near(vector.cloned().unwrap_or_default(), top_k);
+    Ok(match way {
+        System::Words { k1, b } => index.search(&words(k1, b, TOP_K)).await?,
+        System::Vectors => index.search(&near(TOP_K)).await?,
+        System::Both { k1, b } => {
+            let rankings = vec![index.search(&words(k1, b, FUSED)).await?, index.search(&near(FUSED)).await?];
+            let fuse = Rrf { top_k: TOP_K, k: 60.0, weights: Vec::new() };
+            fuse.run(&cx(), rrf::In { rankings }).await?.chunks
+        }
+    })
+}
+
+#[cfg(feature = "local-embeddings")]
+fn vectors(args: &Args, chunks: &[(DocumentId, Arc<Chunk>)], questions: &[String]) -> Outcome<Vectors> {
+    let Some(folder) = &args.minilm else { return Ok(None) };
+    let model = anabranch_benches::minilm::Minilm::open(folder, &args.cache)?;
+    let texts: Vec<Text> = chunks.iter().map(|(_, chunk)| searched_text(chunk).into()).collect();
+    let questions: Vec<Text> = questions.iter().map(|question| question.as_str().into()).collect();
+    Ok(Some((model.vectors(&texts)?, model.vectors(&questions)?)))
+}
+
+#[cfg(not(feature = "local-embeddings"))]
+fn vectors(args: &Args, _: &[(DocumentId, Arc<Chunk>)], _: &[String]) -> Outcome<Vectors> {
+    match args.minilm {
+        Some(_) => Err("`--minilm` needs a build with `--features local-embeddings`".into()),
+        None => Ok(None),
+    }
+}
+
+async fn measure(args: &Args, set: &str, references: &[ReferenceRow]) -> Outcome<Vec<Row>> {
+    let folder = args.data.join("sets").join(set);
     let mut corpus: Vec<CorpusLine> = read_lines(&folder.join("corpus.jsonl"))?;
     let mut queries: Vec<QueryLine> = read_lines(&folder.join("queries.jsonl"))?;
     // Its 16 articles are long: the reference ranked their paragraphs.
@@ -160,21 +240,39 @@ fn measure(data: &Path, set: &str, references: &[ReferenceRow]) -> Outcome<Vec<R
         .filter(|query| set != "scifact" || query.meta.get("split").is_some_and(|split| split == "test"))
         .collect();
 
+    let chunks: Vec<(DocumentId, Arc<Chunk>)> = corpus
+        .iter()
+        .map(|line| {
+            let doc = DocumentId(line.id.as_str().into());
+            let chunk = Arc::new(whole_document(&doc, line));
+            (doc, chunk)
+        })
+        .collect();
+    let questions: Vec<String> = queries.iter().map(|query| question_of(set, query)).collect();
+    let vectors = vectors(args, &chunks, &questions)?;
+
     let temporary = tempfile::tempdir()?;
     let started = Instant::now();
     let index = EmbeddedIndex::open_or_create(temporary.path().join("index"))?;
-    let mut writer = index.begin()?;
-    for line in &corpus {
-        let doc = DocumentId(line.id.as_str().into());
-        let fingerprint = Fingerprint::new(&blake3_of(&line.text), "one chunk a document");
-        writer.replace(&doc, &fingerprint, &[Arc::new(whole_document(&doc, line))])?;
+    let space = vectors.as_ref().map(|(texts, _)| VectorSpace {
+        identity: "minilm".to_owned(),
+        dimensions: texts.first().map_or(0, |vector| u32::try_from(vector.len()).unwrap_or_default()),
+    });
+    let mut writer = index.writer(&Namespace::default(), space.as_ref()).await?;
+    for (n, (doc, chunk)) in chunks.iter().enumerate() {
+        let fingerprint = Fingerprint::new(&blake3::hash(chunk.text.as_bytes()), "one chunk a document");
+        let vector = vectors.as_ref().and_then(|(texts, _)| texts.get(n).cloned());
+        writer.replace(doc, &fingerprint, vec![Entry { chunk: chunk.clone(), vector }]).await?;
     }
-    writer.finish()?;
+    writer.finish().await?;
     let index_secs = started.elapsed().as_secs_f64();
 
     let mut rows = Vec::new();
-    for (system, k1, b) in SYSTEMS {
+    for (system, way) in SYSTEMS {
         let Some(reference) = references.iter().find(|row| row.system == system) else { continue };
+        if vectors.is_none() && !matches!(way, System::Words { .. }) {
+            continue;
+        }
         if reference.queries != queries.len() {
             return Err(format!(
                 "`{set}` has {} queries, its reference {}",
@@ -185,12 +283,9 @@ fn measure(data: &Path, set: &str, references: &[ReferenceRow]) -> Outcome<Vec<R
         }
         let started = Instant::now();
         let mut ours = Figures::default();
-        for query in &queries {
-            let text = question_of(set, query);
-            let found = index.search_blocking(&SearchQuery {
-                by: By::Words { text, k1, b },
-                ..SearchQuery::words("", 20)
-            })?;
+        for (n, (query, question)) in queries.iter().zip(&questions).enumerate() {
+            let vector = vectors.as_ref().and_then(|(_, questions)| questions.get(n));
+            let found = rank(&index, way, question, vector).await?;
             let ranked: Vec<&str> = found.iter().map(|chunk| chunk.doc.0.as_ref()).collect();
             let relevant: BTreeSet<&str> =
                 query.evidence.iter().map(|evidence| evidence.doc.as_str()).collect();
@@ -236,10 +331,6 @@ fn question_of(set: &str, query: &QueryLine) -> String {
         Some(answer) => format!("{} {answer}", query.question),
         None => query.question.clone(),
     }
-}
-
-fn blake3_of(text: &str) -> blake3::Hash {
-    blake3::hash(text.as_bytes())
 }
 
 fn whole_document(doc: &DocumentId, line: &CorpusLine) -> Chunk {

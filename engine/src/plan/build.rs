@@ -214,7 +214,7 @@ impl<'e> Builder<'e> {
         match expression::compile(&text.text, &reader) {
             Ok(expr) => {
                 for nodes in place.frame.scopes() {
-                    check::impossible_labels(place.file, nodes, text, &mut self.problems);
+                    check::impossible_labels(place.file, self.env.registry, nodes, text, &mut self.problems);
                 }
                 expr
             }

@@ -59,6 +59,10 @@ impl Operator for Rule {
         Ok(Out { pass, label: Label(label.into()), reason: format!("`{}` {verb}", self.pass) })
     }
 
+    fn labels(&self) -> Option<Vec<Text>> {
+        Some(vec!["pass".into(), "fail".into()])
+    }
+
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem> {
         rules::problems("/pass", &self.pass, given)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::backend::{By, Filter, Namespace, SearchQuery};
+use anabranch_engine::backend::{Filter, Namespace};
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::{IndexName, OpError, Operator};
 use anabranch_engine::ports;
@@ -10,6 +10,8 @@ use anabranch_engine::value::{Chunk, Score};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use super::search::Within;
 
 /// Finds the chunks whose words match a query best.
 ///
@@ -84,17 +86,13 @@ impl Operator for Bm25 {
     type Out = Out;
 
     async fn run(&self, cx: &Cx, input: In) -> Result<Out, OpError> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "small numbers; the rounding is below any effect"
-        )]
-        let query = SearchQuery {
-            by: By::Words { text: input.query, k1: self.k1 as f32, b: self.b as f32 },
+        let within = Within {
+            index: &self.index,
             top_k: self.top_k,
-            filter: self.filter.clone(),
-            namespace: self.namespace.clone(),
+            filter: &self.filter,
+            namespace: &self.namespace,
         };
-        let chunks = cx.index(&self.index)?.search(&query).await?;
+        let chunks = within.words(cx, &input.query, self.k1, self.b).await?;
         let scores = chunks.iter().map(|chunk| chunk.score.unwrap_or_default()).collect();
         Ok(Out { chunks, scores })
     }
@@ -102,45 +100,24 @@ impl Operator for Bm25 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
-    use crate::testing;
-    use anabranch_engine::backend::{Error, Index, IndexStats};
-    use anabranch_engine::cx::{IndexEntry, Resources};
-    use anabranch_engine::testing::{cx, cx_with};
-    use anabranch_engine::value::DocumentId;
-
-    #[derive(Debug, Default)]
-    struct OneChunk(Mutex<Vec<SearchQuery>>);
-
-    #[async_trait]
-    impl Index for OneChunk {
-        async fn search(&self, query: &SearchQuery) -> Result<Vec<Arc<Chunk>>, Error> {
-            self.0.lock().unwrap().push(query.clone());
-            Ok(vec![testing::scored(&testing::chunk("a.md", "found"), 2.5)])
-        }
-
-        async fn chunks_of(&self, _: &Namespace, _: &DocumentId) -> Result<Vec<Arc<Chunk>>, Error> {
-            Ok(Vec::new())
-        }
-
-        async fn stats(&self, _: &Namespace) -> Result<IndexStats, Error> {
-            Ok(IndexStats::default())
-        }
-    }
+    use crate::testing::{Shelf, docs_of};
+    use anabranch_engine::backend::By;
+    use anabranch_engine::testing::cx;
 
     #[tokio::test]
     async fn the_index_is_asked_with_the_settings() {
-        let index = Arc::new(OneChunk::default());
-        let mut resources = Resources::default();
-        resources.indexes.insert("docs".to_owned(), IndexEntry::of_words(index.clone()));
-        let settings: Bm25 = serde_json::from_str(r#"{"top_k": 3, "filter": {"lang": "en"}}"#).unwrap();
-        let out = settings.run(&cx_with(resources), In { query: "what".to_owned() }).await.unwrap();
-        assert_eq!(out.scores, [Score::new(2.5).unwrap()]);
-        let asked = index.0.lock().unwrap();
-        assert_eq!((asked[0].top_k, &asked[0].filter), (3, &Filter::is([("lang".to_owned(), "en".into())])));
-        assert_eq!(asked[0].by, By::Words { text: "what".to_owned(), k1: 1.2, b: 0.75 });
+        let shelf = Shelf::small();
+        let settings: Bm25 =
+            serde_json::from_str(r#"{"top_k": 3, "filter": {"lang": {"not": "en"}}}"#).unwrap();
+        let out = settings.run(&shelf.cx(), In { query: "two".to_owned() }).await.unwrap();
+        assert_eq!(
+            (docs_of(&out.chunks), out.scores),
+            (vec!["two.md".to_owned()], vec![Score::new(1.0).unwrap()])
+        );
+        let asked = shelf.asked();
+        assert_eq!((asked[0].top_k, asked[0].filter.clone()), (3, settings.filter));
+        assert_eq!(asked[0].by, By::Words { text: "two".to_owned(), k1: 1.2, b: 0.75 });
     }
 
     #[tokio::test]

@@ -69,6 +69,11 @@ impl Operator for Rule {
         Ok(Out { label: Label(self.default.clone()), reason: "no condition holds".to_owned() })
     }
 
+    fn labels(&self) -> Option<Vec<Text>> {
+        let default = (!self.routes.contains_key(&self.default)).then_some(&self.default);
+        Some(self.routes.keys().chain(default).cloned().collect())
+    }
+
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem> {
         let problems = |(route, condition): (&Text, &String)| {
             // As JSON pointers are written.
@@ -111,6 +116,12 @@ mod tests {
             bad.check(&[("n".into(), Type::Int)]).into_iter().map(|problem| problem.pointer).collect();
         assert_eq!(pointers, ["/routes/x", "/routes/y"]);
         assert!(rule().check(&[("n".into(), Type::Int)]).is_empty());
+    }
+
+    #[test]
+    fn its_labels_are_its_routes_and_the_default() {
+        let labels: Vec<String> = rule().labels().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(labels, ["z", "a", "b", "small"]);
     }
 
     #[test]

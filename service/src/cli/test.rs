@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 
 use super::print::{self, BOLD, DIM, GREEN, RED, YELLOW};
 use super::{Ended, load, world};
-use crate::config::DEFAULT_MODEL;
+use crate::config::DEFAULT;
 use crate::exit::{self, Error, Exit};
 use crate::library::Files;
 
@@ -163,7 +163,7 @@ fn models(
 ) -> Result<BTreeMap<String, Model>, String> {
     let mut models: BTreeMap<String, Model> =
         world.config.models.keys().map(|name| (name.clone(), Model::Extractive)).collect();
-    models.insert(DEFAULT_MODEL.to_owned(), Model::Extractive);
+    models.insert(DEFAULT.to_owned(), Model::Extractive);
     let Some(replay) = &test.replay else { return Ok(models) };
     // Reading it as a prompt checks that it lies beside the flow; recordings are text too.
     Files::beside(Path::new(&file.name)).prompt(&replay.value, file)?;

@@ -29,34 +29,53 @@ pub enum Error {
         /// Most bytes of a configuration.
         max_bytes: u64,
     },
-    /// Something in the file is wrong.
-    #[error("{file}:{line}:{column}: {message}{}", hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
-    Invalid {
-        /// The file, as the user named it.
-        file: String,
-        /// Line, from 1.
-        line: u64,
-        /// Column in characters, from 1.
-        column: u64,
-        /// What is wrong.
-        message: String,
-        /// What would be right.
-        hint: Option<String>,
-    },
+    /// Something in the file is wrong: all that is known, by place.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+/// Something that is wrong in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{}:{}: {message}{}", place.line, place.column, hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default())]
+pub struct Problem {
+    /// The file, as the user named it.
+    pub file: String,
+    /// Where in the file.
+    pub place: Place,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub hint: Option<String>,
+}
+
+/// A place in a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in characters, from 1.
+    pub column: u64,
+}
+
+impl Place {
+    /// Where `found` stands.
+    pub(super) fn of<T>(found: &serde_yaml::Spanned<T>) -> Self {
+        Self { line: found.referenced.line(), column: found.referenced.column() }
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 impl Error {
-    /// What would be right, where it is known.
-    pub fn hint(&self) -> Option<&str> {
-        if let Self::Invalid { hint, .. } = self { hint.as_deref() } else { None }
-    }
-
     pub(super) fn invalid(file: &str, error: &YamlError) -> Self {
         // Without the snippet: it would show what stands around the place, such as a key that should not be there.
         let error = error.without_snippet();
         let (line, column) = error.location().map_or((1, 1), |place| (place.line(), place.column()));
         let (message, hint) = describe(error);
-        Self::Invalid { file: file.to_owned(), line: line.max(1), column: column.max(1), message, hint }
+        let place = Place { line: line.max(1), column: column.max(1) };
+        Self::Invalid(vec![Problem { file: file.to_owned(), place, message, hint }])
     }
 }
 
@@ -65,6 +84,10 @@ fn describe(error: &YamlError) -> (String, Option<String>) {
         YamlError::SerdeUnknownField { field, expected, .. } => (
             format!("unknown key `{field}`"),
             diagnostic::suggest(field, expected.iter().copied(), "there are"),
+        ),
+        YamlError::SerdeUnknownVariant { variant, expected, .. } => (
+            format!("unknown value `{variant}`"),
+            diagnostic::suggest(variant, expected.iter().copied(), "there are"),
         ),
         YamlError::SerdeMissingField { field, .. } => (format!("`{field}` is missing"), None),
         YamlError::SerdeInvalidType { unexpected, expected, .. }

@@ -39,7 +39,7 @@ pub enum SecretError {
 }
 
 impl SecretRef {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.trim().strip_prefix("${")?.strip_suffix('}')?.split_once(':')?;
         match (kind, name.trim()) {
             (_, "") => None,

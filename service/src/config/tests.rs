@@ -24,31 +24,74 @@ models:
   small: extractive
   canned: { replay: tape.jsonl }
   demo: { script: rules.yaml }
+embedders:
+  default:
+    url: http://localhost:8080
+    api: tei
+    batch_size: 64
+    concurrency: 2
+    query_prefix: "query: "
+    dimensions: 256
+    timeout: 5s
+  words: hashed
+  local: { folder: models/minilm, document_prefix: "passage: " }
+rerankers:
+  default: { url: http://localhost:8081, api: cohere, model: bge, api_key: "${env:KEY}" }
+  words: lexical
 indexes:
   docs: { paths: [README.md, docs], flow: chunk.yaml }
+  bare: { embedder: none }
+  shared: { embedder: local, store: { postgres: postgres://me@db/rag, schema: notes } }
+  far: { store: { qdrant: http://localhost:6333, collection: c, api_key: "${env:KEY}" } }
 data: ./kept
 prices:
   default: { prompt: 0.15, cached: 0.075, completion: 0.6 }
+  embedders.default: { prompt: 0.02 }
 limits: { concurrency: 8 }
 "#;
 
 #[test]
 fn everything_that_can_be_set_is_read() {
     let config = parse(WHOLE);
+    let key = || Some(SecretRef::Env("KEY".into()));
     let server = ServerConfig {
         model: Some("qwen".into()),
-        api_key: Some(SecretRef::Env("KEY".into())),
+        api_key: key(),
         timeout: Some(Duration::from_mins(2)),
-        idle_timeout: Some(Duration::from_millis(500)),
-        stream: Some(false),
         ..ServerConfig::new("http://localhost:8000")
     };
-    assert_eq!(config.models["default"], ModelConfig::Server(server));
+    let chat = ChatConfig { server, idle_timeout: Some(Duration::from_millis(500)), stream: Some(false) };
+    assert_eq!(config.models["default"], ModelConfig::Server(chat));
     assert_eq!(config.models["small"], ModelConfig::Extractive);
     assert_eq!(config.models["canned"], ModelConfig::Replay { path: "tape.jsonl".into(), model: None });
     assert_eq!(config.models["demo"], ModelConfig::Script("rules.yaml".into()));
     assert_eq!(config.indexes["docs"].paths, [PathBuf::from("README.md"), PathBuf::from("docs")]);
+    let embedder = EmbedderServer {
+        server: ServerConfig {
+            timeout: Some(Duration::from_secs(5)),
+            ..ServerConfig::new("http://localhost:8080")
+        },
+        api: EmbedderApi::Tei,
+        sending: Sending { batch_size: Some(64), concurrency: Some(2) },
+        prefixes: Prefixes { query: Some("query: ".into()), document: None },
+        dimensions: Some(256),
+    };
+    assert_eq!(config.embedders["default"], EmbedderConfig::Server(embedder));
+    assert_eq!(config.embedders["words"], EmbedderConfig::Hashed);
+    let prefixes = Prefixes { query: None, document: Some("passage: ".into()) };
+    let folder = EmbedderFolder { path: "models/minilm".into(), prefixes, batch_size: None };
+    assert_eq!(config.embedders["local"], EmbedderConfig::Folder(folder));
+    let RerankerConfig::Server(reranker) = &config.rerankers["default"] else { panic!() };
+    assert_eq!((reranker.api, reranker.server.model.as_deref()), (RerankerApi::Cohere, Some("bge")));
+    assert_eq!(config.rerankers["words"], RerankerConfig::Lexical);
+    assert_eq!(config.indexes["docs"].embedder.name().unwrap().0.as_ref(), "default");
+    assert_eq!(config.indexes["bare"].embedder.name(), None);
+    let StoreConfig::Postgres(postgres) = &config.indexes["shared"].store else { panic!() };
+    assert_eq!(postgres.url, PostgresUrl::Plain("postgres://me@db/rag".into()));
+    let StoreConfig::Qdrant(qdrant) = &config.indexes["far"].store else { panic!() };
+    assert_eq!((&qdrant.server.api_key, qdrant.collection.as_deref()), (&key(), Some("c")));
     assert_eq!(config.prices["default"].cached, Some(0.075));
+    assert_eq!(config.prices["embedders.default"].completion, None);
     assert_eq!((config.data, config.limits.concurrency), (PathBuf::from("./kept"), 8));
 }
 
@@ -58,6 +101,8 @@ fn nothing_set_is_the_default() {
         assert_eq!(parse(text), Config::default());
     }
     assert_eq!(Config::default().models["default"], ModelConfig::Extractive);
+    assert_eq!(Config::default().embedders["default"], EmbedderConfig::Hashed);
+    assert_eq!(Config::default().rerankers["default"], RerankerConfig::Lexical);
     assert_eq!(Config::default().limits.concurrency, 64);
 }
 
@@ -72,8 +117,10 @@ fn paths_start_from_the_folder_of_the_file() {
     assert_eq!(config.indexes["docs"].flow, Some(inside("chunk.yaml")));
     assert_eq!(config.data, inside("./kept"));
     assert_eq!(config.models["demo"], ModelConfig::Script(inside("rules.yaml")));
-    let ModelConfig::Server(server) = &config.models["default"] else { panic!() };
-    assert_eq!(server.api_key, Some(SecretRef::File(inside("key"))));
+    let EmbedderConfig::Folder(folder) = &config.embedders["local"] else { panic!() };
+    assert_eq!(folder.path, inside("models/minilm"));
+    let ModelConfig::Server(chat) = &config.models["default"] else { panic!() };
+    assert_eq!(chat.server.api_key, Some(SecretRef::File(inside("key"))));
 }
 
 #[test]
@@ -128,7 +175,7 @@ fn a_wrong_value_is_named_with_its_place() {
     at("limits: { concurrency: 0 }", "1:24", "`concurrency` is at least 1");
     at("limits: { concurrency: many }", "1:24", "expected a whole number, at least 0");
     at("prices: { a: { prompt: -1, completion: 2 } }", "1:24", "a price is at least 0");
-    at("prices: { a: { prompt: 1 } }", "1:16", "`completion` is missing");
+    at("prices: { a: { prompt: 1 } }", "1:14", "`completion` is missing");
     at("indexes: { a: { path: [x] } }", "1:17", "unknown key `path`\nhint: did you mean `paths`?");
     at("data: x\ndata: y\n", "2:1", "the key `data` stands twice\nhint: keep one");
     at("models:\n\tdefault: extractive\n", "2:2", "a tab indents\nhint: indent with spaces");
@@ -141,14 +188,76 @@ fn a_wrong_value_is_named_with_its_place() {
 }
 
 #[test]
+fn a_wrong_encoder_or_store_is_named_with_its_place() {
+    let at = |text: &str, place: &str, message: &str| {
+        let error = error(text);
+        assert!(error.starts_with(&format!("anabranch.yaml:{place}: {message}")), "{text}: {error}");
+    };
+    at("embedders: { a: hash }", "1:17", "there is no kind of embedder `hash`\nhint: did you mean `hashed`?");
+    at(
+        "embedders: { a: http://h }",
+        "1:17",
+        "there is no kind of embedder `http://h`\nhint: a server is a map",
+    );
+    at(
+        "embedders:\n  a: { model: f }",
+        "2:6",
+        "the embedder has neither `url` nor `folder`\nhint: `url: http",
+    );
+    at("embedders:\n  a: { url: u, folder: f }", "2:6", "an embedder has only one of");
+    at("embedders:\n  a: { folder: f, api: tei }", "2:6", "`api` is a setting of servers");
+    at("embedders:\n  a: { url: u, api: tie }", "2:21", "unknown value `tie`\nhint: did you mean `tei`?");
+    at("embedders:\n  a: { url: u, batch_size: 0 }", "2:28", "expected a whole number, at least 1");
+    at(
+        "embedders:\n  a: { url: u, dimensons: 3 }",
+        "2:16",
+        "unknown key `dimensons`\nhint: did you mean `dim",
+    );
+    at("embedders:\n  a: { url: u, api_key: sk-1 }", "2:25", "a secret does not stand in this file");
+    at("rerankers: { a: lexicon }", "1:17", "there is no kind of reranker `lexicon`\nhint: did you mean");
+    at("rerankers:\n  a: { api: tei }", "2:6", "the reranker has no `url`");
+    at(
+        "indexes:\n  a: { store: embeded }",
+        "2:15",
+        "there is no kind of store `embeded`\nhint: did you mean",
+    );
+    at("indexes:\n  a: { store: {} }", "2:15", "the store has neither `postgres` nor `qdrant`");
+    at("indexes:\n  a: { store: { qdrant: u, schema: s } }", "2:15", "`schema` is a setting of `postgres`");
+    at(
+        "indexes:\n  a: { store: { postgres: postgres://me:pw@db/x } }",
+        "2:27",
+        "a password does not stand in this file",
+    );
+    at("indexes:\n  a: { store: { postgres: db } }", "2:27", "this is no address of a PostgreSQL database");
+}
+
+#[test]
+fn everything_that_contradicts_something_else_is_told_at_once() {
+    let text = "indexes:\n  a: { embedder: smal }\nembedders: { small: hashed }\n\
+                prices: { embedders.big: { prompt: 1 }, default: { prompt: 1 } }\n";
+    assert_eq!(
+        error(text),
+        "anabranch.yaml:2:18: there is no embedder `smal`\nhint: did you mean `small`?\n\
+         anabranch.yaml:4:26: there is nothing called `embedders.big` to price\n\
+         hint: did you mean `embedders.small`?\n\
+         anabranch.yaml:4:50: `completion` is missing"
+    );
+}
+
+#[test]
 fn the_schema_describes_every_key() {
     let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
     for (key, property) in schema["properties"].as_object().unwrap() {
         assert!(property["description"].is_string(), "`{key}` has no description");
     }
     let definitions = schema["$defs"].as_object().unwrap();
-    assert!(
-        definitions.contains_key("IndexConfig") && definitions.contains_key("ModelConfig"),
-        "{definitions:?}"
-    );
+    for name in
+        ["ModelFields", "EmbedderFields", "RerankerFields", "IndexConfig", "StoreFields", "PriceConfig"]
+    {
+        for (key, property) in definitions[name]["properties"].as_object().unwrap() {
+            assert!(property["description"].is_string(), "`{name}.{key}` has no description");
+        }
+    }
+    let validator = definitions["EmbedderConfig"]["anyOf"].as_array().unwrap();
+    assert_eq!(validator[0]["const"], "hashed");
 }

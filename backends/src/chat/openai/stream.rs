@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anabranch_engine::backend::{Call, ChatResponse, Error};
-use eventsource_stream::{EventStreamError, Eventsource};
-use futures::StreamExt;
 use reqwest::Response;
 
-use super::wire::{Assembly, Completion};
-use crate::http::{Failures, parse, pieces};
+use super::answer::Assembly;
+use super::wire::Completion;
+use crate::http::{Events, Failures, parse, pieces};
 
 /// What bounds the reading of a stream.
 #[derive(Clone, Copy)]
@@ -27,7 +26,8 @@ pub(super) async fn read_events(
     call: &Call<'_>,
     failures: &Failures,
 ) -> Result<ChatResponse, Error> {
-    let mut events = std::pin::pin!(pieces(response, limits.max_bytes).eventsource());
+    let pieces = std::pin::pin!(pieces(response, limits.max_bytes));
+    let mut events = Events::new(pieces);
     let mut assembly = Assembly::default();
     let mut is_first = true;
     loop {
@@ -40,17 +40,15 @@ pub(super) async fn read_events(
         };
         is_first = false;
         let event = match next {
-            Some(Ok(event)) => event,
-            Some(Err(EventStreamError::Transport(broken))) => return Err(broken.into_error(failures)),
-            Some(Err(error)) => return Err(failures.garbled(format!("no event stream: {error}"))),
+            Some(event) => event.map_err(|broken| broken.into_error(failures))?,
             // Some servers leave out `[DONE]`; then the reason for the end tells a whole answer from a cut one.
             None if assembly.is_finished() => break,
             None => return Err(failures.unavailable("the stream broke off before the answer was complete")),
         };
-        if event.data.trim() == "[DONE]" {
+        if event.trim_ascii() == b"[DONE]" {
             break;
         }
-        let piece: Completion = parse(event.data.as_bytes(), failures)?;
+        let piece: Completion = parse(&event, failures)?;
         if let Some(delta) = assembly.add(piece, failures)? {
             (call.on_delta)(&delta);
         }

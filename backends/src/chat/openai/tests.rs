@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use anabranch_engine::backend::{FinishReason, Usage};
+use anabranch_engine::backend::{FinishReason, TokenLogprob, Usage};
 use anabranch_engine::value::{Message, Role};
 use axum::Router;
 use axum::body::{Body as AxumBody, Bytes};
@@ -16,6 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+
+mod dialect;
+mod quirks;
 
 /// A server that answers every chat request with what `answer` gives; its address.
 async fn server<F, R>(answer: F) -> String
@@ -126,6 +129,7 @@ async fn everything_that_was_asked_reaches_the_server() {
         stop: vec!["\n".into()],
         seed: Some(3),
         response_schema: Some(json!({ "type": "object" })),
+        logprobs: Some(30),
         ..question()
     };
     chat.chat(&request, &Call { idempotency_key: "run/node", on_delta: &|_| {} }).await.unwrap();
@@ -143,9 +147,11 @@ async fn everything_that_was_asked_reaches_the_server() {
             "max_tokens": 7,
             "stop": ["\n"],
             "seed": 3,
+            "logprobs": true,
+            "top_logprobs": 20,
             "response_format": {
                 "type": "json_schema",
-                "json_schema": { "name": "answer", "schema": { "type": "object" }, "strict": true },
+                "json_schema": { "name": "answer", "schema": { "type": "object" }, "strict": false },
             },
         })
     );

@@ -1,17 +1,23 @@
 //! The JSON of the chat completions API: the request that is sent, the answers that are read.
 
-use anabranch_engine::backend::{ChatRequest, ChatResponse, Error, FinishReason, Usage};
-use anabranch_engine::value::Message;
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use anabranch_engine::backend::{ChatRequest, TokenLogprob, Usage};
+use anabranch_engine::value::{Message, Role};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use crate::http::Failures;
+use super::dialect::{Dialect, Extra};
+
+/// Most likely tokens at each place that any server reports.
+const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// The body of `POST /chat/completions`.
 #[derive(Serialize)]
 pub(super) struct Body<'a> {
     model: &'a str,
-    messages: &'a [Message],
+    messages: Cow<'a, [Message]>,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<Value>,
@@ -19,33 +25,93 @@ pub(super) struct Body<'a> {
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<u8>,
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(model: &'a str, request: &'a ChatRequest, stream: bool) -> Self {
+    pub(super) fn new(model: &'a str, request: &'a ChatRequest, stream: bool, dialect: Dialect) -> Self {
+        let takes = |extra| dialect.takes(extra);
+        let (max_tokens, max_completion_tokens) =
+            if takes(Extra::MaxTokens) { (request.max_tokens, None) } else { (None, request.max_tokens) };
+        let logprobs = request.logprobs.filter(|_| takes(Extra::Logprobs));
+        let (messages, response_format) = match &request.response_schema {
+            None => (Cow::Borrowed(request.messages.as_slice()), None),
+            Some(schema) if takes(Extra::Schema) => {
+                (Cow::Borrowed(request.messages.as_slice()), Some(json_schema(schema)))
+            }
+            Some(schema) => {
+                let format = takes(Extra::JsonObject).then(|| json_object(schema));
+                (Cow::Owned(with_schema(&request.messages, schema)), format)
+            }
+        };
         Self {
             model,
-            messages: &request.messages,
+            messages,
             stream,
-            stream_options: stream.then(|| json!({ "include_usage": true })),
-            temperature: request.temperature,
-            max_tokens: request.max_tokens,
+            stream_options: (stream && takes(Extra::StreamOptions)).then(|| json!({ "include_usage": true })),
+            temperature: request.temperature.filter(|_| takes(Extra::Temperature)),
+            max_tokens,
+            max_completion_tokens,
             stop: &request.stop,
-            seed: request.seed,
-            response_format: request.response_schema.as_ref().map(|schema| {
-                json!({
-                    "type": "json_schema",
-                    "json_schema": { "name": "answer", "schema": schema, "strict": true },
-                })
-            }),
+            seed: request.seed.filter(|_| takes(Extra::Seed)),
+            response_format,
+            logprobs: logprobs.map(|_| true),
+            top_logprobs: logprobs.map(|n| n.min(TOP_LOGPROBS_MAX)),
         }
     }
+}
+
+fn json_schema(schema: &Value) -> Value {
+    json!({
+        "type": "json_schema",
+        "json_schema": { "name": "answer", "schema": schema, "strict": is_strict(schema) },
+    })
+}
+
+/// What came before `json_schema`: TGI reads `value`, llama.cpp and Together read `schema`, others neither.
+fn json_object(schema: &Value) -> Value {
+    json!({ "type": "json_object", "schema": schema, "value": schema })
+}
+
+/// Whether `OpenAI`'s strict mode takes `schema`: no object in it may leave out a property or have others.
+fn is_strict(schema: &Value) -> bool {
+    match schema {
+        Value::Array(items) => items.iter().all(is_strict),
+        Value::Object(entries) => {
+            let properties = entries.get("properties").and_then(Value::as_object);
+            let required = entries.get("required").and_then(Value::as_array);
+            let is_object = properties.is_some() || entries.get("type").is_some_and(|kind| kind == "object");
+            let is_closed = entries.get("additionalProperties") == Some(&Value::Bool(false));
+            let is_required = |name: &String| {
+                required.is_some_and(|names| names.iter().any(|required| required.as_str() == Some(name)))
+            };
+            let is_whole = properties.is_none_or(|properties| properties.keys().all(is_required));
+            (!is_object || is_closed && is_whole) && entries.values().all(is_strict)
+        }
+        _ => true,
+    }
+}
+
+/// `messages` with `schema` written into the last one of the user.
+fn with_schema(messages: &[Message], schema: &Value) -> Vec<Message> {
+    let asked = format!("Answer with nothing but JSON that satisfies this schema:\n{schema}");
+    let mut messages = messages.to_vec();
+    match messages.iter_mut().rev().find(|message| message.role == Role::User) {
+        Some(message) => message.content = format!("{}\n\n{asked}", message.content).into(),
+        None => messages.push(Message { role: Role::User, content: asked.into() }),
+    }
+    messages
 }
 
 /// The answer of `GET /models`.
@@ -64,6 +130,8 @@ pub(super) struct ModelEntry {
 #[derive(Deserialize)]
 pub(super) struct Completion {
     #[serde(default)]
+    pub(super) object: Option<String>,
+    #[serde(default)]
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) choices: Option<Vec<Choice>>,
@@ -71,6 +139,13 @@ pub(super) struct Completion {
     pub(super) usage: Option<WireUsage>,
     #[serde(default)]
     pub(super) error: Option<Value>,
+    /// What stands beside an error.
+    #[serde(default)]
+    pub(super) error_type: Option<Value>,
+    #[serde(default)]
+    pub(super) message: Option<Value>,
+    #[serde(default)]
+    pub(super) code: Option<Value>,
 }
 
 /// One of the answers; we ask for one.
@@ -80,15 +155,47 @@ pub(super) struct Choice {
     pub(super) message: Option<Said>,
     #[serde(default)]
     pub(super) finish_reason: Option<String>,
+    #[serde(default, deserialize_with = "logprobs")]
+    pub(super) logprobs: Vec<TokenLogprob>,
 }
 
 /// What the model said.
 #[derive(Deserialize)]
 pub(super) struct Said {
     #[serde(default)]
-    pub(super) content: Option<String>,
+    pub(super) content: Option<Content>,
     #[serde(default)]
     pub(super) refusal: Option<String>,
+    /// Thoughts: vLLM, `SGLang`, llama.cpp, `DeepSeek`.
+    #[serde(default)]
+    pub(super) reasoning_content: Option<IgnoredAny>,
+    /// Thoughts: Ollama, newer vLLM.
+    #[serde(default)]
+    pub(super) reasoning: Option<IgnoredAny>,
+}
+
+/// The words of an answer: as a text, or in parts of several kinds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+impl Content {
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
+        }
+    }
+}
+
+/// A part of an answer; only those of type `text` have one.
+#[derive(Deserialize)]
+pub(super) struct Part {
+    #[serde(default)]
+    text: Option<String>,
 }
 
 /// Tokens, as the server counts them.
@@ -100,6 +207,12 @@ pub(super) struct WireUsage {
     completion_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
+    /// `DeepSeek`.
+    #[serde(default)]
+    prompt_cache_hit_tokens: Option<u64>,
+    /// Moonshot.
+    #[serde(default)]
+    cached_tokens: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -111,7 +224,8 @@ struct PromptDetails {
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let prompt_tokens = wire.prompt_tokens.unwrap_or_default();
-        let cached = wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or_default();
+        let cached = wire.prompt_tokens_details.and_then(|details| details.cached_tokens);
+        let cached = cached.or(wire.prompt_cache_hit_tokens).or(wire.cached_tokens).unwrap_or_default();
         Self {
             prompt_tokens,
             // A server that counts more cached than read would make the rest of the prompt cost less than nothing.
@@ -122,74 +236,35 @@ impl From<WireUsage> for Usage {
     }
 }
 
-/// An answer as it comes in: all at once, or piece by piece.
-#[derive(Default)]
-pub(super) struct Assembly {
-    model: Option<String>,
-    text: Option<String>,
-    refusal: Option<String>,
-    finish_reason: Option<String>,
-    usage: Usage,
-    has_choice: bool,
+#[derive(Deserialize)]
+struct WireLogprobs {
+    content: Vec<WireLogprob>,
 }
 
-impl Assembly {
-    /// Takes in a piece, and says what text it added.
-    pub(super) fn add(&mut self, piece: Completion, failures: &Failures) -> Result<Option<String>, Error> {
-        if let Some(error) = piece.error.filter(|error| !error.is_null()) {
-            return Err(failures.in_stream(&error));
-        }
-        if let Some(usage) = piece.usage {
-            self.usage = usage.into();
-        }
-        if piece.model.as_ref().is_some_and(|model| !model.is_empty()) {
-            self.model = piece.model;
-        }
-        let Some(choice) = piece.choices.and_then(|choices| choices.into_iter().next()) else {
-            return Ok(None);
-        };
-        self.has_choice = true;
-        if choice.finish_reason.is_some() {
-            self.finish_reason = choice.finish_reason;
-        }
-        let Some(said) = choice.message else { return Ok(None) };
-        if let Some(refusal) = said.refusal {
-            self.refusal.get_or_insert_default().push_str(&refusal);
-        }
-        if let Some(content) = &said.content {
-            self.text.get_or_insert_default().push_str(content);
-        }
-        Ok(said.content.filter(|content| !content.is_empty()))
-    }
+#[derive(Deserialize)]
+struct WireLogprob {
+    token: String,
+    logprob: f64,
+    #[serde(default)]
+    top_logprobs: Option<Vec<WireTop>>,
+}
 
-    /// Whether the model said that it was done.
-    pub(super) fn is_finished(&self) -> bool {
-        self.finish_reason.is_some()
-    }
+#[derive(Deserialize)]
+struct WireTop {
+    token: String,
+    logprob: f64,
+}
 
-    /// The whole answer.
-    pub(super) fn finish(self, asked: &str, failures: &Failures) -> Result<ChatResponse, Error> {
-        if !self.has_choice {
-            return Err(failures.garbled("the answer has no `choices`"));
-        }
-        let mut finish_reason = match self.finish_reason.as_deref() {
-            Some("length" | "model_length" | "max_tokens") => FinishReason::Length,
-            Some("content_filter") => FinishReason::ContentFilter,
-            // Servers have names of their own for a model that was done: `eos_token`, `stop_sequence`, `end_turn`.
-            _ => FinishReason::Stop,
-        };
-        let text = match (self.text, self.refusal) {
-            (Some(text), _) if !text.is_empty() => text,
-            (_, Some(refusal)) if !refusal.is_empty() => {
-                finish_reason = FinishReason::ContentFilter;
-                refusal
-            }
-            (Some(text), _) => text,
-            // A model that thinks before it speaks can run out of tokens before its first word.
-            (None, _) if finish_reason != FinishReason::Stop => String::new(),
-            (None, _) => return Err(failures.garbled("the answer has no `content`")),
-        };
-        let model = self.model.unwrap_or_else(|| asked.to_owned());
-        Ok(ChatResponse { text, finish_reason, usage: self.usage, model, logprobs: Vec::new() })
-    }
+/// Whatever has another shape than `OpenAI`'s is passed over: the answer is of use without.
+fn logprobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TokenLogprob>, D::Error> {
+    let found = serde_json::from_value::<WireLogprobs>(Value::deserialize(deserializer)?);
+    Ok(found.map_or_else(|_| Vec::new(), |found| found.content.into_iter().map(token).collect()))
+}
+
+fn token(wire: WireLogprob) -> TokenLogprob {
+    let top = wire.top_logprobs.unwrap_or_default();
+    let mut top: Vec<_> = top.into_iter().map(|top| (top.token, top.logprob.min(0.0))).collect();
+    top.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    // Rounding on the server's side can end above certainty.
+    TokenLogprob { token: wire.token, logprob: wire.logprob.min(0.0), top }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::chat::scripted::Scripted;
+use anabranch_engine::backend::{FinishReason, TokenLogprob, Usage};
 use anabranch_engine::value::{Message, Role};
 use serde_json::json;
 
@@ -100,6 +101,65 @@ fn a_hash_knows_the_model_and_not_the_order_of_keys() {
     assert_eq!(request_hash("m", &ab), request_hash("m", &ba));
     assert_ne!(request_hash("m", &ab), request_hash("n", &ab));
     assert_ne!(request_hash("m", &ab), request_hash("m", &with(json!({ "a": 1, "b": [3] }))));
+}
+
+#[test]
+fn a_hash_knows_of_schemas_and_likelihoods() {
+    let asked = [
+        request("1"),
+        ChatRequest { response_schema: Some(json!({})), ..request("1") },
+        ChatRequest { logprobs: Some(0), ..request("1") },
+        ChatRequest { logprobs: Some(1), ..request("1") },
+    ];
+    let hashes: BTreeSet<String> = asked.iter().map(|request| request_hash("m", request)).collect();
+    assert_eq!(hashes.len(), asked.len());
+}
+
+#[tokio::test]
+async fn likelihoods_are_recorded_and_replayed() {
+    #[derive(Debug)]
+    struct Sure;
+    #[async_trait]
+    impl ChatModel for Sure {
+        fn name(&self) -> &'static str {
+            "sure"
+        }
+        async fn chat(&self, _: &ChatRequest, _: &Call<'_>) -> Result<ChatResponse, Error> {
+            let top = vec![("yes".to_owned(), -0.1), ("no".to_owned(), -2.1)];
+            Ok(ChatResponse {
+                text: "yes".into(),
+                finish_reason: FinishReason::Stop,
+                usage: Usage { prompt_tokens: 3, cached_tokens: 2, ..Usage::default() },
+                model: "sure-8b".into(),
+                logprobs: vec![TokenLogprob { token: "yes".into(), logprob: -0.1, top }],
+            })
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tape.jsonl");
+    let recorder = Recorder::new("default", Arc::new(Sure), Recording::open(&path).unwrap());
+    let request = ChatRequest { logprobs: Some(2), response_schema: Some(json!({})), ..request("1") };
+    let answer = recorder.chat(&request, &CALL).await.unwrap();
+    let replay = Replay::new("default", Tape::load(&path).unwrap());
+    assert_eq!(replay.chat(&request, &CALL).await.unwrap(), answer);
+}
+
+#[tokio::test]
+async fn a_file_from_before_likelihoods_still_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tape.jsonl");
+    // A line as it was written then, with the hash that it had.
+    let line = concat!(
+        r#"{"hash":"31f500050f35c7d6bc275aedc287dbb04d081faf80b0ca5773404b32d466defd","model":"default","#,
+        r#""request":{"messages":[{"role":"user","content":"1"}],"temperature":0.1},"#,
+        r#""response":{"text":"one","finish_reason":"stop","model":"m-8b","#,
+        r#""usage":{"model_calls":0,"prompt_tokens":1,"cached_tokens":0,"completion_tokens":1,"cost":0.0}}}"#,
+        "\n",
+    );
+    std::fs::write(&path, line).unwrap();
+    let replay = Replay::new("default", Tape::load(&path).unwrap());
+    let answer = replay.chat(&request("1"), &CALL).await.unwrap();
+    assert_eq!((answer.text.as_str(), answer.logprobs.len()), ("one", 0));
 }
 
 #[tokio::test]

@@ -114,8 +114,8 @@ pub(in crate::index) fn words_of(chunk: &Chunk) -> Vec<String> {
     tokens::words(&searched_text(chunk), is_code(chunk))
 }
 
-/// What a search of the chunk looks at: its title, the headings above it, its text.
-fn searched_text(chunk: &Chunk) -> String {
+/// What a search of the chunk looks at, by words or by vectors: its title, the headings above it, its text.
+pub fn searched_text(chunk: &Chunk) -> String {
     let title = chunk.title.as_deref().unwrap_or_default();
     // The title is often the outermost heading; said twice it would count twice.
     let headings = chunk.headings.iter().map(AsRef::as_ref).filter(|heading: &&str| *heading != title);

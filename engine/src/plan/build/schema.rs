@@ -1,5 +1,6 @@
 //! What the schema of an operator's settings says of the JSON that a flow gives.
 
+use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
 use serde_json::{Map, Value as Json};
 
@@ -35,38 +36,89 @@ pub(crate) struct Named {
 pub(crate) fn faults(spec: &OperatorSpec, settings: &Json, holes: &[&str]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for error in spec.validator.iter_errors(settings) {
-        let pointer = error.instance_path().as_str().to_owned();
-        let schema = owner(spec.settings.as_value(), error.schema_path().as_str());
-        match error.kind() {
-            Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-                faults.extend(unexpected.iter().map(|name| Fault::Unknown {
-                    pointer: pointer.clone(),
-                    name: name.clone(),
-                    known:
-                        properties(schema).map(|known| known.keys().cloned().collect()).unwrap_or_default(),
-                }));
-            }
-            Kind::Required { property } => {
-                let name = property.as_str().unwrap_or_default().to_owned();
-                let what = properties(schema).and_then(|known| known.get(&name)).map(describe);
-                faults.push(Fault::Missing {
-                    pointer,
-                    name,
-                    what: what.unwrap_or_else(|| "a value".to_owned()),
-                });
-            }
-            kind => {
-                let is_above = |hole: &&str| {
-                    hole.strip_prefix(pointer.as_str())
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                };
-                if !holes.iter().any(is_above) {
-                    faults.push(invalid(pointer, kind, schema, error.instance()));
+        collect(spec.settings.as_value(), &error, holes, &mut faults);
+    }
+    faults
+}
+
+fn collect(root: &Json, error: &ValidationError<'_>, holes: &[&str], faults: &mut Vec<Fault>) {
+    let pointer = error.instance_path().as_str().to_owned();
+    let schema = owner(root, error.schema_path().as_str());
+    match error.kind() {
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            let known: Vec<String> =
+                properties(schema).map(|known| known.keys().cloned().collect()).unwrap_or_default();
+            faults.extend(unexpected.iter().map(|name| Fault::Unknown {
+                pointer: pointer.clone(),
+                name: name.clone(),
+                known: known.clone(),
+            }));
+        }
+        Kind::Required { property } => {
+            let name = property.as_str().unwrap_or_default().to_owned();
+            let what = properties(schema).and_then(|known| known.get(&name)).map(describe);
+            let what = what.unwrap_or_else(|| "a value".to_owned());
+            faults.push(Fault::Missing { pointer, name, what });
+        }
+        kind => {
+            let within = match kind {
+                Kind::AnyOf { context } => meant(schema, "anyOf", error.instance(), context),
+                Kind::OneOfNotValid { context } => meant(schema, "oneOf", error.instance(), context),
+                _ => None,
+            };
+            if let Some(errors) = within {
+                for error in errors {
+                    collect(root, error, holes, faults);
                 }
+                return;
+            }
+            let is_above = |hole: &&str| {
+                hole.strip_prefix(pointer.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if !holes.iter().any(is_above) {
+                faults.push(invalid(pointer, kind, schema, error.instance()));
             }
         }
     }
-    faults
+}
+
+/// What is wrong with a mapping or list that can only mean one of several branches, by its type and its keys.
+fn meant<'e>(
+    schema: &Json,
+    key: &str,
+    instance: &Json,
+    context: &'e [Vec<ValidationError<'static>>],
+) -> Option<&'e [ValidationError<'static>]> {
+    let ty = match instance {
+        Json::Object(_) => "object",
+        Json::Array(_) => "array",
+        _ => return None,
+    };
+    let branches = schema.get(key)?.as_array()?;
+    let is_meant = |branch: &Json| {
+        let has_tag = tag(branch).is_none_or(|tag| instance.get(tag).is_some());
+        branch.get("type").and_then(Json::as_str) == Some(ty) && has_tag
+    };
+    let mut fitting = branches.iter().zip(context).filter(|(branch, _)| is_meant(branch));
+    match (fitting.next(), fitting.next()) {
+        (Some((_, errors)), None) if !errors.is_empty() => Some(errors),
+        _ => None,
+    }
+}
+
+/// The key that tells a branch from others: the only one that it has, and must have.
+fn tag(branch: &Json) -> Option<&str> {
+    let known = properties(branch)?;
+    let required = branch.get("required")?.as_array()?;
+    match (known.len(), required.as_slice()) {
+        (1, [only]) => only.as_str(),
+        _ => None,
+    }
+}
+
+fn tags(schema: &Json) -> Vec<&str> {
+    branches(schema).filter_map(tag).collect()
 }
 
 fn invalid(pointer: String, kind: &Kind, schema: &Json, instance: &Json) -> Fault {
@@ -86,7 +138,7 @@ fn invalid(pointer: String, kind: &Kind, schema: &Json, instance: &Json) -> Faul
             describe(schema)
         }
         Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => {
-            hint = near(instance, &choices(schema));
+            hint = near(instance, &choices(schema)).or_else(|| near_tag(instance, &tags(schema)));
             describe(schema)
         }
         Kind::Custom { message, .. } => message.clone(),
@@ -111,6 +163,17 @@ fn means_something_else(text: &str) -> bool {
 fn near(instance: &Json, options: &[&str]) -> Option<String> {
     let near = nearest(instance.as_str()?, options.iter().copied())?;
     Some(format!("did you mean `{near}`?"))
+}
+
+/// As [`near`], for a mapping whose only key tells what it is, or for a text where such a mapping should stand.
+fn near_tag(instance: &Json, tags: &[&str]) -> Option<String> {
+    let word = match instance {
+        Json::Object(entries) if entries.len() == 1 => entries.keys().next()?,
+        Json::String(text) => text,
+        _ => return None,
+    };
+    let near = nearest(word, tags.iter().copied())?;
+    Some(format!("did you mean `{{ {near}: ... }}`?"))
 }
 
 /// The schema that holds the keyword at `schema_path`.
@@ -146,7 +209,13 @@ pub(crate) fn describe(schema: &Json) -> String {
             _ => format!("one of {}", list.join(", ")),
         };
     }
-    let parts: Vec<String> = branches(schema).filter(|branch| !is_null(branch)).map(describe).collect();
+    let others = branches(schema).filter(|branch| !is_null(branch) && tag(branch).is_none());
+    let mut parts: Vec<String> = others.map(describe).collect();
+    match tags(schema).as_slice() {
+        [] => {}
+        [only] => parts.push(format!("a mapping with `{only}`")),
+        several => parts.push(format!("a mapping with one of `{}`", several.join("`, `"))),
+    }
     if !parts.is_empty() {
         return parts.join(", or ");
     }

@@ -13,7 +13,7 @@ use crate::types::Type;
 use crate::value::{Chunk, Label, Text};
 
 macro_rules! fake {
-    ($settings:ident, $name:literal, $in:ty, $out:ty $(, $check:item)?) => {
+    ($settings:ident, $name:literal, $in:ty, $out:ty $(, $more:item)*) => {
         #[async_trait]
         impl Operator for $settings {
             const NAME: &'static str = $name;
@@ -24,7 +24,7 @@ macro_rules! fake {
                 Err(OpError::InvalidInput("a fake does not run".to_owned()))
             }
 
-            $($check)?
+            $($more)*
         }
     };
 }
@@ -141,6 +141,9 @@ fake!(
     "route.semantic",
     RouteIn,
     RouteOut,
+    fn labels(&self) -> Option<Vec<Text>> {
+        Some(self.routes.keys().map(|label| label.as_str().into()).collect())
+    },
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem> {
         let _ = given;
         self.routes
