@@ -2,6 +2,7 @@
 
 mod cut;
 mod date;
-pub mod score;
 pub mod llm;
+pub mod redundancy;
+pub mod score;
 mod threshold;
