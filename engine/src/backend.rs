@@ -89,12 +89,13 @@ impl Usage {
 }
 
 impl std::ops::AddAssign for Usage {
+    // Servers count as they like: what they say must not overflow.
     fn add_assign(&mut self, other: Self) {
-        self.model_calls += other.model_calls;
-        self.encoder_calls += other.encoder_calls;
-        self.prompt_tokens += other.prompt_tokens;
-        self.cached_tokens += other.cached_tokens;
-        self.completion_tokens += other.completion_tokens;
+        self.model_calls = self.model_calls.saturating_add(other.model_calls);
+        self.encoder_calls = self.encoder_calls.saturating_add(other.encoder_calls);
+        self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+        self.completion_tokens = self.completion_tokens.saturating_add(other.completion_tokens);
         self.cost += other.cost;
     }
 }

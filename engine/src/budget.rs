@@ -142,6 +142,7 @@ impl Ledger {
         let mut sums = self.lock();
         let held = &mut sums.held;
         held.model_calls = held.model_calls.saturating_sub(usage.model_calls);
+        held.encoder_calls = held.encoder_calls.saturating_sub(usage.encoder_calls);
         held.prompt_tokens = held.prompt_tokens.saturating_sub(usage.prompt_tokens);
         held.cached_tokens = held.cached_tokens.saturating_sub(usage.cached_tokens);
         held.completion_tokens = held.completion_tokens.saturating_sub(usage.completion_tokens);

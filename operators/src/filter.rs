@@ -2,6 +2,6 @@
 
 mod cut;
 mod date;
-pub mod score;
 pub mod llm;
+pub mod score;
 mod threshold;

@@ -18,7 +18,7 @@ pub(super) fn embeddings(
     dimensions: Option<u32>,
     failures: &Failures,
 ) -> Result<Embeddings, Error> {
-    let prompt_tokens = batches.iter().map(|batch| batch.n_tokens).sum();
+    let prompt_tokens = batches.iter().fold(0, |sum: u64, batch| sum.saturating_add(batch.n_tokens));
     let mut asked = dimensions.and_then(|n| usize::try_from(n).ok());
     let mut vectors = Vec::with_capacity(batches.iter().map(|batch| batch.rows.len()).sum());
     for row in batches.into_iter().flat_map(|batch| batch.rows) {

@@ -31,7 +31,7 @@ impl Scores {
 
 /// All batches together.
 pub(super) fn reranking(batches: Vec<Scores>) -> Reranking {
-    let prompt_tokens = batches.iter().map(|batch| batch.n_tokens).sum();
+    let prompt_tokens = batches.iter().fold(0, |sum: u64, batch| sum.saturating_add(batch.n_tokens));
     let scores = batches.into_iter().flat_map(|batch| batch.scores).collect();
     Reranking { scores, usage: Usage { prompt_tokens, ..Usage::default() } }
 }

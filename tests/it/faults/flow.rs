@@ -112,3 +112,17 @@ async fn a_refusal_is_final() {
     assert!(failure.message.contains("400 Bad Request: too long"), "{}", failure.message);
     assert_eq!(server.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn a_count_of_tokens_beyond_counting_breaks_no_sum() {
+    let body = r#"{"choices":[{"message":{"content":"Ada"}}],
+        "usage":{"prompt_tokens":18446744073709551615,"completion_tokens":18446744073709551615}}"#;
+    let server = Fake::start(move |_| {
+        vec![Step::Send(response("200 OK", &[("content-type", "application/json")], body.as_bytes()))]
+    })
+    .await;
+    let report = run_flow(&server, " }\n  again: { op: test.ask, in: { question: ask.text }").await;
+    assert_eq!(text(&report), "Ada");
+    assert_eq!(report.usage.prompt_tokens, u64::MAX);
+    assert_eq!(server.requests().len(), 2);
+}
