@@ -14,6 +14,7 @@ use table::{Outcome, Shape, faults};
 
 mod encoders;
 mod flow;
+mod schema;
 mod server;
 mod table;
 
