@@ -43,6 +43,12 @@ pub fn registry() -> Registry {
         .with::<fuse::weighted::Weighted>() // fuse.weighted
         .with::<filter::llm::Llm>() // filter.llm
         .with::<judge::llm::Llm>() // judge.llm
+        .with::<context::expand::Expand>() // context.expand
+        .with::<filter::llm::Llm>() // filter.llm
+        .with::<filter::redundancy::Redundancy>() // filter.redundancy
+        .with::<filter::score::ByScore>() // filter.score
+        .with::<fuse::rrf::Rrf>() // fuse.rrf
+        .with::<fuse::weighted::Weighted>() // fuse.weighted
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
@@ -52,8 +58,8 @@ pub fn registry() -> Registry {
         .with::<query::rewrite::Rewrite>() // query.rewrite
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
-        .with::<rerank::llm::Llm>() // rerank.llm
         .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
+        .with::<rerank::llm::Llm>() // rerank.llm
         .with::<rerank::mmr::Mmr>() // rerank.mmr
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<retrieve::dense::Dense>() // retrieve.dense
