@@ -52,6 +52,7 @@ pub struct Llm {
     #[schemars(with = "BTreeMap<String, String>", extend("minProperties" = 1, "maxProperties" = 50))]
     pub labels: IndexMap<Text, String>,
     /// The labels that pass; the first one if neither this nor `min_score` is set.
+    #[schemars(length(min = 1))]
     pub pass_labels: Option<Vec<Text>>,
     /// Lowest score that passes; with `pass_labels`, both must hold.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -313,6 +314,14 @@ mod tests {
     }
 
     #[test]
+    fn the_checker_knows_its_labels() {
+        let labels =
+            |judge: &Llm| judge.labels().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(labels(&Llm::default()), ["pass", "fail"]);
+        assert_eq!(labels(&crag()), ["correct", "ambiguous", "incorrect"]);
+    }
+
+    #[test]
     fn one_label_and_a_pass_label_that_is_none_are_refused() {
         let settings: Llm =
             serde_json::from_value(json!({ "labels": { "good": "" }, "pass_labels": ["good", "god"] }))
@@ -327,5 +336,9 @@ mod tests {
             ]
         );
         assert!(Llm::default().check(&[]).is_empty());
+        let registry = crate::registry();
+        let validator = &registry.get("judge.llm").unwrap().validator;
+        assert!(!validator.is_valid(&json!({ "pass_labels": [] })));
+        assert!(!validator.is_valid(&json!({ "min_score": 1.5 })));
     }
 }

@@ -191,6 +191,7 @@ mod tests {
     use super::*;
     use crate::testing::{Scripted, rendered};
     use anabranch_engine::backend;
+    use proptest::prelude::*;
 
     async fn split(
         settings: Decompose,
@@ -294,5 +295,22 @@ mod tests {
         let validator = &registry.get("query.decompose").unwrap().validator;
         assert!(!validator.is_valid(&json!({"max_questions": 21})));
         assert!(!validator.is_valid(&json!({"max_questions": 0})));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_model_says_needs_come_before_and_bounds_hold(
+            question in "[a-c# 1-3]{0,12}",
+            questions in proptest::collection::vec("[a-c# 0-4]{0,8}|#[1-4] \\PC{0,4}", 0..8),
+            max_questions in 1_usize..6,
+        ) {
+            let settings = Decompose { max_questions, ..Decompose::default() };
+            let Ok(out) = settings.usable(&question, &Said { questions }) else { return Ok(()) };
+            prop_assert!(!out.questions.is_empty() && out.questions.len() <= max_questions);
+            prop_assert_eq!(out.questions.len(), out.depends.len());
+            for (at, depends) in out.depends.iter().enumerate() {
+                prop_assert!(depends.iter().all(|number| (1..=at).contains(number)), "{:?}", out);
+            }
+        }
     }
 }

@@ -95,6 +95,7 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn numbers_keep_their_points_and_leave_the_full_stop() {
@@ -125,6 +126,13 @@ mod tests {
             ("", "", None),
         ] {
             assert_eq!(lost(question, rewritten).as_deref(), what, "{question}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_loses_nothing_to_itself(text in "([\"'`«»“”„0-9.,: a-zA-Z_]|\\PC){0,40}") {
+            prop_assert_eq!(lost(&text, &text), None);
         }
     }
 }

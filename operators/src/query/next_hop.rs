@@ -21,8 +21,8 @@ use crate::prompt::{Prompts, quoted};
 /// One turn of reasoning that takes turns with retrieval: the model reads what was found, writes a thought, and then
 /// either has the answer or names the query that is missing most. A query that was asked before is never given again;
 /// if the model can only repeat itself the step is `done` without an answer, and `repeated` says so. Use it in a loop
-/// with `until: think.done`, and give `thoughts` and `asked` back through `carry`. Asks the model once, and once more
-/// if its answer cannot be used.
+/// with `until: { repeated: think.repeated, done: think.done }`, and give `thoughts` and `asked` back through `carry`.
+/// Asks the model once, and once more if its answer cannot be used.
 ///
 /// Source: `IRCoT` (Trivedi et al. 2023), with follow-up questions as in Self-Ask (Press et al. 2023).
 ///

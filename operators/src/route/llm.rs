@@ -231,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn the_checker_knows_its_labels() {
+        let labels =
+            |default| settings(default).labels().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(labels(Some("single")), ["multi", "single", "none"]);
+        assert_eq!(labels(Some("other")), ["multi", "single", "none", "other"]);
+    }
+
+    #[test]
     fn a_single_route_and_none_at_all_are_refused() {
         let one: Llm = serde_json::from_value(json!({ "routes": { "a": "" } })).unwrap();
         assert_eq!(one.check(&[])[0].pointer, "/routes");
