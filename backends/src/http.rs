@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anabranch_engine::backend::Error;
 use bytes::Bytes;
-use reqwest::{Client, RequestBuilder, Response, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
@@ -165,13 +165,50 @@ impl Endpoint {
         self.send(request, failures).await
     }
 
-    /// Sends, and gives the answer if its status is a success.
-    async fn send(&self, request: RequestBuilder, failures: &Failures) -> Result<Response, Error> {
-        let request = match &self.api_key {
+    /// Sends `body` to `path` by any method, with parameters behind the address, and gives the whole body of the
+    /// answer; `None` if what the path names is not there. Bounded by the server's timeout.
+    pub(crate) async fn call<T: Serialize + Sync + ?Sized>(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &[(&str, &str)],
+        body: Option<&T>,
+        failures: &Failures,
+    ) -> Result<Option<Bytes>, Error> {
+        let mut url = self.url(path);
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        let request = self.client.request(method, url);
+        let request = body.into_iter().fold(request, RequestBuilder::json);
+        self.within(failures, async {
+            let response =
+                self.authorised(request).send().await.map_err(|error| failures.transport(&error))?;
+            if response.status() == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            let response = self.success(response, failures).await?;
+            read_body(response, self.max_response_bytes, failures).await.map(Some)
+        })
+        .await
+    }
+
+    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.api_key {
             Some(key) => request.bearer_auth(key.expose_secret()),
             None => request,
-        };
+        }
+    }
+
+    /// Sends, and gives the answer if its status is a success.
+    async fn send(&self, request: RequestBuilder, failures: &Failures) -> Result<Response, Error> {
+        let request = self.authorised(request);
         let response = request.send().await.map_err(|error| failures.transport(&error))?;
+        self.success(response, failures).await
+    }
+
+    /// The answer, if its status is a success.
+    async fn success(&self, response: Response, failures: &Failures) -> Result<Response, Error> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);

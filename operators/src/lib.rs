@@ -45,6 +45,12 @@ pub fn registry() -> Registry {
         .with::<fuse::rrf::Rrf>() // fuse.rrf
         .with::<fuse::weighted::Weighted>() // fuse.weighted
         .with::<judge::llm::Llm>() // judge.llm
+        .with::<context::expand::Expand>() // context.expand
+        .with::<filter::llm::Llm>() // filter.llm
+        .with::<filter::redundancy::Redundancy>() // filter.redundancy
+        .with::<filter::score::ByScore>() // filter.score
+        .with::<fuse::rrf::Rrf>() // fuse.rrf
+        .with::<fuse::weighted::Weighted>() // fuse.weighted
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand

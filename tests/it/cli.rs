@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::{Expected, files, root};
 
 mod indexing;
+mod papers;
 
 const QUESTION: &str = "question=What happens to a loop without max_turns?";
 

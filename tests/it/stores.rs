@@ -3,3 +3,4 @@
 mod corpus;
 mod pgvector;
 mod postgres;
+mod qdrant;

@@ -118,6 +118,8 @@ fn message_of(json: &Value) -> Option<String> {
     let message = error.as_str().or_else(|| error.get("message")?.as_str());
     // FastAPI's own refusals.
     let message = message.or_else(|| json.get("detail")?.as_str());
+    // Qdrant's.
+    let message = message.or_else(|| json.get("status")?.get("error")?.as_str());
     message.map(str::to_owned)
 }
 
@@ -165,6 +167,10 @@ mod tests {
         assert_eq!(said(r#"{"error": "no such model"}"#).as_deref(), Some("no such model"));
         assert_eq!(said(r#"{"object": "error", "message": "too long"}"#).as_deref(), Some("too long"));
         assert_eq!(said(r#"{"detail": "Not Found"}"#).as_deref(), Some("Not Found"));
+        assert_eq!(
+            said(r#"{"status": {"error": "Wrong input"}, "time": 0}"#).as_deref(),
+            Some("Wrong input")
+        );
         assert_eq!(said("<h1>Bad\n gateway</h1>").as_deref(), Some("<h1>Bad gateway</h1>"));
         assert_eq!(said(""), None);
         assert_eq!(said(&"x".repeat(9000)).unwrap().chars().count(), 501);

@@ -1,4 +1,4 @@
-//! An index in PostgreSQL with pgvector: for those who run a database anyway, and for several machines at once.
+//! An index in `PostgreSQL` with pgvector: for those who run a database anyway, and for several machines at once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::{Fingerprint, IndexStore, IndexWriter, Manifest, StoreError, VectorSp
 use fault::Faults;
 use writer::Writer;
 
-/// How an index in PostgreSQL is reached.
+/// How an index in `PostgreSQL` is reached.
 #[derive(Debug, Clone)]
 pub struct PgSettings {
     /// The database, such as `postgres://user:password@host:5432/rag`.
@@ -67,11 +67,11 @@ impl PgSettings {
     }
 }
 
-/// An index in PostgreSQL. Cloning it copies a pointer.
+/// An index in `PostgreSQL`. Cloning it copies a pointer.
 ///
 /// Words are scored with the same BM25 as in the built-in index, over the same words, in SQL; vectors are compared
 /// with all others of the namespace, so both find what the built-in index finds. Documents come and go whole, some at
-/// a time in one transaction: whoever is killed leaves what was committed. It needs PostgreSQL 13 or newer with the
+/// a time in one transaction: whoever is killed leaves what was committed. It needs `PostgreSQL` 13 or newer with the
 /// extension `vector` 0.5 or newer, and connections that keep their session (no `PgBouncer` in transaction mode).
 #[derive(Clone)]
 pub struct PgIndex {

@@ -1,4 +1,4 @@
-//! The index in PostgreSQL, against a real one.
+//! The index in `PostgreSQL`, against a real one.
 
 use std::time::{Duration, Instant};
 

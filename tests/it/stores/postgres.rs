@@ -1,4 +1,4 @@
-//! A PostgreSQL of one test alone: made in a folder of its own, reached through a socket in it, gone with the test.
+//! A `PostgreSQL` of one test alone: made in a folder of its own, reached through a socket in it, gone with the test.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -17,7 +17,7 @@ use crate::support::root;
 const FOLDER: &str = "ANABRANCH_TEST_POSTGRES";
 /// Longest time that a server may take to begin.
 const START: Duration = Duration::from_secs(30);
-/// The user and group `nobody`: PostgreSQL does not run as root.
+/// The user and group `nobody`: `PostgreSQL` does not run as root.
 const NOBODY: u32 = 65534;
 
 pub(super) struct Postgres {
@@ -128,7 +128,7 @@ fn is_root() -> bool {
     tempfile::tempfile().unwrap().metadata().unwrap().uid() == 0
 }
 
-/// A program of PostgreSQL, run by somebody who is not root, in a folder that is theirs.
+/// A program of `PostgreSQL`, run by somebody who is not root, in a folder that is theirs.
 fn command(bin: &Path, program: &str, folder: &Path) -> Command {
     let mut command = Command::new(bin.join(program));
     command.current_dir(folder).env("LC_ALL", "C").stdin(Stdio::null());
@@ -138,7 +138,7 @@ fn command(bin: &Path, program: &str, folder: &Path) -> Command {
     command
 }
 
-/// The folder of PostgreSQL's programs; a copy in `folder` if nobody but root can reach it.
+/// The folder of `PostgreSQL`'s programs; a copy in `folder` if nobody but root can reach it.
 fn programs(folder: &Path) -> PathBuf {
     let named = std::env::var_os(FOLDER).map(PathBuf::from);
     let installed = named.unwrap_or_else(|| root().join("target/ci/postgres-16.2/pgserver/pginstall"));

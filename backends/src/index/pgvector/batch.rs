@@ -1,7 +1,6 @@
 //! What one commit of a writer changes, as the rows of the tables.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 
 use anabranch_engine::backend::Vector;
 use anabranch_engine::value::{Chunk, DocumentId};
@@ -251,8 +250,8 @@ pub(super) fn literal(vector: &Vector) -> String {
     let mut text = String::with_capacity(vector.len() * 12 + 2);
     for (position, number) in vector.iter().enumerate() {
         let before = if position == 0 { '[' } else { ',' };
-        // Writing to a string cannot fail.
-        let _: std::fmt::Result = write!(text, "{before}{number}");
+        text.push(before);
+        text.push_str(&number.to_string());
     }
     text.push(']');
     text
