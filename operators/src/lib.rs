@@ -39,18 +39,14 @@ pub fn registry() -> Registry {
         .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
-        .with::<extract::structured::Structured>() // extract.structured
-        .with::<filter::llm::Llm>() // filter.llm
-        .with::<filter::score::ByScore>() // filter.score
-        .with::<fuse::rrf::Rrf>() // fuse.rrf
-        .with::<fuse::weighted::Weighted>() // fuse.weighted
-        .with::<judge::llm::Llm>() // judge.llm
         .with::<context::expand::Expand>() // context.expand
+        .with::<extract::structured::Structured>() // extract.structured
         .with::<filter::llm::Llm>() // filter.llm
         .with::<filter::redundancy::Redundancy>() // filter.redundancy
         .with::<filter::score::ByScore>() // filter.score
         .with::<fuse::rrf::Rrf>() // fuse.rrf
         .with::<fuse::weighted::Weighted>() // fuse.weighted
+        .with::<judge::llm::Llm>() // judge.llm
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
