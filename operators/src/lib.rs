@@ -11,6 +11,8 @@ pub mod extract;
 pub mod filter;
 pub mod fuse;
 mod grade;
+#[cfg(test)]
+mod injection_tests;
 pub mod judge;
 mod passage;
 mod prompt;

@@ -24,7 +24,7 @@ impl Prompts<'_> {
         variables: &[(&str, Value)],
         quoted: impl Iterator<Item = &'a str> + Clone,
     ) -> Result<Vec<Message>, OpError> {
-        let fence = ("fence", Value::text(fence(cx, quoted)));
+        let fence = ("fence", Value::text(fence(cx, &quoted)));
         let variables: Vec<(&str, Value)> = variables.iter().cloned().chain([fence]).collect();
         let system = render("system", self.system, &variables)?;
         let prompt = render("prompt", self.prompt, &variables)?;
@@ -54,7 +54,7 @@ pub(crate) fn render(setting: &str, prompt: &Prompt, variables: &[(&str, Value)]
 }
 
 /// A line that stands in none of the texts, so that none can pretend to end before it does.
-fn fence<'a>(cx: &Cx, quoted: impl Iterator<Item = &'a str> + Clone) -> String {
+fn fence<'a>(cx: &Cx, quoted: &(impl Iterator<Item = &'a str> + Clone)) -> String {
     let mut rng = cx.rng();
     loop {
         let fence = format!("=={:016x}==", rng.u64(..));

@@ -1,9 +1,9 @@
 //! Rerank: what puts chunks into a better order.
 
-pub mod llm;
 use anabranch_engine::operator::SettingProblem;
 
 pub mod cross_encoder;
+pub mod llm;
 pub mod mmr;
 
 /// The problem of asking for more chunks than are looked at.

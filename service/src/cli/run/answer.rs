@@ -115,18 +115,26 @@ fn ungrounded(report: &Report) -> Vec<String> {
         Value::Answer(answer) => !answer.grounded && !answer.by.is_empty() && &*answer.by != EXTRACTIVE,
         _ => false,
     };
-    let marks = |answer: &Value| -> Vec<String> {
+    let listed = |answer: &Value, port: &str| -> Vec<String> {
         let gave = report.nodes.iter().filter(|node| node.outputs.values().any(|output| output == answer));
-        let lists = gave.filter_map(|node| node.outputs.get("ungrounded").and_then(Value::as_list));
-        lists.flatten().filter_map(|mark| mark.as_text().map(ToString::to_string)).collect()
+        let lists = gave.filter_map(|node| node.outputs.get(port).and_then(Value::as_list));
+        lists.flatten().filter_map(|text| text.as_text().map(ToString::to_string)).collect()
     };
-    let doubtful = report.outputs.values().filter(is_doubtful);
-    doubtful
-        .map(|answer| match marks(answer).as_slice() {
-            [] => "the model's answer cites none of the passages that it was given".to_owned(),
-            marks => format!("the model's answer cites {}, which stands for no passage", marks.join(", ")),
-        })
-        .collect()
+    let mut doubts = Vec::new();
+    for answer in report.outputs.values().filter(is_doubtful) {
+        let (marks, unsupported) = (listed(answer, "ungrounded"), listed(answer, "unsupported"));
+        if !marks.is_empty() {
+            doubts
+                .push(format!("the model's answer cites {}, which stands for no passage", marks.join(", ")));
+        }
+        doubts.extend(
+            unsupported.iter().map(|sentence| format!("the passages cited do not bear out \"{sentence}\"")),
+        );
+        if marks.is_empty() && unsupported.is_empty() {
+            doubts.push("the model's answer cites none of the passages that it was given".to_owned());
+        }
+    }
+    doubts
 }
 
 /// Everybody who answered, each once, in the order of the nodes.
@@ -285,8 +293,11 @@ mod tests {
         let outputs = [
             ("answer", Value::Answer(answer(false).into())),
             ("ungrounded", Value::list([Value::text("[97]")])),
+            ("unsupported", Value::list([Value::text("It is so.")])),
         ];
         marked.nodes.push(node(outputs.map(|(name, value)| (name.into(), value)).into_iter().collect()));
-        assert!(plain(&footer(&marked, true)).contains("not grounded: the model's answer cites [97], which"));
+        let shown = plain(&footer(&marked, true));
+        assert!(shown.contains("not grounded: the model's answer cites [97], which"), "{shown}");
+        assert!(shown.contains("not grounded: the passages cited do not bear out \"It is so.\""), "{shown}");
     }
 }
