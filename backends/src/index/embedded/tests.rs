@@ -12,6 +12,11 @@ use proptest::prelude::*;
 use super::super::Fingerprint;
 use super::{EmbeddedIndex, Error, FORMAT, Limits};
 
+mod accidents;
+mod namespaces;
+mod pruning;
+mod vectors;
+
 fn doc(name: &str) -> DocumentId {
     DocumentId(name.into())
 }

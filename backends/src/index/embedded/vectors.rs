@@ -27,6 +27,7 @@ pub(super) use write::{Appender, compact, sweep};
 
 /// What a commit says about vectors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Payload {
     /// How many files there have been; no name is used twice, for somebody may still read the old one.
     pub(super) n_files: u64,
@@ -36,6 +37,7 @@ pub(super) struct Payload {
 
 /// Which rows there are, and where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Layout {
     /// The embedder's identity.
     pub(super) identity: String,
@@ -161,6 +163,9 @@ impl Vectors {
     }
 
     fn numbers(&self) -> tantivy::Result<&[f32]> {
+        if self.rows.is_empty() {
+            return Ok(&[]);
+        }
         bytemuck::try_cast_slice(&self.rows)
             .map_err(|error| broken(format!("vectors cannot be read ({error})")))
     }
