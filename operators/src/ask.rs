@@ -133,6 +133,11 @@ fn describe(error: &ValidationError<'_>) -> String {
     }
 }
 
+/// What a model answered after it thought aloud, if it did.
+pub(crate) fn after_thinking(text: &str) -> &str {
+    text.rsplit_once("</think>").map_or(text, |(_, answer)| answer).trim_start()
+}
+
 /// Every object and list in `text`, in order, those within another one left out. Where the outer one is cut short, those
 /// within it that are whole are given.
 pub(crate) fn all_json(text: &str) -> Vec<Json> {

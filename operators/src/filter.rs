@@ -3,5 +3,6 @@
 mod cut;
 mod date;
 pub mod llm;
+pub mod redundancy;
 pub mod score;
 mod threshold;

@@ -4,7 +4,7 @@
 
 use serde_json::Value as Json;
 
-use crate::ask::all_json;
+use crate::ask::{after_thinking, all_json};
 
 /// The grade in `text`, from 0 to `max`: the field `key` of an object, or a number in words.
 ///
@@ -127,11 +127,6 @@ fn of_json(json: &Json, key: &str, max: f64) -> Option<f64> {
         Json::String(text) => in_words(text, key, max),
         _ => None,
     }
-}
-
-/// What models that think aloud have said before their answer.
-fn after_thinking(text: &str) -> &str {
-    text.rsplit_once("</think>").map_or(text, |(_, answer)| answer)
 }
 
 /// A number in a text.

@@ -37,11 +37,13 @@ pub fn registry() -> Registry {
         .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
+        .with::<context::expand::Expand>() // context.expand
         .with::<extract::structured::Structured>() // extract.structured
+        .with::<filter::llm::Llm>() // filter.llm
+        .with::<filter::redundancy::Redundancy>() // filter.redundancy
         .with::<filter::score::ByScore>() // filter.score
         .with::<fuse::rrf::Rrf>() // fuse.rrf
         .with::<fuse::weighted::Weighted>() // fuse.weighted
-        .with::<filter::llm::Llm>() // filter.llm
         .with::<judge::llm::Llm>() // judge.llm
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::decompose::Decompose>() // query.decompose
@@ -52,8 +54,8 @@ pub fn registry() -> Registry {
         .with::<query::rewrite::Rewrite>() // query.rewrite
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
-        .with::<rerank::llm::Llm>() // rerank.llm
         .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
+        .with::<rerank::llm::Llm>() // rerank.llm
         .with::<rerank::mmr::Mmr>() // rerank.mmr
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<retrieve::dense::Dense>() // retrieve.dense

@@ -10,9 +10,12 @@ mod cite;
 mod cues;
 pub mod extractive;
 mod marks;
+mod names;
+mod numbers;
 mod outline;
 mod rank;
 mod sentences;
+mod support;
 
 ports! {
     /// What readers read.

@@ -81,7 +81,8 @@ impl<'a> Iterator for Ideographs<'a> {
     }
 }
 
-fn is_ideograph(c: char) -> bool {
+/// Whether `c` belongs to a script that puts no space between words.
+pub(crate) fn is_ideograph(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 

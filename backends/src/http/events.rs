@@ -56,17 +56,21 @@ impl Lines {
         }
         while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
             let (line, ended) = rest.split_at(end);
-            self.line.extend_from_slice(line);
-            self.end_line();
+            if self.line.is_empty() {
+                self.end_line(line);
+            } else {
+                self.line.extend_from_slice(line);
+                let line = std::mem::take(&mut self.line);
+                self.end_line(&line);
+            }
             rest = ended.strip_prefix(b"\r\n").or_else(|| ended.get(1..)).unwrap_or_default();
             self.after_return = ended == b"\r";
         }
         self.line.extend_from_slice(rest);
     }
 
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&line);
+    fn end_line(&mut self, line: &[u8]) {
+        let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         if line.is_empty() {
             self.events.extend(self.data.take());
         } else if let Some(value) = line.strip_prefix(b"data:") {

@@ -19,11 +19,11 @@ use crate::tokens;
 
 /// Cuts a document into windows of equal length, wherever they fall.
 ///
-/// The plainest way to cut, and a fair baseline: every window but the last has `chunk_size` units, and begins
-/// `chunk_size - chunk_overlap` after the one before; no window only repeats the end of another. Boundaries fall within
-/// words and sentences, so an overlap helps here more than elsewhere. A token that ends within a character (rare
-/// scripts, emoji) gives the whole character to the next window: the text of a chunk is always an exact range of the
-/// document. Asks no model.
+/// The plainest way to cut. Use it as a baseline, and for text without structure (logs, transcripts): every window but
+/// the last has `chunk_size` units, and begins `chunk_size - chunk_overlap` after the one before; no window only
+/// repeats the end of another. Boundaries fall within words and sentences, so an overlap helps here more than
+/// elsewhere. A token that ends within a character (rare scripts, emoji) gives the whole character to the next window:
+/// the text of a chunk is always an exact range of the document. Asks no model.
 ///
 /// Source: the fixed-token baseline of "Evaluating Chunking Strategies for Retrieval" (Chroma, 2024).
 ///

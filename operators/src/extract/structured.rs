@@ -164,12 +164,31 @@ impl Operator for Structured {
     }
 }
 
+/// What flows call a type, and what JSON Schema calls it.
+const TYPE_NAMES: [(&str, &str); 7] = [
+    ("text", "string"),
+    ("label", "string"),
+    ("int", "integer"),
+    ("float", "number"),
+    ("bool", "boolean"),
+    ("map", "object"),
+    ("list", "array"),
+];
+
 /// What keeps `schema` from being a JSON Schema, each at its place.
 fn schema_problems(schema: &Json) -> Vec<SettingProblem> {
-    let problem = |error: &jsonschema::ValidationError<'_>| SettingProblem {
-        pointer: format!("/schema{}", error.instance_path().as_str()),
-        message: format!("the schema is no JSON Schema: {error}"),
-        hint: None,
+    let problem = |error: &jsonschema::ValidationError<'_>| {
+        let place = error.instance_path().as_str();
+        let (message, hint) = match error.instance().as_ref() {
+            Json::String(name) if place.ends_with("/type") => {
+                let near = TYPE_NAMES.iter().find(|(ours, _)| *ours == name.as_str());
+                let near = near.map(|(_, theirs)| format!("did you mean `{theirs}`? ")).unwrap_or_default();
+                let types = "`string`, `number`, `integer`, `boolean`, `object`, `array` and `null`";
+                (format!("JSON Schema has no type `{name}`"), Some(format!("{near}its types are {types}")))
+            }
+            _ => (format!("the schema is no JSON Schema: {error}"), None),
+        };
+        SettingProblem { pointer: format!("/schema{place}"), message, hint }
     };
     let by_rules: Vec<SettingProblem> = match jsonschema::meta::validator_for(schema) {
         Ok(rules) => rules.iter_errors(schema).map(|error| problem(&error)).collect(),
@@ -283,6 +302,18 @@ mod tests {
         }
         assert!(book().check(&given).is_empty());
         assert_eq!(book().check(&[]).len(), 1);
+    }
+
+    #[test]
+    fn a_type_of_the_flow_language_is_told_by_its_name_in_json_schema() {
+        let problem = settings(&json!({ "properties": { "who": { "type": "text" } } }))
+            .check(&[("text".into(), Type::Text)])
+            .remove(0);
+        assert_eq!(
+            (problem.pointer.as_str(), problem.message.as_str()),
+            ("/schema/properties/who/type", "JSON Schema has no type `text`")
+        );
+        assert!(problem.hint.unwrap().starts_with("did you mean `string`? its types are"));
     }
 
     #[test]

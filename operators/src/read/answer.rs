@@ -11,20 +11,28 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{In, extractive, marks};
-use crate::ask;
-use crate::prompt::Prompts;
+use super::{In, extractive, marks, support};
+use crate::ask::{self, after_thinking};
+use crate::prompt::{Prompts, quoted};
 
 /// Answers a question from chunks with a model, and checks what the answer cites.
 ///
 /// The model sees the chunks as numbered passages and cites them as `[1]`. Every number is then looked up: known ones
-/// become citations, unknown ones are listed in `ungrounded`, and the answer is `grounded` only if it cites something
-/// and everything that it cites was given. The marks in the text are numbered anew in the order of `citations`.
-/// Retrieved text is fenced off from the instructions by a line that nobody can guess. Without chunks the model is
-/// not asked, and where the model is `extractive` the answer is that of `read.extractive`. Use it as the last step of
-/// a flow, after `select.budget`. Asks the model once.
+/// become citations, unknown ones are listed in `ungrounded`. Then, without a model, every sentence is held against the
+/// chunks that it cites: it is listed in `unsupported` if it has a number, a name or a quotation that stands neither
+/// there nor in the question, or if less than `min_support` of its words stand there in some form. The answer is
+/// `grounded` only if it cites something and both lists are empty. Sentences that cite nothing are listed in `uncited`;
+/// a plain "the passages do not say" is among them.
 ///
-/// Source: answers with inline citations as in ALCE (Gao et al. 2023).
+/// This finds what was made up, not what was misunderstood: "A beat B" is supported by "B beat A". Where answer and
+/// passages are in different languages, only numbers are compared; names only in English, where a capital makes one.
+/// The marks in the text are numbered anew in the order of `citations`. Retrieved text, titles among it, is fenced off
+/// from the instructions by a line that nobody can guess. Without chunks the model is not asked, and where the model is
+/// `extractive` the answer is that of `read.extractive`, which quotes. Use it as the last step of a flow, after
+/// `select.budget`. Asks the model once.
+///
+/// Source: answers with inline citations as in ALCE (Gao et al. 2023), whose check by a model of entailment is replaced
+/// here by one of words, which costs nothing.
 ///
 /// ```yaml
 /// answer:
@@ -46,6 +54,11 @@ pub struct Answer {
     /// Most tokens of the answer.
     #[schemars(range(min = 1, max = 100_000))]
     pub max_tokens: u32,
+    /// How much of a sentence must stand in the chunks that it cites, as a share of its words, names counting twice; at
+    /// 0 only numbers, names and quotations are looked up. In paraphrases written by hand, 0.4 found 2 % of the true
+    /// sentences wanting, and 93 % of those that cited another passage on the same subject; 0.6 found 9 % and 98 %.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_support: f64,
     /// How freely the model chooses its words: 0 gives the likeliest ones.
     #[schemars(range(min = 0.0, max = 2.0))]
     pub temperature: f64,
@@ -58,6 +71,7 @@ impl Default for Answer {
             system: Prompt(include_str!("../../prompts/read.answer.system.md").into()),
             prompt: Prompt(include_str!("../../prompts/read.answer.md").into()),
             max_tokens: 512,
+            min_support: 0.4,
             temperature: 0.0,
         }
     }
@@ -74,6 +88,10 @@ ports! {
         pub citations: Vec<Citation>,
         /// Marks in the text that stand for no chunk.
         pub ungrounded: Vec<String>,
+        /// Sentences that the chunks which they cite do not bear out, without their marks.
+        pub unsupported: Vec<String>,
+        /// Sentences that cite nothing.
+        pub uncited: Vec<String>,
         /// Whether the answer stops short: it ran into `max_tokens`, or the server withheld it.
         pub cut: bool,
     }
@@ -91,18 +109,27 @@ impl Answer {
             ("chunks", Value::list(input.chunks.iter().cloned().map(Value::Chunk))),
         ];
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
-        prompts.messages(cx, &variables, input.chunks.iter().map(|chunk| &*chunk.text))
+        prompts.messages(cx, &variables, quoted(&input.chunks))
     }
 }
 
-fn out(text: String, citations: Vec<Citation>, ungrounded: Vec<String>, cut: bool, by: &str) -> Out {
+/// An answer that no model gave.
+fn unasked(text: String, citations: Vec<Citation>, by: &str) -> Out {
     let answer = AnswerRecord {
         text: text.as_str().into(),
         citations: citations.clone(),
-        grounded: !citations.is_empty() && ungrounded.is_empty(),
+        grounded: !citations.is_empty(),
         by: by.into(),
     };
-    Out { answer: Arc::new(answer), text, citations, ungrounded, cut }
+    Out {
+        answer: Arc::new(answer),
+        text,
+        citations,
+        ungrounded: Vec::new(),
+        unsupported: Vec::new(),
+        uncited: Vec::new(),
+        cut: false,
+    }
 }
 
 #[async_trait]
@@ -114,10 +141,10 @@ impl Operator for Answer {
     async fn run(&self, cx: &Cx, input: In) -> Result<Out, OpError> {
         if let Model::Extractive = cx.model(&self.model)? {
             let found = extractive::answer(&input.question, &input.chunks, EXTRACTIVE_SENTENCES);
-            return Ok(out(found.text, found.citations, Vec::new(), false, extractive::BY));
+            return Ok(unasked(found.text, found.citations, extractive::BY));
         }
         if input.chunks.is_empty() {
-            return Ok(out(NO_CHUNKS.to_owned(), Vec::new(), Vec::new(), false, ""));
+            return Ok(unasked(NO_CHUNKS.to_owned(), Vec::new(), ""));
         }
         let request = ChatRequest {
             messages: self.messages(cx, &input)?,
@@ -126,9 +153,19 @@ impl Operator for Answer {
             ..ChatRequest::default()
         };
         let response = ask::text(cx, &self.model, &request).await?;
-        let marked = marks::check(response.text.trim(), &input.chunks);
-        let cut = response.finish_reason != FinishReason::Stop;
-        Ok(out(marked.text, marked.citations, marked.unknown, cut, &response.model))
+        let marked = marks::check(after_thinking(&response.text).trim_end(), &input.chunks);
+        let checked = support::check(&input.question, &marked, &input.chunks, self.min_support);
+        let by = response.model.as_str();
+        let mut out = unasked(marked.text, marked.citations, by);
+        let is_borne_out = marked.unknown.is_empty() && checked.unsupported.is_empty();
+        Arc::make_mut(&mut out.answer).grounded &= is_borne_out;
+        Ok(Out {
+            ungrounded: marked.unknown,
+            unsupported: checked.unsupported,
+            uncited: checked.uncited,
+            cut: response.finish_reason != FinishReason::Stop,
+            ..out
+        })
     }
 }
 
@@ -224,6 +261,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_sentence_that_its_chunk_does_not_bear_out_makes_the_answer_ungrounded() {
+        let chunks = [chunk("a", "The fund was set up in 1944 by Ada Low.")];
+        let (out, _) = ask("Ada Low set it up in 1944 [1]. It is rich.", FinishReason::Stop, &chunks).await;
+        assert!(out.answer.grounded && out.unsupported.is_empty());
+        assert_eq!(out.uncited, ["It is rich."]);
+        let (out, _) = ask("Ada Low set it up in 1945 [1].", FinishReason::Stop, &chunks).await;
+        assert!(!out.answer.grounded);
+        assert_eq!(out.unsupported, ["Ada Low set it up in 1945."]);
+    }
+
+    #[tokio::test]
+    async fn what_a_model_thought_is_no_part_of_its_answer() {
+        let (out, _) =
+            ask("<think>Two [9]?</think>\nOne [1].", FinishReason::Stop, &[chunk("a", "one")]).await;
+        assert_eq!((out.text.as_str(), out.answer.grounded), ("One [1].", true));
+    }
+
+    #[tokio::test]
     async fn an_answer_that_was_cut_says_so() {
         let (out, _) = ask("Two [1] and", FinishReason::Length, &[chunk("a", "one")]).await;
         assert!(out.cut);
@@ -263,6 +318,7 @@ mod tests {
         let registry = crate::registry();
         let validator = &registry.get("read.answer").unwrap().validator;
         assert!(!validator.is_valid(&serde_json::json!({"temperature": 2.5})));
+        assert!(!validator.is_valid(&serde_json::json!({"min_support": 1.5})));
         assert!(serde_json::from_str::<Answer>(r#"{"template": "x"}"#).is_err());
     }
 }

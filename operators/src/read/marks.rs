@@ -15,48 +15,80 @@ pub(crate) struct Marked {
     pub(crate) citations: Vec<Citation>,
     /// Marks that stand for nothing, as they are written.
     pub(crate) unknown: Vec<String>,
+    /// The text without its marks.
+    pub(crate) bare: String,
+    /// Where in `bare` the marks stood, in order.
+    pub(crate) places: Vec<Place>,
+}
+
+/// Where a mark stood.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Place {
+    /// Up to where the text without marks came before it, in bytes, spaces before the mark left out.
+    pub(crate) at: usize,
+    /// The chunks that it stands for, by their index.
+    pub(crate) chunks: Vec<usize>,
+}
+
+impl Marked {
+    /// Adds words that are no mark.
+    fn push(&mut self, words: &str) {
+        self.text.push_str(words);
+        let after_mark = self.places.last().is_some_and(|place| place.at == self.bare.len());
+        if after_mark && words.starts_with(char::is_alphanumeric) && !self.bare.ends_with('\n') {
+            self.bare.push(' ');
+        }
+        self.bare.push_str(words);
+    }
 }
 
 /// Looks the marks of `text` up among `chunks`, the first of which is `[1]`. Marks within code are left alone.
 pub(crate) fn check(text: &str, chunks: &[Arc<Chunk>]) -> Marked {
-    let mut marked =
-        Marked { text: String::with_capacity(text.len()), citations: Vec::new(), unknown: Vec::new() };
+    let mut marked = Marked {
+        text: String::with_capacity(text.len()),
+        citations: Vec::new(),
+        unknown: Vec::new(),
+        bare: String::with_capacity(text.len()),
+        places: Vec::new(),
+    };
     // The chunks cited so far, by their index.
     let mut cited: Vec<usize> = Vec::new();
     let mut rest = text;
     let mut in_code = false;
     while let Some(at) = rest.find(['[', '`']) {
         let (before, from) = rest.split_at(at);
-        marked.text.push_str(before);
+        marked.push(before);
         let numbers = if in_code { None } else { numbers(from) };
         if let Some((numbers, len)) = numbers {
-            let numbers: Vec<String> = numbers
-                .into_iter()
-                .map(|number| {
-                    let index = number.checked_sub(1).filter(|index| *index < chunks.len());
-                    let Some(index) = index else {
-                        marked.unknown.push(format!("[{number}]"));
-                        return number.to_string();
-                    };
-                    let known = cited.iter().position(|other| *other == index);
-                    let place = known.unwrap_or_else(|| {
-                        cited.push(index);
-                        cited.len() - 1
-                    });
-                    (place + 1).to_string()
-                })
-                .collect();
+            marked.bare.truncate(marked.bare.trim_end_matches(' ').len());
+            let mut place = Place { at: marked.bare.len(), chunks: Vec::new() };
+            let mut renumbered: Vec<String> = Vec::new();
+            for number in numbers {
+                let Some(index) = number.checked_sub(1).filter(|index| *index < chunks.len()) else {
+                    marked.unknown.push(format!("[{number}]"));
+                    renumbered.push(number.to_string());
+                    continue;
+                };
+                place.chunks.push(index);
+                let known = cited.iter().position(|other| *other == index);
+                let position = known.unwrap_or_else(|| {
+                    cited.push(index);
+                    cited.len() - 1
+                });
+                renumbered.push((position + 1).to_string());
+            }
+            marked.places.push(place);
             marked.text.push('[');
-            marked.text.push_str(&numbers.join(", "));
+            marked.text.push_str(&renumbered.join(", "));
             marked.text.push(']');
             rest = from.get(len..).unwrap_or_default();
         } else {
             in_code ^= from.starts_with('`');
-            marked.text.push_str(from.get(..1).unwrap_or_default());
+            marked.push(from.get(..1).unwrap_or_default());
             rest = from.get(1..).unwrap_or_default();
         }
     }
-    marked.text.push_str(rest);
+    marked.push(rest);
     marked.citations =
         cited.iter().filter_map(|index| chunks.get(*index)).map(|chunk| cite::whole(chunk)).collect();
     marked
@@ -116,6 +148,15 @@ mod tests {
     #[test]
     fn what_stands_for_nothing_is_listed() {
         assert_eq!(checked("x [0] [4]"), ("x [0] [4]".into(), vec![], vec!["[0]".into(), "[4]".into()]));
+    }
+
+    #[test]
+    fn the_text_is_also_given_without_marks_and_with_their_places() {
+        let marked =
+            check("One [1]. Two.[2, 9] [3]And `a[1]`", &["a", "b", "c"].map(|name| chunk(name, "x")));
+        assert_eq!(marked.bare, "One. Two. And `a[1]`");
+        let places: Vec<_> = marked.places.into_iter().map(|place| (place.at, place.chunks)).collect();
+        assert_eq!(places, [(3, vec![0]), (9, vec![1]), (9, vec![2])]);
     }
 
     #[test]

@@ -25,11 +25,12 @@ use crate::fuse::ranking::best_first;
 pub(crate) struct Shelf {
     chunks: Vec<Arc<Chunk>>,
     asked: Mutex<Vec<SearchQuery>>,
+    fetched: Mutex<Vec<String>>,
 }
 
 impl Shelf {
     pub(crate) fn of(chunks: Vec<Arc<Chunk>>) -> Arc<Self> {
-        Arc::new(Self { chunks, asked: Mutex::default() })
+        Arc::new(Self { chunks, ..Self::default() })
     }
 
     /// Three documents of a word each.
@@ -53,6 +54,11 @@ impl Shelf {
     /// What it was asked so far.
     pub(crate) fn asked(&self) -> Vec<SearchQuery> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// The documents whose chunks it was asked for so far.
+    pub(crate) fn fetched(&self) -> Vec<String> {
+        self.fetched.lock().unwrap().clone()
     }
 }
 
@@ -89,6 +95,7 @@ impl Index for Shelf {
     }
 
     async fn chunks_of(&self, _: &Namespace, doc: &DocumentId) -> Result<Vec<Arc<Chunk>>, Error> {
+        self.fetched.lock().unwrap().push(doc.to_string());
         let mut chunks: Vec<_> = self.chunks.iter().filter(|chunk| chunk.doc == *doc).cloned().collect();
         chunks.sort_by_key(|chunk| chunk.range);
         Ok(chunks)

@@ -9,10 +9,10 @@ use super::*;
 
 const TEXTS: [&str; 4] = ["Ada", "Grace", "Katherine", "Hedy"];
 
-fn settings(url: &str) -> EncoderSettings {
+fn settings(url: &str, timeout: Duration) -> EncoderSettings {
     EncoderSettings {
         model: Some("m".into()),
-        timeout: DEADLINE,
+        timeout,
         max_response_bytes: MAX_BYTES,
         ..EncoderSettings::new(url)
     }
@@ -64,8 +64,8 @@ async fn an_openai_embedder_meets_every_fault() {
         r#"{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1]},
                      {"index": 2, "embedding": [1]}, {"index": 4, "embedding": [1]}]}"#,
     ];
-    let ask = |url: String| -> BoxFuture<'static, _> {
-        Box::pin(async move { embed(OpenAiEmbedder::new(settings(&url)).unwrap()).await })
+    let ask = |url: String, timeout: Duration| -> BoxFuture<'static, _> {
+        Box::pin(async move { embed(OpenAiEmbedder::new(settings(&url, timeout)).unwrap()).await })
     };
     meet(Backend { shape: shape(good, &wrong), ask }).await;
 }
@@ -83,8 +83,8 @@ async fn a_tei_embedder_meets_every_fault() {
         "[[0], [0], [0], [0]]",
         "[[1], [1], [1], [null]]",
     ];
-    let ask = |url: String| -> BoxFuture<'static, _> {
-        Box::pin(async move { embed(TeiEmbedder::new(settings(&url)).unwrap()).await })
+    let ask = |url: String, timeout: Duration| -> BoxFuture<'static, _> {
+        Box::pin(async move { embed(TeiEmbedder::new(settings(&url, timeout)).unwrap()).await })
     };
     meet(Backend { shape: shape(good, &wrong), ask }).await;
 }
@@ -104,8 +104,8 @@ async fn a_cohere_reranker_meets_every_fault() {
         r#"{"results": [{"index": 0, "relevance_score": 1}, {"index": 1, "relevance_score": 1},
                         {"index": 2, "relevance_score": 1}, {"index": 3, "relevance_score": null}]}"#,
     ];
-    let ask = |url: String| -> BoxFuture<'static, _> {
-        Box::pin(async move { rerank(CohereReranker::new(settings(&url)).unwrap()).await })
+    let ask = |url: String, timeout: Duration| -> BoxFuture<'static, _> {
+        Box::pin(async move { rerank(CohereReranker::new(settings(&url, timeout)).unwrap()).await })
     };
     meet(Backend { shape: shape(good, &wrong), ask }).await;
 }
@@ -120,8 +120,8 @@ async fn a_tei_reranker_meets_every_fault() {
         r#"[{"index": 0, "score": 1}, {"index": 1, "score": 1}, {"index": 2, "score": 1}, {"index": 3, "score": "1"}]"#,
         r#"[{"index": -1, "score": 1}, {"index": 1, "score": 1}, {"index": 2, "score": 1}, {"index": 3, "score": 1}]"#,
     ];
-    let ask = |url: String| -> BoxFuture<'static, _> {
-        Box::pin(async move { rerank(TeiReranker::new(settings(&url)).unwrap()).await })
+    let ask = |url: String, timeout: Duration| -> BoxFuture<'static, _> {
+        Box::pin(async move { rerank(TeiReranker::new(settings(&url, timeout)).unwrap()).await })
     };
     meet(Backend { shape: shape(good, &wrong), ask }).await;
 }

@@ -11,12 +11,16 @@ use super::*;
 
 /// Runs a flow with one node that asks the server, under `policy`.
 async fn run_flow(server: &Fake, policy: &str) -> Report {
+    run_flow_within(server, policy, FAR_DEADLINE).await
+}
+
+async fn run_flow_within(server: &Fake, policy: &str, timeout: Duration) -> Report {
     let yaml = format!(
         "flow: f\ninputs: {{ question: text }}\nnodes:\n  \
          ask: {{ op: test.ask, in: {{ question: inputs.question }}{policy} }}\noutputs: {{ text: ask.text }}\n"
     );
     let plan = testing::plan(&yaml, &()).unwrap_or_else(|problems| panic!("{problems}"));
-    let model: Arc<dyn ChatModel> = Arc::new(chat(&server.url, true));
+    let model: Arc<dyn ChatModel> = Arc::new(chat(&server.url, true, timeout));
     let models = [("default".to_owned(), Model::Chat(model))].into();
     let inputs: Map = [("question".into(), Value::Text("who?".into()))].into_iter().collect();
     run(plan, inputs, Arc::new(Resources { models, ..Resources::default() }), Options::default())
@@ -43,10 +47,12 @@ async fn every_fault_fails_its_node_by_kind_and_a_stand_in_helps() {
             Outcome::Garbled => FailureKind::Garbled,
             Outcome::Cut | Outcome::Answered => continue,
         };
-        let report = run_flow(&server, "").await;
+        let timeout = if expected == FailureKind::TimedOut { DEADLINE } else { FAR_DEADLINE };
+        let report = run_flow_within(&server, "", timeout).await;
         let run::Outcome::Failed(failure) = report.outcome else { panic!("{}: {report:?}", fault.name) };
         assert_eq!(failure.kind, expected, "{}", fault.name);
-        let report = run_flow(&server, ", on_error: { value: { text: nobody } }").await;
+        let stand_in = ", on_error: { value: { text: nobody } }";
+        let report = run_flow_within(&server, stand_in, timeout).await;
         assert_eq!(text(&report), "nobody", "{}", fault.name);
     }
 }
@@ -98,10 +104,9 @@ async fn a_server_that_stays_overloaded_is_asked_no_more_often_than_allowed() {
 #[tokio::test]
 async fn a_server_that_was_slow_once_is_asked_again() {
     let server = Fake::start(|n| if n == 0 { vec![Step::Hang] } else { good() }).await;
-    let start = Instant::now();
-    let report = run_flow(&server, RETRY).await;
+    let report = run_flow_within(&server, RETRY, DEADLINE).await;
     assert!(text(&report).starts_with("Ada"));
-    assert!(start.elapsed() < DEADLINE + GRACE, "{:?}", start.elapsed());
+    assert!(server.requests().len() >= 2);
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ pub(crate) enum Step {
 pub(crate) struct Request {
     /// The head: the first line and the headers, in lower case.
     pub(crate) head: String,
+    /// Its body.
+    pub(crate) body: String,
 }
 
 impl Request {
@@ -89,10 +91,10 @@ async fn serve(
     sent: Arc<AtomicU64>,
     requests: Arc<Mutex<Vec<Request>>>,
 ) -> Option<()> {
-    let head = read_request(&mut socket).await?;
+    let request = read_request(&mut socket).await?;
     let n_before = {
         let mut requests = requests.lock().unwrap();
-        requests.push(Request { head });
+        requests.push(request);
         requests.len() - 1
     };
     let steps = script(n_before);
@@ -126,8 +128,8 @@ async fn send(socket: &mut TcpStream, bytes: &[u8], sent: &AtomicU64) -> Option<
     Some(())
 }
 
-/// Reads a request to its end, and gives its head.
-async fn read_request(socket: &mut TcpStream) -> Option<String> {
+/// Reads a request to its end.
+async fn read_request(socket: &mut TcpStream) -> Option<Request> {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -135,7 +137,8 @@ async fn read_request(socket: &mut TcpStream) -> Option<String> {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             let n_body: usize = length.map_or(0, |length| length.trim().parse().unwrap());
             if bytes.len() >= end + 4 + n_body {
-                return Some(head);
+                let body = String::from_utf8_lossy(&bytes[end + 4..]).into_owned();
+                return Some(Request { head, body });
             }
         }
         if socket.read_buf(&mut bytes).await.ok()? == 0 {

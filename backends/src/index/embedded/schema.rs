@@ -8,7 +8,7 @@ use tantivy::schema::{
     Value as _,
 };
 use tantivy::tokenizer::{PreTokenizedString, Token};
-use tantivy::{TantivyDocument, Term};
+use tantivy::{IndexSettings, TantivyDocument, Term};
 
 use super::tokens;
 use crate::load::Kind;
@@ -21,6 +21,22 @@ const BODY: &str = "body";
 pub(super) const LENGTH: &str = "length";
 /// The field of a chunk's or marker's stored form.
 const RECORD: &str = "record";
+/// The field of a chunk's document, in the order of whose values equal scores come.
+pub(super) const DOC: &str = "doc";
+/// The fields of a chunk's place.
+pub(super) const START: &str = "start";
+pub(super) const END: &str = "end";
+/// The field of a chunk's metadata, for filters; empty where it is longer than [`META_BYTES_MAX`].
+pub(super) const META: &str = "meta";
+/// The field of the number of a chunk's vector.
+pub(super) const VECTOR: &str = "vector";
+
+/// Longer metadata is looked up in the stored form.
+const META_BYTES_MAX: usize = 16 << 10;
+/// Longer names of documents are told apart by their hashes from here on.
+const DOC_BYTES_MAX: usize = 4 << 10;
+/// A search reads its few chunks one by one; what is unpacked around each of them should be little.
+const STORE_BLOCK_BYTES: usize = 4 << 10;
 
 /// The fields of the index.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +45,11 @@ pub(super) struct Fields {
     pub(super) body: Field,
     length: Field,
     record: Field,
+    doc: Field,
+    start: Field,
+    end: Field,
+    meta: Field,
+    vector: Field,
 }
 
 /// A document's marker: it is committed with the document's chunks, so that the two cannot disagree.
@@ -55,13 +76,33 @@ impl Fields {
         schema.add_text_field(BODY, words(IndexRecordOption::WithFreqs));
         schema.add_u64_field(LENGTH, NumericOptions::default() | FAST);
         schema.add_bytes_field(RECORD, STORED);
+        schema.add_bytes_field(DOC, FAST);
+        for number in [START, END, VECTOR] {
+            schema.add_u64_field(number, NumericOptions::default() | FAST);
+        }
+        schema.add_bytes_field(META, FAST);
         schema.build()
+    }
+
+    /// How the files of a new index are laid out.
+    pub(super) fn settings() -> IndexSettings {
+        IndexSettings { docstore_blocksize: STORE_BLOCK_BYTES, ..IndexSettings::default() }
     }
 
     /// The fields of an index that is there; `None` if it was not made from [`Fields::schema`].
     pub(super) fn of(schema: &Schema) -> Option<Self> {
         let field = |name| schema.get_field(name).ok();
-        Some(Self { key: field(KEY)?, body: field(BODY)?, length: field(LENGTH)?, record: field(RECORD)? })
+        Some(Self {
+            key: field(KEY)?,
+            body: field(BODY)?,
+            length: field(LENGTH)?,
+            record: field(RECORD)?,
+            doc: field(DOC)?,
+            start: field(START)?,
+            end: field(END)?,
+            meta: field(META)?,
+            vector: field(VECTOR)?,
+        })
     }
 
     /// What finds everything that is kept for `doc`.
@@ -69,8 +110,8 @@ impl Fields {
         Term::from_field_text(self.key, &key(doc))
     }
 
-    /// The entry of a chunk.
-    pub(super) fn chunk(self, chunk: &Chunk) -> serde_json::Result<TantivyDocument> {
+    /// The entry of a chunk, with the number of its vector.
+    pub(super) fn chunk(self, chunk: &Chunk, vector: Option<u64>) -> serde_json::Result<TantivyDocument> {
         let words = words_of(chunk);
         let n_words = words.len() as u64;
         let mut entry = TantivyDocument::default();
@@ -80,6 +121,14 @@ impl Fields {
         entry.add_pre_tokenized_text(self.body, PreTokenizedString { text: String::new(), tokens });
         entry.add_u64(self.length, n_words);
         entry.add_bytes(self.record, &serde_json::to_vec(chunk)?);
+        entry.add_bytes(self.doc, &sortable_name(&chunk.doc));
+        entry.add_u64(self.start, chunk.range.start);
+        entry.add_u64(self.end, chunk.range.end);
+        let meta = serde_json::to_vec(&chunk.meta)?;
+        entry.add_bytes(self.meta, if meta.len() > META_BYTES_MAX { &[] } else { &meta });
+        if let Some(vector) = vector {
+            entry.add_u64(self.vector, vector);
+        }
         Ok(entry)
     }
 
@@ -114,13 +163,25 @@ pub(in crate::index) fn words_of(chunk: &Chunk) -> Vec<String> {
     tokens::words(&searched_text(chunk), is_code(chunk))
 }
 
-/// What a search of the chunk looks at, by words or by vectors: its title, the headings above it, its text.
+/// The document's name, as far as it can be kept in order.
+fn sortable_name(doc: &DocumentId) -> Vec<u8> {
+    let name = doc.0.as_bytes();
+    match name.split_at_checked(DOC_BYTES_MAX) {
+        Some((start, rest)) if !rest.is_empty() => [start, blake3::hash(name).as_bytes()].concat(),
+        _ => name.to_owned(),
+    }
+}
+
+/// What a search of the chunk looks at, by words or by vectors: its title, the headings above it, the header of the table
+/// that it is part of, its text.
 pub fn searched_text(chunk: &Chunk) -> String {
     let title = chunk.title.as_deref().unwrap_or_default();
     // The title is often the outermost heading; said twice it would count twice.
     let headings = chunk.headings.iter().map(AsRef::as_ref).filter(|heading: &&str| *heading != title);
+    // Rows are found by the names of their columns, too.
+    let header = chunk.meta.get("table_header").and_then(serde_json::Value::as_str);
     let mut text = String::with_capacity(chunk.text.len() + title.len() + 1);
-    for line in std::iter::once(title).chain(headings) {
+    for line in std::iter::once(title).chain(headings).chain(header) {
         text.push_str(line);
         text.push('\n');
     }

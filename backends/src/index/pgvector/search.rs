@@ -7,7 +7,7 @@ use anabranch_engine::value::{Chunk, Score};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, Postgres, QueryBuilder, Row as _};
 
-use super::super::embedded::weighted_words;
+use super::super::embedded::counted_words;
 use super::batch::literal;
 use super::{Shared, filter};
 
@@ -23,7 +23,7 @@ pub(super) async fn by_words(
     b: f32,
 ) -> Result<Vec<Arc<Chunk>>, Error> {
     let (words, times): (Vec<String>, Vec<f64>) =
-        weighted_words(text).into_iter().map(|(word, n_asked)| (word, f64::from(n_asked))).unzip();
+        counted_words(text).into_iter().map(|(word, n_asked)| (word, f64::from(n_asked))).unzip();
     if words.is_empty() {
         return Ok(Vec::new());
     }

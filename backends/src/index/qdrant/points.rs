@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::super::Entry;
-use super::super::embedded::{weighted_words, words_of};
+use super::super::embedded::{counted_words, words_of};
 use super::collection::Weights;
 use crate::http::Failures;
 
@@ -59,7 +59,7 @@ impl Sparse {
     /// The words of a query; `None` if it has none.
     pub(super) fn of_query(text: &str) -> Option<Self> {
         let mut counts: BTreeMap<u32, f64> = BTreeMap::new();
-        for (word, n_asked) in weighted_words(text) {
+        for (word, n_asked) in counted_words(text) {
             *counts.entry(number(&word)).or_default() += f64::from(n_asked);
         }
         (!counts.is_empty()).then(|| Self::of(counts))
