@@ -50,6 +50,8 @@ CREATE TABLE chunks (
     record bytea NOT NULL,
     embedding vector
 );
+-- Every vector is read by every search: they stay in the row, and the records go out of it.
+ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
 CREATE INDEX chunks_of_document ON chunks (document);
 CREATE INDEX chunks_of_space ON chunks (space);
 

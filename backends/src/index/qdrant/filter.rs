@@ -37,7 +37,7 @@ pub(super) fn conditions(filter: &Filter) -> Option<Conditions> {
 fn push_bounds(conditions: &mut Conditions, key: &str, path: &str, bounds: &Bounds) -> Option<()> {
     if let Some(exists) = bounds.exists {
         let clause = if exists { "must" } else { "must_not" };
-        conditions.must.push(json!({ clause: [is("has", json!(key))] }));
+        conditions.must.push(json!({ clause: [is("has", key)] }));
     }
     if let Some(unwanted) = bounds.not.as_ref().and_then(|unwanted| equal(path, unwanted)) {
         conditions.must.push(json!({ "must_not": [unwanted] }));
@@ -55,7 +55,7 @@ fn push_bounds(conditions: &mut Conditions, key: &str, path: &str, bounds: &Boun
             // Qdrant knows no order of texts.
             Some(_) => {
                 conditions.are_whole = false;
-                conditions.must.push(is("has", json!(key)));
+                conditions.must.push(is("has", key));
             }
             None => {}
         }
@@ -66,8 +66,8 @@ fn push_bounds(conditions: &mut Conditions, key: &str, path: &str, bounds: &Boun
 /// The value under the path, or an element of the list there, is this one; `None` if nothing can be.
 fn equal(path: &str, wanted: &Scalar) -> Option<Json> {
     match wanted {
-        Scalar::Bool(wanted) => Some(is(path, json!(wanted))),
-        Scalar::Text(wanted) => Some(is(path, json!(wanted))),
+        Scalar::Bool(wanted) => Some(is(path, wanted)),
+        Scalar::Text(wanted) => Some(is(path, wanted)),
         // A range, since `1` and `1.0` are the same number and a match takes whole ones only.
         Scalar::Number(wanted) if wanted.is_finite() => {
             Some(json!({ "key": path, "range": { "gte": wanted, "lte": wanted } }))

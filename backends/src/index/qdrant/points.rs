@@ -93,12 +93,12 @@ pub(super) fn id(parts: &[&str]) -> String {
 
 /// The condition for what the namespace holds of a kind, or of that what belongs to a document.
 pub(super) fn within(kind: Kind, namespace: &Namespace, doc: Option<&DocumentId>) -> Json {
-    let mut must = vec![is("kind", json!(kind)), is("namespace", json!(namespace.as_str()))];
-    must.extend(doc.map(|doc| is("doc", json!(doc))));
+    let mut must = vec![is("kind", kind), is("namespace", namespace.as_str())];
+    must.extend(doc.map(|doc| is("doc", doc)));
     json!({ "must": must })
 }
 
-pub(super) fn is(key: &str, value: Json) -> Json {
+pub(super) fn is<T: Serialize>(key: &str, value: T) -> Json {
     json!({ "key": key, "match": { "value": value } })
 }
 

@@ -89,22 +89,22 @@ async fn candidates(shared: &Shared, query: &SearchQuery, mut ask: Json) -> Resu
         fields.insert("with_payload".to_owned(), json!(["record"]));
     }
     let mut passed: Vec<(f64, Chunk)> = Vec::new();
-    let mut seen = 0;
-    while seen < CANDIDATES_MAX.max(query.top_k) {
-        if let (Some(fields), true) = (ask.as_object_mut(), seen > 0) {
-            fields.insert("offset".to_owned(), json!(seen));
+    let mut n_seen = 0;
+    while n_seen < CANDIDATES_MAX.max(query.top_k) {
+        if let (Some(fields), true) = (ask.as_object_mut(), n_seen > 0) {
+            fields.insert("offset".to_owned(), json!(n_seen));
         }
         let answer = shared.ask::<Answer>(Method::POST, "/points/query", Some(&ask)).await?;
         let found = answer.map(|answer| answer.points).unwrap_or_default();
         let is_last = found.len() < page;
         let lowest = found.last().map_or(f64::NEG_INFINITY, |found| found.score);
-        seen += found.len();
+        n_seen += found.len();
         for found in found {
-            let score = found.score;
+            let value = found.score;
             let chunk = found.chunk(&shared.failures)?;
             // The server has decided most of it; this makes sure.
             if query.filter.passes(&chunk.meta) {
-                passed.push((score, chunk));
+                passed.push((value, chunk));
             }
         }
         passed.sort_by(|(a, left), (b, right)| {
@@ -118,7 +118,7 @@ async fn candidates(shared: &Shared, query: &SearchQuery, mut ask: Json) -> Resu
     }
     if !are_whole && passed.len() < query.top_k {
         return Err(shared.failures.rejected(format!(
-            "the filter compares texts by order, which Qdrant cannot, and among the first {seen} candidates only {} \
+            "the filter compares texts by order, which Qdrant cannot, and among the first {n_seen} candidates only {} \
              pass; ask for equal values, or for numbers",
             passed.len()
         )));
