@@ -3,18 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anabranch_engine::diagnostic::{ALL, Code, Diagnostics, SourceFile, render};
 use anabranch_engine::limits;
+use anabranch_engine::operator::Registry;
 use anabranch_engine::plan::{Environment, compile};
 
 use crate::support::{Expected, Repository, files, names, source};
 
+/// Made once: every flow is checked many times over.
+static REGISTRY: LazyLock<Registry> = LazyLock::new(anabranch_operators::registry);
+
 fn problems(file: &Arc<SourceFile>) -> Diagnostics {
-    let registry = anabranch_operators::registry();
     let names = names();
-    let environment = Environment { registry: &registry, names: Some(&names), library: &Repository };
+    let environment = Environment { registry: &REGISTRY, names: Some(&names), library: &Repository };
     compile(file, &environment).map_or_else(|problems| problems, |(_, warnings)| warnings)
 }
 
