@@ -124,11 +124,13 @@ fn kind(setting: &Json) -> String {
     }
     for key in ["oneOf", "anyOf"] {
         if let Some(variants) = setting[key].as_array() {
-            let kinds: Vec<String> = variants
+            let mut kinds: Vec<String> = variants
                 .iter()
                 .map(|variant| variant["const"].as_str().map_or_else(|| kind(variant), str::to_owned))
                 .filter(|kind| kind != "null")
                 .collect();
+            // Variants of a mapping are told apart by what the setting says of itself.
+            kinds.dedup();
             return kinds.join(" | ");
         }
     }
