@@ -1,3 +1,5 @@
+//! Tests of the filter that asks a model: what it shows, what it makes of answers, what it keeps.
+
 use std::sync::Mutex;
 use std::time::Duration;
 
