@@ -1,3 +1,5 @@
+//! Tests of the reranker that asks a model: windows, grades, and answers that are none.
+
 use std::fmt::Write as _;
 use std::sync::Mutex;
 
