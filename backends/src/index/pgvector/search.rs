@@ -14,7 +14,7 @@ use super::{Shared, filter};
 /// How many candidates the approximate index looks at, at least and at most; more finds more of the nearest.
 const HNSW_CANDIDATES: std::ops::RangeInclusive<i64> = 100..=1000;
 
-/// BM25 over the namespace, summed up in the order of the query's words as the built-in index does.
+/// BM25 over the namespace, summed up in the same order as in the built-in index, so that ties are the same.
 pub(super) async fn by_words(
     shared: &Shared,
     query: &SearchQuery,
@@ -45,12 +45,15 @@ pub(super) async fn by_words(
             SELECT w.chunk, w.n::float8 AS n, w.length::float8 AS length, a.times, a.place, s.average, s.n AS n_all,
                 count(*) OVER (PARTITION BY w.word)::float8 AS n_with
             FROM space s CROSS JOIN asked a JOIN words w ON w.space = s.id AND w.word = a.word
+        ), weighed AS (
+            SELECT chunk, n, length, average, place,
+                ln(1 + (n_all - n_with + 0.5) / (n_with + 0.5)) * times AS weight
+            FROM found
         ), scored AS (
             SELECT chunk, sum(
-                ln(1 + (n_all - n_with + 0.5) / (n_with + 0.5)) * times
-                    * (n / (n + k1 * (1 - b + b * length / average))) ORDER BY place
+                weight * (n / (n + k1 * (1 - b + b * length / average))) ORDER BY weight DESC, place
             ) AS score
-            FROM found CROSS JOIN setting GROUP BY chunk
+            FROM weighed CROSS JOIN setting GROUP BY chunk
         ), best AS (
             SELECT scored.chunk, scored.score FROM scored",
     );
