@@ -5,6 +5,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod catalog;
+pub mod checked;
 mod cli;
 pub mod config;
 pub mod exit;

@@ -13,7 +13,17 @@ use anabranch_backends::chat::{
 use anabranch_engine::backend::ChatModel;
 use anabranch_engine::cx::{IndexEntry, Model, Price, Resources};
 
-use crate::config::{self, ChatConfig, Config, DEFAULT, ModelConfig, PriceConfig, SecretError};
+use anabranch_backends::index::StoreError;
+use secrecy::SecretString;
+
+use crate::config::{self, ChatConfig, Config, DEFAULT, ModelConfig, PriceConfig, SecretError, ServerConfig};
+
+mod encoders;
+#[cfg(any(feature = "local-embeddings", test))]
+mod prefixed;
+mod store;
+
+pub use store::open as open_store;
 
 /// What the command line says about models, over what the configuration says.
 #[derive(Debug, Clone, Default)]
@@ -26,26 +36,72 @@ pub struct Overrides {
     pub replay: Option<PathBuf>,
 }
 
-/// Why a model cannot be used.
+/// What a name of the configuration stands for, for errors: `embedder` and `default`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// What it is, as people call it.
+    pub noun: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+impl Named {
+    /// The `noun` called `name`.
+    pub fn new(noun: &'static str, name: &str) -> Self {
+        Self { noun, name: name.to_owned() }
+    }
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}`", self.noun, self.name)
+    }
+}
+
+/// Why a model, an encoder or a store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Its server cannot be one.
-    #[error("model `{model}`")]
+    #[error("{what}")]
     Server {
-        /// The model.
-        model: String,
+        /// What it is.
+        what: Named,
         /// Why.
         #[source]
         source: SettingsError,
     },
     /// Its key is not there.
-    #[error("model `{model}` has no key")]
+    #[error("{what} has no key")]
     Secret {
-        /// The model.
-        model: String,
+        /// What it is.
+        what: Named,
         /// Why.
         #[source]
         source: SecretError,
+    },
+    /// It is a folder, and this program was built without what it needs.
+    #[error(
+        "{0} is a model folder, which this program was built without; build it with \
+         `cargo install --path service --features local-embeddings`, or give a server's `url`"
+    )]
+    NotBuilt(Named),
+    /// The model folder cannot be used.
+    #[error("{what}")]
+    Folder {
+        /// What it is.
+        what: Named,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store cannot be one.
+    #[error("{what}")]
+    Store {
+        /// What it is.
+        what: Named,
+        /// Why.
+        #[source]
+        source: StoreError,
     },
     /// The recorded exchanges cannot be used.
     #[error("no recorded exchanges")]
@@ -76,12 +132,15 @@ pub enum Error {
     RecordAndReplay,
 }
 
-/// The models and prices of `config` with `overrides`, together with `indexes`; `env` looks up environment variables.
+/// Looks up environment variables.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The models, encoders and prices of `config` with `overrides`, together with `indexes`; `env` looks up environment variables.
 pub fn resources(
     config: &Config,
     overrides: &Overrides,
     indexes: BTreeMap<String, IndexEntry>,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: Env<'_>,
 ) -> Result<Resources, Error> {
     let mut configured = config.models.clone();
     if let Some(url) = &overrides.model_url {
@@ -99,7 +158,17 @@ pub fn resources(
         }
     };
     let prices = config.prices.iter().map(|(name, price)| (name.clone(), per_token(price))).collect();
-    Ok(Resources { models, prices, indexes, ..Resources::default() })
+    let embedders = config
+        .embedders
+        .iter()
+        .map(|(name, config)| Ok((name.clone(), encoders::embedder(name, config, env)?)))
+        .collect::<Result<_, Error>>()?;
+    let rerankers = config
+        .rerankers
+        .iter()
+        .map(|(name, config)| Ok((name.clone(), encoders::reranker(name, config, env)?)))
+        .collect::<Result<_, Error>>()?;
+    Ok(Resources { models, embedders, rerankers, prices, indexes, ..Resources::default() })
 }
 
 /// Every chat model answers from `tape`, and so does the default one even if it is none.
@@ -119,7 +188,7 @@ fn model(
     name: &str,
     config: &ModelConfig,
     recording: Option<&Arc<Recording>>,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: Env<'_>,
 ) -> Result<Model, Error> {
     let chat: Arc<dyn ChatModel> = match config {
         ModelConfig::Extractive => return Ok(Model::Extractive),
@@ -137,11 +206,11 @@ fn model(
 
 fn server(name: &str, chat: &ChatConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<OpenAiChat, Error> {
     let config = &chat.server;
-    let key = config.api_key.as_ref().map(|key| key.resolve(env)).transpose();
+    let what = Named::new("model", name);
     let defaults = OpenAiSettings::new(&config.url);
     let settings = OpenAiSettings {
         model: config.model.clone(),
-        api_key: key.map_err(|source| Error::Secret { model: name.to_owned(), source })?,
+        api_key: key(config, &what, env)?,
         stream: chat.stream.unwrap_or(defaults.stream),
         connect_timeout: config.connect_timeout.unwrap_or(defaults.connect_timeout),
         timeout: config.timeout.unwrap_or(defaults.timeout),
@@ -149,7 +218,13 @@ fn server(name: &str, chat: &ChatConfig, env: &dyn Fn(&str) -> Option<String>) -
         max_response_bytes: config.max_response_bytes.unwrap_or(defaults.max_response_bytes),
         ..defaults
     };
-    OpenAiChat::new(settings).map_err(|source| Error::Server { model: name.to_owned(), source })
+    OpenAiChat::new(settings).map_err(|source| Error::Server { what, source })
+}
+
+/// The key of a server, if it has one.
+fn key(server: &ServerConfig, what: &Named, env: Env<'_>) -> Result<Option<SecretString>, Error> {
+    let key = server.api_key.as_ref().map(|key| key.resolve(env)).transpose();
+    key.map_err(|source| Error::Secret { what: what.clone(), source })
 }
 
 fn script(path: &Path) -> Result<Scripted, Error> {
@@ -200,7 +275,7 @@ mod tests {
         assert!(matches!(resources.models["small"], Model::Extractive));
         let overrides = Overrides { model_url: Some("localhost".into()), ..Overrides::default() };
         assert!(
-            matches!(build("", &overrides).unwrap_err(), Error::Server { model, .. } if model == "default")
+            matches!(build("", &overrides).unwrap_err(), Error::Server { what, .. } if what.name == "default")
         );
     }
 
@@ -239,10 +314,46 @@ mod tests {
     #[test]
     fn a_missing_key_names_its_model_and_its_variable() {
         let error = build("models: { big: { url: http://h, api_key: '${env:NO}' } }", &Overrides::default());
-        let Err(Error::Secret { model, source }) = error else { panic!() };
+        let Err(Error::Secret { what, source }) = error else { panic!() };
         assert_eq!(
-            (model.as_str(), source.to_string().as_str()),
+            (what.name.as_str(), source.to_string().as_str()),
             ("big", "the environment variable `NO` is not set")
+        );
+    }
+
+    #[test]
+    fn encoders_are_there_without_a_configuration_and_as_configured() {
+        let names = build("", &Overrides::default()).unwrap().names();
+        assert_eq!(names.embedders, ["default".to_owned()].into());
+        assert_eq!(names.rerankers, ["default".to_owned()].into());
+        let text = "embedders:\n  default: { url: http://h:1/v1, model: e5, document_prefix: \"passage: \" }\n  \
+                    near: { url: http://h:2, api: tei }\n  words: hashed\n\
+                    rerankers:\n  default: { url: http://h:3, model: bge }\n  other: { url: http://h:4, api: cohere }\n";
+        let resources = build(text, &Overrides::default()).unwrap();
+        let identity = |name: &str| resources.embedders[name].identity();
+        assert!(identity("default").contains("e5") && identity("default").contains("passage"));
+        assert_ne!(identity("near"), identity("words"));
+        assert_eq!(resources.rerankers["default"].name(), "bge");
+        assert_eq!(resources.names().rerankers.len(), 2);
+    }
+
+    #[test]
+    fn an_encoder_that_cannot_be_one_is_named() {
+        let error = |text: &str| crate::exit::chain(&build(text, &Overrides::default()).unwrap_err());
+        let text = "embedders: { far: { url: localhost } }";
+        assert!(error(text).starts_with("embedder `far`: "), "{}", error(text));
+        let text = "rerankers: { far: { url: http://h, api_key: '${env:NO}' } }";
+        assert_eq!(error(text), "reranker `far` has no key: the environment variable `NO` is not set");
+    }
+
+    #[cfg(not(feature = "local-embeddings"))]
+    #[test]
+    fn a_model_folder_says_how_to_build_the_program() {
+        let text = "embedders: { near: { folder: models/minilm } }";
+        let error = build(text, &Overrides::default()).unwrap_err().to_string();
+        assert!(
+            error.contains("embedder `near`") && error.contains("--features local-embeddings"),
+            "{error}"
         );
     }
 

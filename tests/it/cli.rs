@@ -11,7 +11,12 @@ use tempfile::TempDir;
 use crate::support::{Expected, files, root};
 
 mod indexing;
+mod killed;
+mod models;
 mod papers;
+mod project;
+mod server;
+mod vectors;
 
 const QUESTION: &str = "question=What happens to a loop without max_turns?";
 

@@ -58,11 +58,7 @@ pub trait IndexStore: Index {
 
     /// What the vectors of a namespace are; `None` if it has none. It changes with the commit that changes them, so
     /// that whoever asks never compares vectors of different spaces.
-    async fn space(&self, namespace: &Namespace) -> Result<Option<VectorSpace>, StoreError> {
-        // To be said by every kind of index; whoever does not is one without vectors.
-        let _ = namespace;
-        Ok(None)
-    }
+    async fn space(&self, namespace: &Namespace) -> Result<Option<VectorSpace>, StoreError>;
 
     /// Begins to write a namespace. With `vectors`, every chunk comes with a vector of that space; an index that holds
     /// vectors of another space forgets all of its documents first, so that they are indexed anew.

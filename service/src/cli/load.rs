@@ -91,7 +91,7 @@ pub(crate) fn compile_or_complain(
             if let Some(problem) = problems.iter().find(|p| p.code == diagnostic::Code::UNKNOWN_INDEX) {
                 let written = file.text.get(problem.span.start..problem.span.end).unwrap_or_default();
                 let name = written.trim_matches(['"', '\'']);
-                let name = if crate::indexing::is_name(name) { name } else { "NAME" };
+                let name = if crate::catalog::is_name(name) { name } else { "NAME" };
                 error = error.hint(format!("make the index with `anabranch index PATH --into {name}`"));
             } else if let Some(problem) = problems.iter().next() {
                 error = error.hint(format!("`anabranch explain {}` says more", problem.code));

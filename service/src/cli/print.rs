@@ -73,5 +73,10 @@ pub(crate) fn error(error: &exit::Error) {
 
 /// `1 flow`, `2 flows`.
 pub(crate) fn count(n: usize, word: &str) -> String {
+    count_u64(n as u64, word)
+}
+
+/// As [`count`], of what an index counts.
+pub(crate) fn count_u64(n: u64, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }

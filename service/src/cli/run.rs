@@ -144,7 +144,7 @@ pub(crate) async fn run(args: &Args) -> Ended {
 }
 
 /// How the process ends when a run failed in this way.
-fn exit_of(kind: FailureKind) -> Exit {
+pub(super) fn exit_of(kind: FailureKind) -> Exit {
     match kind {
         FailureKind::Overloaded
         | FailureKind::TimedOut
@@ -162,7 +162,7 @@ fn exit_of(kind: FailureKind) -> Exit {
 }
 
 /// A name for the run that no other run has: model servers take it for a key against repetition.
-fn run_id() -> RunId {
+pub(super) fn run_id() -> RunId {
     let id = uuid::Uuid::now_v7();
     RunId(format!("run_{}", id.simple()).into())
 }

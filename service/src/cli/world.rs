@@ -1,24 +1,23 @@
-//! What a command has to work with: the configuration, the data folder, the indexes and models.
+//! What a command has to work with: the configuration, the data folder, the models and encoders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use anabranch_backends::index::{EmbeddedIndex, embedded};
 use anabranch_engine::cx::{IndexEntry, Resources};
-use anabranch_engine::diagnostic;
-use anabranch_engine::operator::{Names, Registry};
-use anabranch_engine::value::Text;
-use indicatif::{ProgressBar, ProgressStyle};
+use anabranch_engine::operator::Names;
 use tokio_util::sync::CancellationToken;
 
 use super::print;
+use crate::catalog;
 use crate::config::{self, Config};
 use crate::exit::{self, Error, Exit};
-use crate::indexing::{self, Cutter, Prune, Summary, Watch};
 use crate::resources::{self, Overrides};
+
+mod bar;
+mod indexes;
+
+pub(crate) use indexes::{Opened, failed, gave_up, store_error, update};
 
 /// Where the configuration and the data are.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -51,153 +50,39 @@ impl World {
         Ok(Self { config, is_configured })
     }
 
-    /// The names that flows can use: configured models, and indexes that are configured or there already.
+    /// The names that flows can use: what is configured, and the indexes that are there already.
     pub(crate) fn names(&self) -> Names {
-        let mut indexes = indexing::existing(&self.config.data);
+        let mut indexes = catalog::existing(&self.config.data);
         indexes.extend(self.config.indexes.keys().cloned());
-        Names { models: self.config.models.keys().cloned().collect(), indexes, ..Names::defaults([]) }
+        let names = |section: BTreeSet<&String>| section.into_iter().cloned().collect();
+        Names {
+            models: names(self.config.models.keys().collect()),
+            indexes,
+            embedders: names(self.config.embedders.keys().collect()),
+            rerankers: names(self.config.rerankers.keys().collect()),
+        }
     }
 
     /// As [`World::names`], if anything says what there is: a flow can be checked where it will not run.
     pub(crate) fn declared_names(&self) -> Option<Names> {
-        (self.is_configured || !indexing::existing(&self.config.data).is_empty()).then(|| self.names())
+        (self.is_configured || !catalog::existing(&self.config.data).is_empty()).then(|| self.names())
     }
 
-    /// The models, with what the command line says on top, and these indexes.
+    /// The models and encoders, with what the command line says on top, and these indexes.
     pub(crate) fn resources(
         &self,
         overrides: &Overrides,
         indexes: BTreeMap<String, IndexEntry>,
     ) -> Result<Arc<Resources>, Error> {
-        let env = |name: &str| std::env::var(name).ok();
         resources::resources(&self.config, overrides, indexes, &env)
             .map(Arc::new)
             .map_err(|error| Error::new(Exit::Invalid, exit::chain(&error)))
     }
-
-    /// The folder of the index `name`.
-    pub(crate) fn index_folder(&self, name: &str) -> PathBuf {
-        indexing::folder(&self.config.data, name)
-    }
-
-    /// Opens the index `name`, which must be there.
-    pub(crate) fn open(&self, name: &str) -> Result<EmbeddedIndex, Error> {
-        let folder = self.index_folder(name);
-        if !indexing::is_name(name) || !folder.is_dir() {
-            let names = self.names().indexes;
-            let near = diagnostic::nearest(name, names.iter().map(String::as_str));
-            let hint = match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("make it with `anabranch index PATH --into {name}`"),
-            };
-            return Err(Error::new(Exit::Invalid, format!("there is no index `{name}`")).hint(hint));
-        }
-        EmbeddedIndex::open_or_create(folder).map_err(|error| index_error(&error))
-    }
-
-    /// The indexes `names`, those with `paths` in the configuration built or brought up to date.
-    pub(crate) async fn indexes(
-        &self,
-        names: &[Text],
-        registry: &Registry,
-        resources: &Arc<Resources>,
-        cancel: &CancellationToken,
-    ) -> Result<BTreeMap<String, IndexEntry>, Error> {
-        let mut indexes: BTreeMap<String, IndexEntry> = BTreeMap::new();
-        for name in names {
-            let index = match self.config.indexes.get(&**name) {
-                Some(config) => {
-                    if !indexing::is_name(name) {
-                        let message = format!("`{name}` is no name for an index");
-                        return Err(Error::new(Exit::Invalid, message).hint(
-                            "a name has small letters, digits, `_` and `-`, and begins with a letter",
-                        ));
-                    }
-                    let cutter =
-                        Cutter::load(config.flow.as_deref(), registry).map_err(|error| failed(&error))?;
-                    for path in config.paths.iter().filter(|path| !path.exists()) {
-                        print::remark(&format!("index `{name}`: there is no `{}`", path.display()));
-                    }
-                    let folder = self.index_folder(name);
-                    let is_new = !folder.is_dir();
-                    let index = EmbeddedIndex::open_or_create(folder).map_err(|error| index_error(&error))?;
-                    let updated =
-                        update(name, &index, &config.paths, Prune::All, &cutter, resources, cancel).await;
-                    match updated {
-                        Ok(summary) if summary.interrupted => return Err(Error::silent(Exit::Interrupted)),
-                        Ok(summary) => tell(name, &summary, is_new),
-                        // Somebody else is bringing it up to date: what it holds already will do.
-                        Err(indexing::Error::Index(embedded::Error::Busy { .. })) if !is_new => {
-                            print::remark(&format!(
-                                "index `{name}` is being written by another process; it is used as it is"
-                            ));
-                        }
-                        Err(error) => return Err(failed(&error)),
-                    }
-                    index
-                }
-                None => self.open(name)?,
-            };
-            indexes.insert(name.to_string(), IndexEntry::of_words(Arc::new(index)));
-        }
-        Ok(indexes)
-    }
 }
 
-/// Brings an index up to date, and shows how far it is.
-pub(crate) async fn update(
-    name: &str,
-    index: &EmbeddedIndex,
-    roots: &[PathBuf],
-    prune: Prune,
-    cutter: &Cutter,
-    resources: &Arc<Resources>,
-    cancel: &CancellationToken,
-) -> Result<Summary, indexing::Error> {
-    let watch = Arc::new(Bar::new(name));
-    let summary =
-        indexing::update(index, roots, prune, cutter, resources.clone(), cancel, watch.clone()).await;
-    watch.shown.finish_and_clear();
-    summary
-}
-
-/// An indexing error as the command line tells it.
-pub(crate) fn failed(error: &indexing::Error) -> Error {
-    match error {
-        indexing::Error::Flow(problems) => {
-            print::complain(diagnostic::render(problems, true).trim_end());
-            let summary = diagnostic::summary(problems);
-            Error::new(Exit::Invalid, format!("the indexing flow is invalid: {summary}"))
-        }
-        indexing::Error::Read { .. } | indexing::Error::NoIndexer { .. } => {
-            Error::new(Exit::Invalid, exit::chain(error))
-        }
-        indexing::Error::Index(error) => index_error(error),
-        indexing::Error::Broken(_) => Error::new(Exit::Failed, exit::chain(error)),
-    }
-}
-
-/// An error of an index as the command line tells it.
-pub(crate) fn index_error(error: &embedded::Error) -> Error {
-    Error::new(Exit::Unavailable, exit::chain(error))
-}
-
-/// Says what an update before a run did, if it did anything.
-fn tell(name: &str, summary: &Summary, is_new: bool) {
-    for (id, why) in &summary.failed {
-        print::remark(&format!("index `{name}`: `{id}` is left as it was: {why}"));
-    }
-    if summary.has_changes() {
-        let verb = if is_new { "built" } else { "updated" };
-        print::remark(&format!(
-            "index `{name}` {verb}: {} added, {} changed, {} removed",
-            print::count(summary.added, "document"),
-            summary.changed,
-            summary.removed
-        ));
-    } else if summary.unchanged == 0 {
-        print::remark(&format!("index `{name}` is empty: its paths hold no documents"));
-    }
+/// Looks up environment variables.
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Cancels on the first Ctrl-C and ends the process on the second.
@@ -214,58 +99,6 @@ pub(crate) fn cancel_on_interrupt() -> CancellationToken {
         }
     });
     token
-}
-
-/// A progress bar on a terminal; otherwise two lines, and one every so many files.
-struct Bar {
-    shown: ProgressBar,
-    lines: bool,
-    said: AtomicBool,
-    name: String,
-}
-
-/// Files between two plain lines of progress.
-const LINE_EVERY: usize = 500;
-/// Time between two frames.
-const TICK: Duration = Duration::from_millis(120);
-
-impl Bar {
-    fn new(name: &str) -> Self {
-        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        let bar = if is_terminal && !print::is_quiet() {
-            ProgressBar::new_spinner()
-        } else {
-            ProgressBar::hidden()
-        };
-        let template = "{spinner} indexing {prefix} {wide_bar:.dim} {pos}/{len} files, {msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.set_prefix(name.to_owned());
-        bar.set_message("listing files");
-        bar.enable_steady_tick(TICK);
-        Self { shown: bar, lines: !is_terminal, said: AtomicBool::new(false), name: name.to_owned() }
-    }
-}
-
-impl Watch for Bar {
-    fn listed(&self, files: usize) {
-        self.shown.set_length(files as u64);
-    }
-
-    fn at(&self, files: usize, indexed: usize) {
-        let before = self.shown.position();
-        self.shown.set_position(files as u64);
-        // An index that is up to date is not worth a word.
-        if self.lines && indexed > 0 && !self.said.swap(true, Ordering::Relaxed) {
-            let total = usize::try_from(self.shown.length().unwrap_or_default()).unwrap_or_default();
-            print::remark(&format!("indexing {}: {} to look at", self.name, print::count(total, "file")));
-        }
-        self.shown.set_message(format!("{} indexed", print::count(indexed, "document")));
-        if self.lines && indexed > 0 && files.is_multiple_of(LINE_EVERY) && before != files as u64 {
-            print::remark(&format!("indexing {}: {} done", self.name, print::count(files, "file")));
-        }
-    }
 }
 
 /// Whether a path is there; if not, the error that says so.

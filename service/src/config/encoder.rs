@@ -42,8 +42,6 @@ pub struct EmbedderFolder {
     pub path: PathBuf,
     /// What goes before texts.
     pub prefixes: Prefixes,
-    /// Texts that are computed at once.
-    pub batch_size: Option<usize>,
 }
 
 /// How texts are sent to an encoder's server.
@@ -181,6 +179,7 @@ impl WordOrFields for EmbedderConfig {
         let for_servers = fields.of_servers(&[
             ("model", fields.model.is_some()),
             ("api", fields.api.is_some()),
+            ("batch_size", fields.batch_size.is_some()),
             ("concurrency", fields.concurrency.is_some()),
             ("dimensions", fields.dimensions.is_some()),
         ]);
@@ -199,7 +198,7 @@ impl WordOrFields for EmbedderConfig {
             }
             (None, Some(path)) => match for_servers {
                 Some(key) => Err(format!("`{key}` is a setting of servers, and this embedder is a folder")),
-                None => Ok(Self::Folder(EmbedderFolder { path, prefixes, batch_size: fields.batch_size })),
+                None => Ok(Self::Folder(EmbedderFolder { path, prefixes })),
             },
             (Some(_), Some(_)) => Err("an embedder has only one of `url` and `folder`".to_owned()),
             (None, None) => Err(with_hint(

@@ -63,7 +63,7 @@ macro_rules! server_fields {
             #[serde(default, deserialize_with = "crate::config::server::duration")]
             #[schemars(with = "Option<String>")]
             connect_timeout: Option<std::time::Duration>,
-            /// Longest time for a call; 120s if unset.
+            /// Longest time for a call; if unset 120s of a model, 60s of an encoder, 30s of a store.
             #[serde(default, deserialize_with = "crate::config::server::duration")]
             #[schemars(with = "Option<String>")]
             timeout: Option<std::time::Duration>,
@@ -87,6 +87,7 @@ macro_rules! server_fields {
                 }
             }
 
+            #[allow(dead_code, reason = "some are always on a server")]
             /// The first key that only makes sense for a server; `own` are such keys besides those of every server.
             fn of_servers(&self, own: &[(&'static str, bool)]) -> Option<&'static str> {
                 let every = [

@@ -79,7 +79,7 @@ fn everything_that_can_be_set_is_read() {
     assert_eq!(config.embedders["default"], EmbedderConfig::Server(embedder));
     assert_eq!(config.embedders["words"], EmbedderConfig::Hashed);
     let prefixes = Prefixes { query: None, document: Some("passage: ".into()) };
-    let folder = EmbedderFolder { path: "models/minilm".into(), prefixes, batch_size: None };
+    let folder = EmbedderFolder { path: "models/minilm".into(), prefixes };
     assert_eq!(config.embedders["local"], EmbedderConfig::Folder(folder));
     let RerankerConfig::Server(reranker) = &config.rerankers["default"] else { panic!() };
     assert_eq!((reranker.api, reranker.server.model.as_deref()), (RerankerApi::Cohere, Some("bge")));

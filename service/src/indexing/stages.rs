@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anabranch_backends::index::embedded::Writer;
-use anabranch_backends::index::{EmbeddedIndex, Fingerprint, Manifest};
+use anabranch_backends::index::{Fingerprint, IndexStore, IndexWriter, Manifest, StoreError};
 use anabranch_backends::load::{Found, Loaded, Skipped, Source, walk};
-use anabranch_engine::value::{Chunk, DocumentId};
+use anabranch_engine::backend::Namespace;
+use anabranch_engine::value::DocumentId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Prune, Summary, Watch};
+use super::encoder::{Encoded, Encoder, Failure};
+use super::{Error, FAILURES_IN_A_ROW_MAX, Prune, Summary, Watch};
 
 /// One step of reading, in the order of the files.
 pub(super) enum Read {
@@ -23,10 +24,10 @@ pub(super) enum Read {
     Interrupted,
 }
 
-/// One step of writing: what was read, and for a changed document its chunks.
+/// One step of writing: what was read, and for a changed document what goes into the index.
 pub(super) enum Done {
     Read(Read),
-    Cut(DocumentId, Fingerprint, Result<Option<Vec<Arc<Chunk>>>, String>),
+    Encoded(Encoded),
 }
 
 /// Lists, reads and hashes; gives up as soon as nobody wants more.
@@ -78,33 +79,41 @@ pub(super) fn read(
 
 /// The last stage.
 pub(super) struct Write {
-    pub(super) index: EmbeddedIndex,
+    pub(super) index: Arc<dyn IndexStore>,
+    pub(super) namespace: Namespace,
+    pub(super) encoder: Option<Encoder>,
     /// Begun with the first change: an index that is up to date is not touched, and stays free for others.
-    pub(super) writer: Option<Writer>,
+    pub(super) writer: Option<Box<dyn IndexWriter>>,
     pub(super) manifest: Arc<Manifest>,
     pub(super) roots: Vec<PathBuf>,
     pub(super) prune: Prune,
     pub(super) watch: Arc<dyn Watch>,
     pub(super) present: BTreeSet<DocumentId>,
     pub(super) files: usize,
+    /// Documents that the embedder failed on, one after the other.
+    pub(super) failures_in_a_row: usize,
+    /// Stops the stages before.
+    pub(super) stop: CancellationToken,
     pub(super) summary: Summary,
 }
 
 impl Write {
-    pub(super) fn run(mut self, mut from: mpsc::Receiver<Done>) -> Result<Summary, Error> {
-        while let Some(step) = from.blocking_recv() {
-            self.step(step)?;
+    pub(super) async fn run(mut self, mut from: mpsc::Receiver<Done>) -> Result<Summary, Error> {
+        while let Some(step) = from.recv().await {
+            self.step(step).await?;
         }
-        if !self.summary.interrupted {
-            self.remove_vanished()?;
+        // Whoever gave up has stopped the others, which is no interruption from outside.
+        self.summary.interrupted &= self.summary.gave_up.is_none();
+        if !self.summary.interrupted && self.summary.gave_up.is_none() {
+            self.remove_vanished().await?;
         }
         if let Some(writer) = self.writer {
-            writer.finish()?;
+            writer.finish().await?;
         }
         Ok(self.summary)
     }
 
-    fn step(&mut self, step: Done) -> Result<(), Error> {
+    async fn step(&mut self, step: Done) -> Result<(), Error> {
         match step {
             Done::Read(Read::Listed(files)) => self.watch.listed(files),
             Done::Read(Read::Unchanged(id)) => {
@@ -113,45 +122,77 @@ impl Write {
             }
             Done::Read(Read::Skipped(skipped)) => self.summary.skipped.push(skipped),
             Done::Read(Read::FileDone) => self.files += 1,
-            Done::Read(Read::Interrupted) | Done::Cut(_, _, Ok(None)) => self.summary.interrupted = true,
-            // The cutting stage turns every changed document into a cut one.
+            Done::Read(Read::Interrupted) => self.summary.interrupted = true,
+            // The stages before turn every changed document into an encoded one.
             Done::Read(Read::Changed(..)) => {}
-            Done::Cut(id, fingerprint, Ok(Some(chunks))) => {
-                self.writer()?.replace(&id, &fingerprint, &chunks)?;
-                match self.manifest.get(&id) {
-                    Some(_) => self.summary.changed += 1,
-                    None => self.summary.added += 1,
+            Done::Encoded(Encoded { id, fingerprint, entries }) => match entries {
+                Ok(None) => self.summary.interrupted = true,
+                Ok(Some(entries)) => {
+                    let chunks = entries.len();
+                    self.writer().await?.replace(&id, &fingerprint, entries).await?;
+                    match self.manifest.get(&id) {
+                        Some(_) => self.summary.changed += 1,
+                        None => self.summary.added += 1,
+                    }
+                    self.summary.chunks += chunks;
+                    self.failures_in_a_row = 0;
+                    self.present.insert(id);
                 }
-                self.summary.chunks += chunks.len();
-                self.present.insert(id);
-            }
-            Done::Cut(id, _, Err(why)) => {
-                self.present.insert(id.clone());
-                self.summary.failed.push((id, why));
-            }
+                Err(failure) => self.failed(id, failure),
+            },
         }
-        self.watch.at(self.files, self.summary.added + self.summary.changed);
+        let documents = self.summary.added + self.summary.changed;
+        self.watch.at(Progress { files: self.files, documents, chunks: self.summary.chunks });
         Ok(())
     }
 
-    fn remove_vanished(&mut self) -> Result<(), Error> {
+    fn failed(&mut self, id: DocumentId, failure: Failure) {
+        if let Failure::Embedding(error) = &failure {
+            self.failures_in_a_row += 1;
+            if self.failures_in_a_row >= FAILURES_IN_A_ROW_MAX && self.summary.gave_up.is_none() {
+                self.summary.gave_up = Some(error.clone());
+                self.stop.cancel();
+            }
+        }
+        self.present.insert(id.clone());
+        self.summary.failed.push((id, failure));
+    }
+
+    async fn remove_vanished(&mut self) -> Result<(), Error> {
         let is_gone =
             |id: &&DocumentId| self.prune == Prune::All || self.roots.iter().any(|root| is_below(id, root));
         let gone: Vec<DocumentId> = self.manifest.vanished(&self.present).filter(is_gone).cloned().collect();
         for id in &gone {
-            self.writer()?.remove(id)?;
+            self.writer().await?.remove(id).await?;
             self.summary.removed += 1;
         }
         Ok(())
     }
 
-    fn writer(&mut self) -> Result<&mut Writer, Error> {
+    async fn writer(&mut self) -> Result<&mut Box<dyn IndexWriter>, Error> {
         let writer = match self.writer.take() {
             Some(writer) => writer,
-            None => self.index.begin()?,
+            None => {
+                let space = match &self.encoder {
+                    Some(encoder) => Some(encoder.space().await.map_err(StoreError::Backend)?),
+                    None => None,
+                };
+                self.index.writer(&self.namespace, space.as_ref()).await?
+            }
         };
         Ok(self.writer.insert(writer))
     }
+}
+
+/// How far indexing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Files that have been looked at.
+    pub files: usize,
+    /// Documents that were indexed, again or for the first time.
+    pub documents: usize,
+    /// Their chunks.
+    pub chunks: usize,
 }
 
 /// Whether a document came from below `root`: documents are named by root and path, and lines of corpora by `#` too.
