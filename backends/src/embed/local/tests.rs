@@ -311,3 +311,18 @@ fn work_stops_when_nobody_waits_for_it() {
     assert!(matches!(&error, Error::Unavailable { .. }), "{error:?}");
     assert_eq!(n_asked.get(), 7, "five texts cut into tokens, one through the model");
 }
+
+#[tokio::test]
+async fn dropping_a_call_ends_its_work() {
+    let folder = folder();
+    let model = LocalEmbedder::open(folder.path()).unwrap();
+    // Minutes of work, if it were done.
+    let texts: Vec<Text> = vec!["a b c d e f g h".into(); 500_000];
+    let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+    {
+        let mut work = std::pin::pin!(model.embed(&texts, Passage::Document, &call));
+        assert!(futures::poll!(work.as_mut()).is_pending(), "the work has begun on a thread of its own");
+    }
+    let all_turns = u32::try_from(CALLS_MAX).unwrap();
+    drop(model.calls.acquire_many(all_turns).await.unwrap());
+}
