@@ -104,9 +104,9 @@ impl Postgres {
             .arg(self.folder.path().join("data"))
             .output();
         if !stopped.is_ok_and(|output| output.status.success()) {
-            let _ = self.server.kill();
+            drop(self.server.kill());
         }
-        let _ = self.server.wait();
+        drop(self.server.wait());
     }
 
     fn log(&self) -> String {
