@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use pulp::{Arch, NullaryFnOnce};
+
 use super::best::{Best, Hit};
 use super::order::Order;
 use super::passing::Passing;
@@ -32,16 +34,35 @@ pub(super) fn search(
 
 /// The dot product of two vectors of one length.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
-    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0_f32; LANES];
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
+    Arch::new().dispatch(Dot { a, b })
+}
+
+/// A dot product, compiled once for every set of registers that a processor may have.
+struct Dot<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl NullaryFnOnce for Dot<'_> {
+    type Output = f32;
+
+    #[expect(
+        clippy::inline_always,
+        reason = "only what is inlined is compiled for the registers that were found"
+    )]
+    #[inline(always)]
+    fn call(self) -> f32 {
+        let (a_lanes, a_rest) = self.a.as_chunks::<LANES>();
+        let (b_lanes, b_rest) = self.b.as_chunks::<LANES>();
+        let mut sums = [0.0_f32; LANES];
+        for (a, b) in a_lanes.iter().zip(b_lanes) {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum += a * b;
+            }
         }
+        let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+        sums.iter().sum::<f32>() + rest
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 /// The vector at unit length, so that its dot products are cosines; one without a direction stays what it is. `None`

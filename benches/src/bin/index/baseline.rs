@@ -1,5 +1,6 @@
 //! What the index is held against: tantivy as its own documentation uses it, and a loop over vectors in memory.
 
+use pulp::{Arch, NullaryFnOnce};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::Path;
@@ -80,16 +81,34 @@ pub(crate) fn scan(vectors: &[f32], question: &[f32]) -> Vec<usize> {
     best.into_sorted_vec().into_iter().map(|Reverse((_, n))| n).collect()
 }
 
-/// Written so that the compiler uses the processor's wide registers.
+/// Compiled for the widest registers that the processor has.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 32;
-    let mut sums = [0.0_f32; LANES];
-    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
+    Arch::new().dispatch(Dot { a, b })
+}
+
+struct Dot<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl NullaryFnOnce for Dot<'_> {
+    type Output = f32;
+
+    #[expect(
+        clippy::inline_always,
+        reason = "only what is inlined is compiled for the registers that were found"
+    )]
+    #[inline(always)]
+    fn call(self) -> f32 {
+        const LANES: usize = 32;
+        let mut sums = [0.0_f32; LANES];
+        for (a, b) in self.a.as_chunks::<LANES>().0.iter().zip(self.b.as_chunks::<LANES>().0) {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum += a * b;
+            }
         }
+        sums.iter().sum()
     }
-    sums.iter().sum()
 }
 
 #[derive(PartialEq)]
