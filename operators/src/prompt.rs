@@ -22,9 +22,9 @@ impl Prompts<'_> {
         &self,
         cx: &Cx,
         variables: &[(&str, Value)],
-        quoted: impl Iterator<Item = &'a str> + Clone,
+        quoted: impl Iterator<Item = &'a str>,
     ) -> Result<Vec<Message>, OpError> {
-        let fence = ("fence", Value::text(fence(cx, &quoted)));
+        let fence = ("fence", Value::text(fence(cx, quoted)));
         let variables: Vec<(&str, Value)> = variables.iter().cloned().chain([fence]).collect();
         let system = render("system", self.system, &variables)?;
         let prompt = render("prompt", self.prompt, &variables)?;
@@ -37,7 +37,7 @@ impl Prompts<'_> {
 }
 
 /// Every text of the chunks that a prompt can show: none of them may contain the fence.
-pub(crate) fn quoted(chunks: &[Arc<Chunk>]) -> impl Iterator<Item = &str> + Clone {
+pub(crate) fn quoted(chunks: &[Arc<Chunk>]) -> impl Iterator<Item = &str> {
     chunks.iter().flat_map(|chunk| {
         let around = chunk.title.iter().chain(&chunk.headings).map(|text| &**text);
         [&*chunk.text, &*chunk.doc.0].into_iter().chain(around)
@@ -54,11 +54,12 @@ pub(crate) fn render(setting: &str, prompt: &Prompt, variables: &[(&str, Value)]
 }
 
 /// A line that stands in none of the texts, so that none can pretend to end before it does.
-fn fence<'a>(cx: &Cx, quoted: &(impl Iterator<Item = &'a str> + Clone)) -> String {
+fn fence<'a>(cx: &Cx, quoted: impl Iterator<Item = &'a str>) -> String {
+    let quoted: Vec<&str> = quoted.collect();
     let mut rng = cx.rng();
     loop {
         let fence = format!("=={:016x}==", rng.u64(..));
-        if !quoted.clone().any(|text| text.contains(&fence)) {
+        if !quoted.iter().any(|text| text.contains(&fence)) {
             return fence;
         }
     }

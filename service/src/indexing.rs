@@ -276,7 +276,7 @@ impl Job {
                 // A task of its own, for the same reason: some embedders are on this machine.
                 let encoding = tokio::spawn(async move { encoder.encode(documents).await });
                 match stop.run_until_cancelled(Aborting(encoding)).await {
-                    Some(encoded) => encoded?,
+                    Some(done) => done?,
                     None => names.into_iter().map(|(id, print)| Cut::cancelled(id, print)).collect(),
                 }
             }

@@ -128,6 +128,8 @@ fn title(pdf: &Pdf) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// A PDF with one page for each of `pages`, one line for each of its lines.
@@ -150,17 +152,19 @@ mod tests {
         let mut places = Vec::new();
         for (number, object) in objects.iter().enumerate() {
             places.push(file.len());
-            file.push_str(&format!("{} 0 obj\n{object}\nendobj\n", number + 1));
+            writeln!(file, "{} 0 obj\n{object}\nendobj", number + 1).unwrap();
         }
         let table = file.len();
-        file.push_str(&format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1));
+        writeln!(file, "xref\n0 {}\n0000000000 65535 f ", objects.len() + 1).unwrap();
         for place in places {
-            file.push_str(&format!("{place:010} 00000 n \n"));
+            writeln!(file, "{place:010} 00000 n ").unwrap();
         }
-        file.push_str(&format!(
-            "trailer << /Size {} /Root 1 0 R /Info 4 0 R >>\nstartxref\n{table}\n%%EOF\n",
+        writeln!(
+            file,
+            "trailer << /Size {} /Root 1 0 R /Info 4 0 R >>\nstartxref\n{table}\n%%EOF",
             objects.len() + 1
-        ));
+        )
+        .unwrap();
         file.into_bytes()
     }
 

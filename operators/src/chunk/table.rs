@@ -26,8 +26,8 @@ pub(crate) fn rows(text: &str) -> (Vec<usize>, &str) {
 
 /// The delimiter that occurs most often in the first line; a comma if none does.
 fn delimiter(text: &str) -> u8 {
-    let line = text.lines().next().unwrap_or_default().as_bytes();
-    let count = |delimiter: u8| line.iter().filter(|byte| **byte == delimiter).count();
+    let line = text.lines().next().unwrap_or_default();
+    let count = |delimiter: u8| line.matches(char::from(delimiter)).count();
     // The first of equals.
     DELIMITERS.into_iter().rev().max_by_key(|delimiter| count(*delimiter)).unwrap_or(b',')
 }

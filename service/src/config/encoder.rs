@@ -66,7 +66,7 @@ pub struct Prefixes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EmbedderApi {
-    /// `POST /v1/embeddings`, as of OpenAI, vLLM, llama.cpp, Ollama.
+    /// `POST /v1/embeddings`, as of `OpenAI`, vLLM, llama.cpp, Ollama.
     #[default]
     Openai,
     /// `POST /embed`, of Text Embeddings Inference.

@@ -36,6 +36,7 @@ pub struct IndexConfig {
 #[derive(Debug, Clone, Default)]
 pub struct EmbedderChoice {
     /// Its name; `None` for no vectors, and outer `None` where nothing is said.
+    #[expect(clippy::option_option, reason = "nothing said, `none` said, and a name said are three things")]
     given: Option<Option<EmbedderName>>,
     /// Where it is said.
     pub(super) place: Option<Place>,
@@ -70,13 +71,13 @@ pub enum StoreConfig {
     /// In a folder of this machine.
     #[default]
     Embedded,
-    /// In a PostgreSQL database with pgvector.
+    /// In a `PostgreSQL` database with pgvector.
     Postgres(PostgresStore),
     /// In a Qdrant server.
     Qdrant(QdrantStore),
 }
 
-/// A PostgreSQL database with pgvector.
+/// A `PostgreSQL` database with pgvector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PostgresStore {
     /// Where it is.
@@ -127,7 +128,7 @@ server_fields! {
     /// Where an index is kept: `postgres` or `qdrant`. Instead of a mapping, the word `embedded` is a folder below
     /// `data`.
     struct StoreFields {
-        /// Address of a PostgreSQL database with pgvector: `postgres://user@host/database`, or where it is written if
+        /// Address of a `PostgreSQL` database with pgvector: `postgres://user@host/database`, or where it is written if
         /// it holds a password: `${env:NAME}`, `${file:PATH}`.
         #[serde(default)]
         postgres: Option<PostgresUrl>,

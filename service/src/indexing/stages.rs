@@ -170,15 +170,14 @@ impl Write {
     }
 
     async fn writer(&mut self) -> Result<&mut Box<dyn IndexWriter>, Error> {
-        let writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => {
-                let space = match &self.encoder {
-                    Some(encoder) => Some(encoder.space().await.map_err(StoreError::Backend)?),
-                    None => None,
-                };
-                self.index.writer(&self.namespace, space.as_ref()).await?
-            }
+        let writer = if let Some(writer) = self.writer.take() {
+            writer
+        } else {
+            let space = match &self.encoder {
+                Some(encoder) => Some(encoder.space().await.map_err(StoreError::Backend)?),
+                None => None,
+            };
+            self.index.writer(&self.namespace, space.as_ref()).await?
         };
         Ok(self.writer.insert(writer))
     }

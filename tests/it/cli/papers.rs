@@ -93,7 +93,7 @@ fn a_model_that_talks_nonsense_ends_every_paper_flow_in_words() {
             Some(0) => assert_ne!(ran.json()["outputs"]["answer"]["grounded"], Json::Bool(true), "{flow}"),
             // Or it was asked for JSON, twice, and gave none.
             Some(4) => {
-                assert!(ran.out.contains("garbled") || ran.err.contains("garbled"), "{flow}: {}", ran.err)
+                assert!(ran.out.contains("garbled") || ran.err.contains("garbled"), "{flow}: {}", ran.err);
             }
             code => panic!("{flow} ended with {code:?}: {}\n{}", ran.err, ran.out),
         }

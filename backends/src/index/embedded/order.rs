@@ -70,14 +70,12 @@ fn rank_names(searcher: &Searcher) -> tantivy::Result<Vec<Vec<u32>>> {
     }
     // Each segment's own are in order already, so that those pushed below are in the order of its ordinals.
     names.sort();
-    let mut rank = 0;
-    for same in names.chunk_by(|(a, _), (b, _)| a == b) {
+    for (rank, same) in (0..).zip(names.chunk_by(|(a, _), (b, _)| a == b)) {
         for (_, segment_ord) in same {
             if let Some(in_segment) = ranks.get_mut(*segment_ord) {
                 in_segment.push(rank);
             }
         }
-        rank += 1;
     }
     Ok(ranks)
 }

@@ -39,6 +39,7 @@ struct Norms {
 }
 
 impl Norms {
+    #[expect(clippy::manual_clamp, reason = "what is no number becomes the least, and does not stay none")]
     fn new(words: &Words<'_>, snapshot: &Snapshot) -> Self {
         // Finite, whatever is asked: infinity times nothing is no number.
         let k1 = f64::from(words.k1.max(0.0).min(f32::MAX));

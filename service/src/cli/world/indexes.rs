@@ -238,8 +238,7 @@ pub(crate) async fn update(
 pub(crate) fn gave_up(index: &Opened, summary: &Summary) -> Error {
     let embedder = index.encoder.as_ref().map(|encoder| encoder.name.to_string()).unwrap_or_default();
     let last = match (&summary.gave_up, summary.failed.last()) {
-        (Some(error), _) => error.to_string(),
-        (None, Some((_, indexing::Failure::Embedding(error)))) => error.to_string(),
+        (Some(error), _) | (None, Some((_, indexing::Failure::Embedding(error)))) => error.to_string(),
         (None, _) => String::new(),
     };
     let message = format!(

@@ -185,7 +185,9 @@ fn an_index_in_a_folder_that_cannot_be_written_can_be_searched() {
         let mode = if is_folder { 0o555 } else { 0o444 } | if is_writable { 0o200 } else { 0 };
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         if is_folder {
-            fs::read_dir(path).unwrap().for_each(|entry| set_writable(&entry.unwrap().path(), is_writable));
+            for entry in fs::read_dir(path).unwrap() {
+                set_writable(&entry.unwrap().path(), is_writable);
+            }
         }
     }
 

@@ -240,8 +240,8 @@ async fn it_is_a_store_like_any_other() {
 
 #[test]
 fn the_fast_dot_product_is_the_plain_one() {
-    for n in [0, 1, 3, 31, 32, 33, 64, 384, 385] {
-        let mut rng = fastrand_like(n as u64);
+    for n in [0_u64, 1, 3, 31, 32, 33, 64, 384, 385] {
+        let mut rng = fastrand_like(n);
         let (a, b): (Vec<f32>, Vec<f32>) = (0..n).map(|_| (rng(), rng())).unzip();
         let plain: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
         assert!((f64::from(nearest::dot(&a, &b)) - plain).abs() < 1e-4, "{n}");
