@@ -218,7 +218,7 @@ mod tests {
             length in prop_oneof![Just(Length::Tokens), Just(Length::Chars), Just(Length::Words)],
         ) {
             let settings =
-                Sentence { chunk_size, overlap_sentences, max_sentences, length, ..Sentence::default() };
+                Sentence { chunk_size, length, max_sentences, overlap_sentences, ..Sentence::default() };
             let document = testing::document("a.txt", "text", &text);
             let chunks = settings.cut(&document);
             testing::assert_exact(&document, &chunks);

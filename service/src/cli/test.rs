@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anabranch_backends::chat::{Replay, Tape};
+use anabranch_backends::embed::Hashed;
+use anabranch_backends::rerank::Lexical;
+use anabranch_engine::backend::{Embedder, Reranker};
 use anabranch_engine::cx::{Model, Resources};
 use anabranch_engine::diagnostic::{self, SourceFile};
 use anabranch_engine::event::{FailureKind, RunId};
@@ -132,7 +135,16 @@ async fn one(
     world: &world::World,
     cancel: &tokio_util::sync::CancellationToken,
 ) -> Tested {
-    let resources = Arc::new(Resources { models: models(test, file, world)?, ..Resources::default() });
+    // A test asks nothing outside: whatever encoder a flow names, a stand-in answers.
+    let names = world.names();
+    let embedder = |name: &String| (name.clone(), Arc::new(Hashed) as Arc<dyn Embedder>);
+    let reranker = |name: &String| (name.clone(), Arc::new(Lexical) as Arc<dyn Reranker>);
+    let resources = Arc::new(Resources {
+        models: models(test, file, world)?,
+        embedders: names.embedders.iter().map(embedder).collect(),
+        rerankers: names.rerankers.iter().map(reranker).collect(),
+        ..Resources::default()
+    });
     let value = |entry: &Json| Value::from_json(entry.clone());
     let inputs: Map = test
         .inputs

@@ -83,6 +83,7 @@ fn well(_: usize, _: &[Text]) -> Option<backend::Error> {
     None
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one of several ways to answer")]
 fn down(_: usize, _: &[Text]) -> Option<backend::Error> {
     Some(backend::Error::TimedOut { backend: "embedder `told`".into(), message: "no answer for 60s".into() })
 }

@@ -94,10 +94,7 @@ struct Dot<'a> {
 impl NullaryFnOnce for Dot<'_> {
     type Output = f32;
 
-    #[expect(
-        clippy::inline_always,
-        reason = "only what is inlined is compiled for the registers that were found"
-    )]
+    // Only what is inlined is compiled for the registers that were found.
     #[inline(always)]
     fn call(self) -> f32 {
         const LANES: usize = 32;

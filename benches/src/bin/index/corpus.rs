@@ -137,7 +137,9 @@ fn shares(n: usize, shift: f64) -> Vec<f64> {
             sum
         })
         .collect();
-    shares.iter_mut().for_each(|share| *share /= sum);
+    for share in &mut shares {
+        *share /= sum;
+    }
     shares
 }
 
