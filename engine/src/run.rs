@@ -17,12 +17,16 @@ use crate::plan::Plan;
 use crate::scope::Scope;
 use crate::value::{Map, Text};
 
+mod diff;
 mod driver;
 mod execute;
 mod inputs;
+mod replay;
 mod report;
 
+pub use diff::{Change, Found, NodeDiff, Side, diff};
 pub use inputs::check as check_inputs;
+pub use replay::{Replay, Try, replay};
 
 use driver::Driver;
 
