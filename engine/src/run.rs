@@ -20,11 +20,13 @@ use crate::value::{Map, Text};
 mod diff;
 mod driver;
 mod execute;
+mod fork;
 mod inputs;
 mod replay;
 mod report;
 
 pub use diff::{Change, Found, NodeDiff, Side, diff};
+pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inputs::check as check_inputs;
 pub use replay::{Replay, Try, replay};
 

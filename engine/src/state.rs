@@ -32,6 +32,7 @@ use crate::{cx, limits};
 mod absence;
 mod end;
 mod frame;
+mod given;
 mod items;
 mod join;
 mod start;
@@ -139,6 +140,7 @@ pub struct RunState {
     by_path: HashMap<Text, FrameId>,
     // Ledgers of attempts that were aborted and may still report what they used.
     aborted: HashMap<Scope, Arc<Ledger>>,
+    given: HashMap<Scope, given::Given>,
     ledger: Arc<Ledger>,
     work: VecDeque<Work>,
     actions: Vec<Action>,
@@ -165,6 +167,7 @@ impl RunState {
             n_opened: 0,
             by_path: HashMap::new(),
             aborted: HashMap::new(),
+            given: HashMap::new(),
             ledger: Ledger::new("".into(), budget, None),
             work: VecDeque::new(),
             actions: Vec::new(),
@@ -248,6 +251,9 @@ impl RunState {
             Event::CancelRequested { reason } => {
                 self.end(Outcome::Cancelled { reason: reason.clone() });
             }
+            Event::Given { scope, reads, result } => {
+                self.give(scope, reads.clone(), result.clone()).map_err(illegal)?;
+            }
         }
         self.n_events += 1;
         self.settle_all();
@@ -311,22 +317,9 @@ impl RunState {
         match result {
             Ok(outputs) => {
                 let body = self.frame(at.frame).body.clone();
-                let node = node_of(&body, at.node);
-                let slots: Result<_, _> = outputs
-                    .iter()
-                    .zip(&node.outputs)
-                    .map(|(value, port)| match value {
-                        // From a journal that keeps JSON, records come as maps.
-                        Some(value) => match value.clone().into_type(&port.ty) {
-                            Ok(value) => Ok(Slot::Present(value)),
-                            Err(mismatch) => Err(format!("output `{}`: {mismatch}", port.name)),
-                        },
-                        None => Ok(Slot::Absent(absence::not_put_out(scope, &port.name))),
-                    })
-                    .collect();
-                match slots {
+                match given::output_slots(scope, node_of(&body, at.node), outputs) {
                     Ok(slots) => self.settle(at, slots),
-                    Err(message) => self.fail(at, failure(scope.clone(), FailureKind::Type, message)),
+                    Err(failure) => self.fail(at, failure),
                 }
             }
             Err(failure) => self.attempt_failed(at, failure.clone()),
@@ -437,6 +430,7 @@ fn name_of(event: &Event) -> &'static str {
         Event::AttemptAborted { .. } => "attempt_aborted",
         Event::TimerFired(_) => "timer_fired",
         Event::CancelRequested { .. } => "cancel_requested",
+        Event::Given { .. } => "given",
     }
 }
 
