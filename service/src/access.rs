@@ -15,6 +15,8 @@ use crate::store::{KeyRecord, Store, StoreError, Tenant};
 
 mod key;
 mod rates;
+#[cfg(test)]
+mod tests;
 
 pub use key::{Key, KeyHash, NoRandomness};
 pub use rates::{Counted, Left, Rates, seconds};
@@ -82,7 +84,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn all(key_id: Option<&str>) -> Self {
+    /// Somebody who may do everything.
+    pub fn all(key_id: Option<&str>) -> Self {
         Self {
             tenant: DEFAULT_TENANT.to_owned(),
             key_id: key_id.map(str::to_owned),
@@ -99,10 +102,7 @@ impl Identity {
 /// Why a caller is not let in.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Denied {
-    /// There is no key.
-    #[error("this needs a key: send `Authorization: Bearer anb_…`")]
-    Missing,
-    /// What was sent is no key, or none of ours.
+    /// It is no key, none of ours, or was revoked.
     #[error("the key is not known")]
     Unknown,
     /// Its time is over.
@@ -166,16 +166,8 @@ impl Access {
         }
     }
 
-    /// Who sends this header `Authorization`.
-    pub async fn identify(&self, authorization: Option<&str>) -> Result<Identity, Denied> {
-        let Some(header) = authorization else {
-            return if self.needs_key().await? { Err(Denied::Missing) } else { Ok(Identity::all(None)) };
-        };
-        let Some((scheme, token)) = header.split_once(' ') else { return Err(Denied::Unknown) };
-        let token = token.trim();
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Denied::Unknown);
-        }
+    /// Whose key this is.
+    pub async fn by_key(&self, token: &str) -> Result<Identity, Denied> {
         if let Some(root) = &self.root
             && root.is(KeyHash::of(token).as_str())
         {
@@ -200,7 +192,7 @@ impl Access {
     }
 
     /// Whether a caller needs a key: not on loopback, while none was ever made.
-    pub async fn needs_key(&self) -> Result<bool, StoreError> {
+    pub async fn is_closed(&self) -> Result<bool, StoreError> {
         if !self.is_local || self.root.is_some() {
             return Ok(true);
         }
@@ -264,7 +256,9 @@ impl Access {
         if let Some(known) = self.tenants.get(name) {
             return Ok(known);
         }
-        let tenant = Arc::new(self.store.tenant(name).await?.unwrap_or_else(|| Tenant::named(name, self.defaults.queued)));
+        let tenant = Arc::new(
+            self.store.tenant(name).await?.unwrap_or_else(|| Tenant::named(name, self.defaults.queued)),
+        );
         self.tenants.insert(name.to_owned(), tenant.clone());
         Ok(tenant)
     }
@@ -280,9 +274,7 @@ impl Access {
 /// Whether a tenant can be called `name`: `[a-z0-9][a-z0-9_-]*`, at most 40 characters, since it names namespaces.
 pub fn is_tenant_name(name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= 40
-        && name.starts_with(is_word)
-        && name.chars().all(|c| is_word(c) || c == '_' || c == '-')
+    name.len() <= 40 && name.starts_with(is_word) && name.chars().all(|c| is_word(c) || c == '_' || c == '-')
 }
 
 fn millis(time: Duration) -> i64 {

@@ -5,12 +5,14 @@
 
 pub(crate) mod database;
 mod flows;
+mod keys;
 pub mod limits;
 #[cfg(test)]
 mod tests;
 
 pub use database::migrations;
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
+pub use keys::{KeyRecord, Tenant};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ const IDLE: Duration = Duration::from_secs(120);
 /// What rates are counted in.
 const WINDOW: Duration = Duration::from_secs(60);
 
-type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware<>>;
+type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
 /// The buckets of this process: with several processes, each has its own.
 #[derive(Clone)]

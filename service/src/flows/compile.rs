@@ -131,7 +131,11 @@ fn compile(
     plan::compile(file, &plan::Environment { registry, names, library })
 }
 
-fn bind(flow: String, result: Result<(Plan, Diagnostics), Diagnostics>, read: Read) -> Result<Bound, Diagnostics> {
+fn bind(
+    flow: String,
+    result: Result<(Plan, Diagnostics), Diagnostics>,
+    read: Read,
+) -> Result<Bound, Diagnostics> {
     let (plan, warnings) = result?;
     let Read { flows, prompts, .. } = read;
     let bundle = Arc::new(Bundle { name: plan.name.to_string(), flow, flows, prompts });

@@ -61,10 +61,15 @@ impl Flows {
         path: &Path,
         seen: &mut BTreeMap<String, PathBuf>,
     ) -> Result<(String, Option<i32>), FlowError> {
-        let bound = self.compiler.file(path).await?.map_err(|problems| FlowError::Invalid(problems.into()))?;
+        let bound =
+            self.compiler.file(path).await?.map_err(|problems| FlowError::Invalid(problems.into()))?;
         let Bound { bundle, plan, .. } = &bound;
         if let Some(other) = seen.insert(bundle.name.clone(), path.to_owned()) {
-            return Err(FlowError::Parts(format!("flow `{}` stands in `{}` too", bundle.name, other.display())));
+            return Err(FlowError::Parts(format!(
+                "flow `{}` stands in `{}` too",
+                bundle.name,
+                other.display()
+            )));
         }
         // What is kept must be the whole flow: another process has no such folder.
         self.compiler.again(bundle.clone(), &plan.hash).await?;

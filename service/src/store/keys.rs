@@ -179,10 +179,13 @@ impl Store {
 
     /// A key of a tenant; of any with `None`.
     pub async fn key(&self, tenant: Option<&str>, id: &str) -> Result<Option<KeyRecord>, StoreError> {
-        let sql = self
-            .sql(&format!("SELECT {KEY} FROM keys WHERE key_id = $1 AND tenant = COALESCE($2, tenant)"));
-        let row: Option<KeyRow> =
-            reading!(self.database(), |db| sqlx::query_as(sql).bind(id).bind(tenant).fetch_optional(db).await?);
+        let sql =
+            self.sql(&format!("SELECT {KEY} FROM keys WHERE key_id = $1 AND tenant = COALESCE($2, tenant)"));
+        let row: Option<KeyRow> = reading!(self.database(), |db| sqlx::query_as(sql)
+            .bind(id)
+            .bind(tenant)
+            .fetch_optional(db)
+            .await?);
         Ok(row.map(Into::into))
     }
 
@@ -219,7 +222,11 @@ impl Store {
     /// Notes that a key was used.
     pub async fn key_used(&self, id: &str, at_ms: i64) -> Result<(), StoreError> {
         writing!(self.database(), |db| {
-            sqlx::query("UPDATE keys SET used_ms = $2 WHERE key_id = $1").bind(id).bind(at_ms).execute(db).await?;
+            sqlx::query("UPDATE keys SET used_ms = $2 WHERE key_id = $1")
+                .bind(id)
+                .bind(at_ms)
+                .execute(db)
+                .await?;
         });
         Ok(())
     }
