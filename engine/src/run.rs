@@ -18,16 +18,22 @@ use crate::scope::Scope;
 use crate::value::{Map, Text};
 
 mod clock;
+mod diff;
 mod driver;
 mod execute;
+mod fork;
 mod inbox;
 mod inputs;
+mod replay;
 mod report;
 mod wait;
 
 pub use clock::Clock;
+pub use diff::{Change, Found, NodeDiff, Side, diff};
+pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::check as check_inputs;
+pub use replay::{Replay, Try, replay};
 pub use wait::OpenWait;
 
 use driver::Driver;
