@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod access;
+pub mod api;
 pub mod catalog;
 pub mod checked;
 mod cli;
