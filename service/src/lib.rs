@@ -8,16 +8,20 @@
 pub mod catalog;
 pub mod checked;
 mod cli;
+pub mod client;
 pub mod config;
 pub mod exit;
 pub mod flows;
 pub mod indexing;
 pub mod job;
 pub mod library;
+pub mod outgoing;
 pub mod overrides;
 pub mod resources;
 pub mod runner;
+pub mod schedules;
 pub mod store;
+mod tls;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
