@@ -2,14 +2,14 @@
 -- Ids are TEXT (prefixed UUIDv7), times BIGINT unix milliseconds, JSON is TEXT, bytes are BYTEA.
 
 -- Flows as they were when jobs were submitted: the YAML with its sub-flows and prompts. Never changed.
-CREATE TABLE bundles (
+CREATE TABLE IF NOT EXISTS bundles (
   hash        TEXT NOT NULL PRIMARY KEY,      -- hash of the compiled plan
   name        TEXT NOT NULL,
   sources     TEXT NOT NULL,                  -- {flow, flows: {name: yaml}, prompts: {path: text}}
   created_ms  BIGINT NOT NULL
 );
 
-CREATE TABLE flow_versions (
+CREATE TABLE IF NOT EXISTS flow_versions (
   tenant      TEXT NOT NULL,
   name        TEXT NOT NULL,
   version     INTEGER NOT NULL,               -- 1, 2, …
@@ -21,7 +21,7 @@ CREATE TABLE flow_versions (
   PRIMARY KEY (tenant, name, version)
 );
 
-CREATE TABLE flows (
+CREATE TABLE IF NOT EXISTS flows (
   tenant      TEXT NOT NULL,
   name        TEXT NOT NULL,
   active      INTEGER NOT NULL,               -- the version that new jobs take
@@ -29,7 +29,7 @@ CREATE TABLE flows (
   PRIMARY KEY (tenant, name)
 );
 
-CREATE TABLE workers (                        -- one heartbeat a process, not a job
+CREATE TABLE IF NOT EXISTS workers (                        -- one heartbeat a process, not a job
   worker      TEXT NOT NULL PRIMARY KEY,      -- a new id at every start
   addr        TEXT,
   version     TEXT NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE workers (                        -- one heartbeat a process, not a 
   started_ms  BIGINT NOT NULL
 );
 
-CREATE TABLE jobs (
+CREATE TABLE IF NOT EXISTS jobs (
   job_id      TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
   flow        TEXT NOT NULL,
@@ -69,29 +69,29 @@ CREATE TABLE jobs (
   started_ms  BIGINT,
   finished_ms BIGINT
 );
-CREATE INDEX jobs_ready    ON jobs(tenant, priority DESC, wake_ms) WHERE status = 0;
-CREATE INDEX jobs_waiting  ON jobs(wake_ms) WHERE status = 2;
-CREATE INDEX jobs_running  ON jobs(owner) WHERE status = 1;
-CREATE INDEX jobs_wanted   ON jobs(owner) WHERE wanted <> 0;
-CREATE INDEX jobs_listed   ON jobs(tenant, created_ms DESC, job_id DESC);
-CREATE INDEX jobs_by_flow  ON jobs(tenant, flow, created_ms DESC);
-CREATE INDEX jobs_by_state ON jobs(tenant, status, created_ms DESC);
-CREATE INDEX jobs_batch    ON jobs(batch_id, job_id) WHERE batch_id IS NOT NULL;
-CREATE INDEX jobs_session  ON jobs(tenant, session_id, created_ms DESC) WHERE session_id IS NOT NULL;
-CREATE INDEX jobs_finished ON jobs(finished_ms) WHERE finished_ms IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_ready    ON jobs(tenant, priority DESC, wake_ms) WHERE status = 0;
+CREATE INDEX IF NOT EXISTS jobs_waiting  ON jobs(wake_ms) WHERE status = 2;
+CREATE INDEX IF NOT EXISTS jobs_running  ON jobs(owner) WHERE status = 1;
+CREATE INDEX IF NOT EXISTS jobs_wanted   ON jobs(owner) WHERE wanted <> 0;
+CREATE INDEX IF NOT EXISTS jobs_listed   ON jobs(tenant, created_ms DESC, job_id DESC);
+CREATE INDEX IF NOT EXISTS jobs_by_flow  ON jobs(tenant, flow, created_ms DESC);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs(tenant, status, created_ms DESC);
+CREATE INDEX IF NOT EXISTS jobs_batch    ON jobs(batch_id, job_id) WHERE batch_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_session  ON jobs(tenant, session_id, created_ms DESC) WHERE session_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_finished ON jobs(finished_ms) WHERE finished_ms IS NOT NULL;
 
-CREATE TABLE job_labels (
+CREATE TABLE IF NOT EXISTS job_labels (
   tenant      TEXT NOT NULL,
   name        TEXT NOT NULL,
   value       TEXT NOT NULL,
   job_id      TEXT NOT NULL,
   PRIMARY KEY (tenant, name, value, job_id)
 );
-CREATE INDEX job_labels_of ON job_labels(job_id);
+CREATE INDEX IF NOT EXISTS job_labels_of ON job_labels(job_id);
 
 -- The journal. A row holds one or more records of a job in a row; its primary key is the fence: whoever has lost the
 -- job collides at the next position.
-CREATE TABLE job_events (
+CREATE TABLE IF NOT EXISTS job_events (
   job_id      TEXT NOT NULL,
   seq         BIGINT NOT NULL,                -- of the first record in the row
   n           INTEGER NOT NULL,               -- records in the row
@@ -101,7 +101,7 @@ CREATE TABLE job_events (
   PRIMARY KEY (job_id, seq)
 );
 
-CREATE TABLE blobs (                          -- payloads over the inline limit, of one job, once each
+CREATE TABLE IF NOT EXISTS blobs (                          -- payloads over the inline limit, of one job, once each
   job_id      TEXT NOT NULL,
   hash        TEXT NOT NULL,
   size        BIGINT NOT NULL,
@@ -110,7 +110,7 @@ CREATE TABLE blobs (                          -- payloads over the inline limit,
   PRIMARY KEY (job_id, hash)
 );
 
-CREATE TABLE answers (                        -- to waits: any process writes, the owner folds them into the journal
+CREATE TABLE IF NOT EXISTS answers (                        -- to waits: any process writes, the owner folds them into the journal
   job_id      TEXT NOT NULL,
   scope       TEXT NOT NULL,
   value       TEXT NOT NULL,
@@ -119,7 +119,7 @@ CREATE TABLE answers (                        -- to waits: any process writes, t
   PRIMARY KEY (job_id, scope)
 );
 
-CREATE TABLE idempotency (
+CREATE TABLE IF NOT EXISTS idempotency (
   tenant      TEXT NOT NULL,
   endpoint    TEXT NOT NULL,
   ikey        TEXT NOT NULL,
@@ -128,9 +128,9 @@ CREATE TABLE idempotency (
   at_ms       BIGINT NOT NULL,
   PRIMARY KEY (tenant, endpoint, ikey)
 );
-CREATE INDEX idempotency_age ON idempotency(at_ms);
+CREATE INDEX IF NOT EXISTS idempotency_age ON idempotency(at_ms);
 
-CREATE TABLE tasks (                          -- node executions that leave their owner: items of large eaches
+CREATE TABLE IF NOT EXISTS tasks (                          -- node executions that leave their owner: items of large eaches
   task_id     TEXT NOT NULL PRIMARY KEY,
   job_id      TEXT NOT NULL,
   hash        TEXT NOT NULL,                  -- bundle
@@ -144,12 +144,12 @@ CREATE TABLE tasks (                          -- node executions that leave thei
   output      TEXT,
   created_ms  BIGINT NOT NULL
 );
-CREATE INDEX tasks_ready  ON tasks(tenant, created_ms) WHERE status = 0;
-CREATE INDEX tasks_leased ON tasks(owner) WHERE status = 1;
-CREATE INDEX tasks_done   ON tasks(job_owner) WHERE status = 2;
-CREATE INDEX tasks_of_job ON tasks(job_id);
+CREATE INDEX IF NOT EXISTS tasks_ready  ON tasks(tenant, created_ms) WHERE status = 0;
+CREATE INDEX IF NOT EXISTS tasks_leased ON tasks(owner) WHERE status = 1;
+CREATE INDEX IF NOT EXISTS tasks_done   ON tasks(job_owner) WHERE status = 2;
+CREATE INDEX IF NOT EXISTS tasks_of_job ON tasks(job_id);
 
-CREATE TABLE tenants (
+CREATE TABLE IF NOT EXISTS tenants (
   tenant      TEXT NOT NULL PRIMARY KEY,
   weight      INTEGER NOT NULL DEFAULT 1,
   max_running INTEGER NOT NULL DEFAULT 256,

@@ -1,5 +1,5 @@
 -- Who may call: keys with scopes, of one tenant each. Only their hashes are kept.
-CREATE TABLE keys (
+CREATE TABLE IF NOT EXISTS keys (
   key_id      TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
   name        TEXT NOT NULL,
@@ -10,5 +10,5 @@ CREATE TABLE keys (
   revoked_ms  BIGINT,
   used_ms     BIGINT
 );
-CREATE UNIQUE INDEX keys_hash ON keys(hash);
-CREATE INDEX keys_tenant ON keys(tenant);
+CREATE UNIQUE INDEX IF NOT EXISTS keys_hash ON keys(hash);
+CREATE INDEX IF NOT EXISTS keys_tenant ON keys(tenant);

@@ -1,5 +1,5 @@
 -- What goes out and what comes by the clock: webhooks with their deliveries, schedules; batches; feedback.
-CREATE TABLE webhooks (
+CREATE TABLE IF NOT EXISTS webhooks (
   webhook_id  TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
   url         TEXT NOT NULL,
@@ -10,9 +10,9 @@ CREATE TABLE webhooks (
   disabled_ms BIGINT,
   created_ms  BIGINT NOT NULL
 );
-CREATE INDEX webhooks_tenant ON webhooks(tenant);
+CREATE INDEX IF NOT EXISTS webhooks_tenant ON webhooks(tenant);
 
-CREATE TABLE deliveries (
+CREATE TABLE IF NOT EXISTS deliveries (
   delivery_id TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
   webhook_id  TEXT,                           -- NULL for the webhook of one job
@@ -29,10 +29,10 @@ CREATE TABLE deliveries (
   created_ms  BIGINT NOT NULL,
   done_ms     BIGINT
 );
-CREATE INDEX deliveries_due ON deliveries(next_ms) WHERE status = 0;
-CREATE INDEX deliveries_hook ON deliveries(webhook_id, created_ms);
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries(next_ms) WHERE status = 0;
+CREATE INDEX IF NOT EXISTS deliveries_hook ON deliveries(webhook_id, created_ms);
 
-CREATE TABLE schedules (
+CREATE TABLE IF NOT EXISTS schedules (
   schedule_id TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
   name        TEXT NOT NULL,
@@ -45,10 +45,10 @@ CREATE TABLE schedules (
   created_ms  BIGINT NOT NULL,
   created_by  TEXT
 );
-CREATE UNIQUE INDEX schedules_name ON schedules(tenant, name);
-CREATE INDEX schedules_due ON schedules(next_ms) WHERE next_ms IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS schedules_name ON schedules(tenant, name);
+CREATE INDEX IF NOT EXISTS schedules_due ON schedules(next_ms) WHERE next_ms IS NOT NULL;
 
-CREATE TABLE batches (
+CREATE TABLE IF NOT EXISTS batches (
   batch_id    TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
   n_jobs      INTEGER NOT NULL,
@@ -57,9 +57,9 @@ CREATE TABLE batches (
   created_by  TEXT,
   cancelled_ms BIGINT
 );
-CREATE INDEX batches_tenant ON batches(tenant, created_ms DESC);
+CREATE INDEX IF NOT EXISTS batches_tenant ON batches(tenant, created_ms DESC);
 
-CREATE TABLE feedback (
+CREATE TABLE IF NOT EXISTS feedback (
   job_id      TEXT NOT NULL,
   feedback_id TEXT NOT NULL,
   tenant      TEXT NOT NULL,

@@ -3,6 +3,15 @@
 //! Whatever changes a job goes through one writer task a process, which commits many jobs at once ([`Receipt`]s say
 //! when); everything else reads and writes by itself.
 
+pub(crate) mod database;
+mod flows;
+pub mod limits;
+#[cfg(test)]
+mod tests;
+
+pub use database::migrations;
+pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +42,9 @@ pub type Receipt<T = ()> = std::pin::Pin<Box<dyn Future<Output = Result<T, Store
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
-struct Inner {}
+struct Inner {
+    database: database::Database,
+}
 
 /// Which database, and what is kept how long.
 #[derive(Debug, Clone)]
@@ -42,6 +53,16 @@ pub struct Options {
     pub at: At,
     /// How long finished jobs are kept.
     pub retention: Duration,
+    /// Whether the database is asked again and again what others did, because it cannot say so itself (through a
+    /// pooler that shares connections, say).
+    pub is_polled: bool,
+}
+
+impl Options {
+    /// Everything as usual, with the things kept there.
+    pub fn new(at: At) -> Self {
+        Self { at, retention: Duration::from_hours(30 * 24), is_polled: false }
+    }
 }
 
 /// Where things are kept.
@@ -172,8 +193,16 @@ pub enum Wake {
 impl Store {
     /// Opens the store, with its tables at the newest version if `migrate`.
     pub async fn open(options: Options, migrate: bool) -> Result<Self, StoreError> {
-        let _ = (options, migrate);
-        todo!()
+        let database = database::Database::open(&options.at, migrate).await?;
+        Ok(Self(Arc::new(Inner { database })))
+    }
+
+    pub(crate) fn database(&self) -> &database::Database {
+        &self.0.database
+    }
+
+    pub(crate) fn sql(&self, text: &str) -> sqlx::AssertSqlSafe<String> {
+        self.0.database.sql(text)
     }
 
     /// Whether the database answers, and can be written.

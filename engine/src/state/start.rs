@@ -97,6 +97,13 @@ impl RunState {
                 }
                 self.start_each(at, node, spec, items)?;
             }
+            Kind::Wait(wait) => {
+                let shown = self.shown(at, wait)?;
+                if self.start_stub(at, node)? {
+                    return Ok(());
+                }
+                self.start_wait(at, wait, shown);
+            }
         }
         Ok(())
     }
@@ -123,6 +130,7 @@ impl RunState {
             timeout,
             idle_timeout,
             cache: op.cache.map(|ttl| (ttl, self.cache_key(at, op, &inputs))),
+            has_effects: op.spec.has_effects,
             ledger: self.node_ledger(at).clone(),
             inputs,
         };
@@ -135,7 +143,7 @@ impl RunState {
     }
 
     /// Names a result that may be used again: the same node of the same flow, the same settings, the same inputs.
-    fn cache_key(&self, at: At, op: &Op, inputs: &[Option<Value>]) -> String {
+    pub(super) fn cache_key(&self, at: At, op: &Op, inputs: &[Option<Value>]) -> String {
         let mut hasher = blake3::Hasher::new();
         let place = without_indexes(&self.scope(at).to_string());
         hasher.update(self.plan.hash.as_bytes()).update(b"\0").update(place.as_bytes());
@@ -218,7 +226,7 @@ impl RunState {
         })
     }
 
-    fn op_inputs(&self, at: At, op: &Op) -> Result<Vec<Option<Value>>, Hindrance> {
+    pub(super) fn op_inputs(&self, at: At, op: &Op) -> Result<Vec<Option<Value>>, Hindrance> {
         let mut values = Vec::with_capacity(op.inputs.len());
         for ((expr, ty), name) in op.inputs.iter().zip(&op.types).zip(op.names.iter()) {
             values.push(match expr {
@@ -230,7 +238,13 @@ impl RunState {
     }
 
     /// The value for an input port; `None` for an optional port whose value is absent.
-    fn port_value(&self, at: At, expr: &Expr, ty: &Type, name: &str) -> Result<Option<Value>, Hindrance> {
+    pub(super) fn port_value(
+        &self,
+        at: At,
+        expr: &Expr,
+        ty: &Type,
+        name: &str,
+    ) -> Result<Option<Value>, Hindrance> {
         match self.eval(at, expr)? {
             Slot::Present(value) if expr.ty == *ty => Ok(Some(value)),
             Slot::Present(value) => value.into_type(ty).map(Some).map_err(|mismatch| {
@@ -294,8 +308,11 @@ impl RunState {
         }
     }
 
-    /// Gives a stubbed node its result; false if the node is not stubbed.
+    /// Gives a node its result that has one already, by the journal or as a stub; false if it has to run.
     fn start_stub(&mut self, at: At, node: &Node) -> Result<bool, Hindrance> {
+        if self.start_given(at, node)? {
+            return Ok(true);
+        }
         if self.setup.stubs.is_empty() {
             return Ok(false);
         }
@@ -367,7 +384,7 @@ fn stub_slots(scope: &Scope, outputs: &Map, node: &Node) -> Result<Vec<Slot>, St
         .collect()
 }
 
-fn named(node: &Node, slots: &[Slot]) -> Map {
+pub(super) fn named(node: &Node, slots: &[Slot]) -> Map {
     let values = node.outputs.iter().zip(slots);
     values
         .filter_map(|(port, slot)| match slot {
