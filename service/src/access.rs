@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Config, SecretError};
+use crate::resources::Env;
 use crate::store::{KeyRecord, Store, StoreError, Tenant};
 
 mod key;
@@ -31,8 +32,6 @@ pub const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 const KNOWN_MAX: u64 = 10_000;
 /// How exact the time of a key's last use is.
 const USED_EVERY: Duration = Duration::from_secs(60);
-/// How long a look at a tenant's queue counts.
-const QUEUE_LOOK: Duration = Duration::from_millis(250);
 /// Fewest characters of the root key.
 pub const ROOT_CHARS_MIN: usize = 32;
 
@@ -113,13 +112,17 @@ pub enum Denied {
     Store(#[from] StoreError),
 }
 
-/// Why a request is not taken in now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull {
-    /// Jobs that wait.
-    pub queued: u64,
-    /// Jobs that may wait.
-    pub max: u64,
+/// Why the root key of the configuration is none.
+#[derive(Debug, thiserror::Error)]
+pub enum RootKeyError {
+    /// It is not there.
+    #[error("`server.root_key` cannot be found")]
+    Secret(#[from] SecretError),
+    /// It could be guessed.
+    #[error(
+        "`server.root_key` has fewer than {ROOT_CHARS_MIN} characters; take a random one: `openssl rand -hex 32`"
+    )]
+    Short,
 }
 
 /// What holds where nothing else is said.
@@ -144,12 +147,31 @@ pub struct Access {
     rates: Rates,
     keys: Cache<String, Arc<KeyRecord>>,
     tenants: Cache<String, Arc<Tenant>>,
-    queued: Cache<String, Arc<AtomicU64>>,
     /// Whether there is a key.
     any: Cache<(), bool>,
 }
 
 impl Access {
+    /// As the configuration says, for a process that listens there; `env` looks up environment variables.
+    pub fn configured(
+        store: Store,
+        config: &Config,
+        listen: IpAddr,
+        env: Env<'_>,
+    ) -> Result<Self, RootKeyError> {
+        let root = config.server.root_key.as_ref().map(|key| key.resolve(env)).transpose()?;
+        if root.as_ref().is_some_and(|root| root.expose_secret().chars().count() < ROOT_CHARS_MIN) {
+            return Err(RootKeyError::Short);
+        }
+        let rate = |count: usize| NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX));
+        let defaults = Defaults {
+            key_rate: rate(config.limits.requests_per_minute),
+            tenant_rate: rate(config.limits.tenant_requests_per_minute),
+            queued: u32::try_from(config.limits.queued).unwrap_or(u32::MAX),
+        };
+        Ok(Self::new(store, root.as_ref(), listen, defaults))
+    }
+
     /// Lets callers in who have a key of `store`, or `root`; and everyone on loopback, as long as there is no key.
     pub fn new(store: Store, root: Option<&SecretString>, listen: IpAddr, defaults: Defaults) -> Self {
         let short = || Cache::builder().max_capacity(KNOWN_MAX).time_to_live(NOTICED_WITHIN);
@@ -161,7 +183,6 @@ impl Access {
             rates: Rates::default(),
             keys: short().build(),
             tenants: Cache::builder().max_capacity(KNOWN_MAX).time_to_live(NOTICED_WITHIN).build(),
-            queued: Cache::builder().max_capacity(KNOWN_MAX).time_to_live(QUEUE_LOOK).build(),
             any: Cache::builder().max_capacity(1).time_to_live(NOTICED_WITHIN).build(),
         }
     }
@@ -225,30 +246,10 @@ impl Access {
         Ok(Some(record))
     }
 
-    /// Counts a request of a caller. Callers without a key are not counted.
-    pub async fn count(&self, caller: &Identity) -> Result<Counted, StoreError> {
-        let Some(key) = &caller.key_id else { return Ok(Counted::default()) };
-        let tenant = self.tenant(&caller.tenant).await?;
-        let of_tenant = tenant.requests_per_minute.or(self.defaults.tenant_rate);
-        Ok(self.rates.count((key, self.defaults.key_rate), (&caller.tenant, of_tenant)))
-    }
-
-    /// Whether a tenant may put `more` jobs into the queue. The queue is looked at every now and then; what was taken in
-    /// here meanwhile counts too.
-    pub async fn may_queue(&self, tenant: &str, more: u64) -> Result<Result<(), QueueFull>, StoreError> {
-        let max = u64::from(self.tenant(tenant).await?.max_queued);
-        let queued = if let Some(queued) = self.queued.get(tenant) {
-            queued
-        } else {
-            let queued = Arc::new(AtomicU64::new(self.store.queue(Some(tenant)).await?.depth));
-            self.queued.insert(tenant.to_owned(), queued.clone());
-            queued
-        };
-        let add = |queued: u64| queued.checked_add(more).filter(|sum| *sum <= max);
-        Ok(queued
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-            .map(|_| ())
-            .map_err(|queued| QueueFull { queued, max }))
+    /// Counts a request of a key.
+    pub async fn count(&self, tenant: &str, key: &str) -> Result<Counted, StoreError> {
+        let of_tenant = self.tenant(tenant).await?.requests_per_minute.or(self.defaults.tenant_rate);
+        Ok(self.rates.count((key, self.defaults.key_rate), (tenant, of_tenant)))
     }
 
     /// The limits of a tenant.

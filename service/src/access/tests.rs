@@ -113,8 +113,8 @@ async fn a_tenant_has_the_limits_that_were_set_for_it() {
     assert_eq!(*access.tenant("acme").await.unwrap(), acme);
     let (key, _) = add(&store, "acme", &[Scope::Read], None).await;
     let who = access.by_key(key.expose()).await.unwrap();
-    assert_eq!(access.count(&who).await.unwrap().refused, None);
-    assert!(access.count(&who).await.unwrap().refused.is_some());
+    assert_eq!(access.count(&who.tenant, "key_1").await.unwrap().refused, None);
+    assert!(access.count(&who.tenant, "key_1").await.unwrap().refused.is_some());
     assert_eq!(store.tenants("", 10).await.unwrap(), ["acme"]);
 }
 
