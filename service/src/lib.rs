@@ -10,6 +10,7 @@ pub mod checked;
 mod cli;
 pub mod config;
 pub mod exit;
+mod fault;
 pub mod flows;
 pub mod indexing;
 pub mod job;
