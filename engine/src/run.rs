@@ -28,7 +28,7 @@ mod wait;
 pub use clock::Clock;
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::check as check_inputs;
-pub use wait::OpenWait;
+pub use wait::{OpenWait, WaitDecl, wait_of};
 
 use driver::Driver;
 use inbox::Looking;

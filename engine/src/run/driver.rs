@@ -198,7 +198,7 @@ impl Driver {
             }
             let at_rest = self.is_at_rest();
             if self.ready.is_empty() && self.in_flight.is_empty() && self.behind.is_empty() {
-                if at_rest && self.options.park {
+                if at_rest && self.options.park && !self.is_overdue() {
                     return Ok(self.parked());
                 }
                 if self.state.n_waits() == 0 {
