@@ -106,7 +106,21 @@ pub(crate) struct RunContext {
     pub(crate) seed: u64,
     pub(crate) resources: Arc<Resources>,
     pub(crate) started: Instant,
+    // How long of that nothing went on but waiting for answers.
+    pub(crate) rested_ns: AtomicU64,
     pub(crate) on_progress: Option<OnProgress>,
+}
+
+impl RunContext {
+    /// Time since the run began, by its own clock: it stands still while the run only waits for answers.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_nanos(self.rested_ns.load(Ordering::Relaxed)))
+    }
+
+    /// Takes `rest` off the run's clock. Only while no attempt is in flight: theirs must not jump.
+    pub(crate) fn rest(&self, rest: Duration) {
+        self.rested_ns.fetch_add(u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 /// The context of one attempt of one node.
@@ -156,7 +170,7 @@ impl Cx {
 
     /// Time since the run began.
     pub fn elapsed(&self) -> Duration {
-        self.run.started.elapsed()
+        self.run.elapsed()
     }
 
     /// Randomness that depends on the run's seed, the scope and the attempt alone.

@@ -44,13 +44,15 @@ pub enum FailureKind {
     InvalidSetting,
     /// Too few items of an each succeeded.
     TooFewItems,
+    /// The process ended while an operator with effects ran: they may have happened, or not.
+    Interrupted,
     /// The operator panicked: a bug, to be reported.
     Internal,
 }
 
 impl FailureKind {
     /// Every kind, for messages and schemas.
-    pub const ALL: [FailureKind; 13] = [
+    pub const ALL: [FailureKind; 14] = [
         Self::Overloaded,
         Self::TimedOut,
         Self::Unavailable,
@@ -63,6 +65,7 @@ impl FailureKind {
         Self::InvalidInput,
         Self::InvalidSetting,
         Self::TooFewItems,
+        Self::Interrupted,
         Self::Internal,
     ];
 
@@ -81,6 +84,7 @@ impl FailureKind {
             Self::InvalidInput => "invalid_input",
             Self::InvalidSetting => "invalid_setting",
             Self::TooFewItems => "too_few_items",
+            Self::Interrupted => "interrupted",
             Self::Internal => "internal",
         }
     }
@@ -128,6 +132,8 @@ pub enum Timer {
     Wall(Scope),
     /// The `deadline` of a node's join.
     Join(Scope),
+    /// The `deadline` of a wait.
+    Wait(Scope),
 }
 
 /// One entry of the journal.
@@ -185,6 +191,36 @@ pub enum Event {
         /// As in [`Event::AttemptEnded`]; no attempt follows on a failure.
         #[serde(with = "outcome")]
         result: Result<Vec<Option<Value>>, Failure>,
+    },
+    /// A process took up the run from its journal: the first thing that it writes.
+    TakenUp {
+        /// Which process.
+        by: Text,
+        /// How often the run has changed hands.
+        epoch: u64,
+    },
+    /// An attempt of an operator with effects is about to begin. Without an end it was interrupted.
+    EffectBegan {
+        /// Which node execution.
+        scope: Scope,
+        /// Which attempt, from 1.
+        attempt: u32,
+    },
+    /// A wait began to wait.
+    WaitOpened {
+        /// Which node execution.
+        scope: Scope,
+        /// Until when, in milliseconds of Unix time.
+        until_ms: u64,
+    },
+    /// A wait was answered.
+    WaitAnswered {
+        /// Which node execution.
+        scope: Scope,
+        /// With what: a value of its type.
+        value: Value,
+        /// By whom, as far as is known.
+        by: Option<Text>,
     },
 }
 

@@ -54,6 +54,14 @@ pub const RUN_CONCURRENCY: usize = 64;
 pub const RUN_EVENTS: usize = 50_000;
 /// Most turns, items and sub-flows that a run opens: those in which no node runs leave no event.
 pub const RUN_SCOPES: u64 = 200_000;
+/// Records of a run that its journal may have taken and not yet made safe; nothing begins while there are more.
+pub const JOURNAL_BEHIND: usize = 1_024;
+/// How long a wait waits that sets no `deadline`.
+pub const WAIT_DEADLINE: Duration = Duration::from_hours(24);
+/// Longest `deadline` of a wait.
+pub const WAIT_DEADLINE_MAX: Duration = Duration::from_hours(30 * 24);
+/// Answers that the inbox of a run holds until the run looks at them.
+pub const INBOX_ANSWERS: usize = 1_024;
 /// Most attempts of a node.
 pub const RETRY_ATTEMPTS: u32 = 20;
 /// Longest wait that a backend's `Retry-After` can impose between two attempts.

@@ -52,6 +52,10 @@ pub enum OpError {
 pub trait Operator: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// `module.operator`, the path of its file.
     const NAME: &'static str;
+    /// Whether it changes something outside that must not be changed twice: sends, pays, books.
+    ///
+    /// Such an attempt begins only once the journal says so, and is not made again by itself if its process dies on it.
+    const HAS_EFFECTS: bool = false;
     /// What it reads.
     type In: Ports;
     /// What it gives.
@@ -144,6 +148,8 @@ impl<O: Operator> DynOperator for Boxed<O> {
 pub struct OperatorSpec {
     /// Its name.
     pub name: &'static str,
+    /// As [`Operator::HAS_EFFECTS`].
+    pub has_effects: bool,
     /// Its page, in Markdown.
     pub page: String,
     /// Its input ports.
@@ -176,6 +182,7 @@ impl OperatorSpec {
         let validator = jsonschema::validator_for(settings.as_value()).expect("derived schema");
         Self {
             name: O::NAME,
+            has_effects: O::HAS_EFFECTS,
             page,
             inputs: O::In::set(),
             outputs: O::Out::set(),

@@ -161,6 +161,8 @@ pub enum Kind {
     Loop(Loop),
     /// An each.
     Each(Each),
+    /// A question to somebody outside.
+    Wait(Wait),
 }
 
 /// An operator with its wiring.
@@ -239,6 +241,21 @@ pub struct Each {
     pub quorum: Option<(u32, u32)>,
     /// Most items.
     pub max_items: Late<u32>,
+}
+
+/// A wait for an answer from outside. Its outputs are `value` and `answered`.
+#[derive(Debug)]
+pub struct Wait {
+    /// The type that the answer must have.
+    pub ty: Type,
+    /// What is asked.
+    pub about: Option<Text>,
+    /// What the one who answers is shown, by name.
+    pub shown: Vec<(Text, Expr)>,
+    /// How long it waits.
+    pub deadline: Duration,
+    /// The value if nobody answers; without one, the node fails.
+    pub default: Option<Value>,
 }
 
 /// What happens when a node fails.

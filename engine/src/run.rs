@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Usage;
@@ -17,20 +17,27 @@ use crate::plan::Plan;
 use crate::scope::Scope;
 use crate::value::{Map, Text};
 
+mod clock;
 mod diff;
 mod driver;
 mod execute;
 mod fork;
+mod inbox;
 mod inputs;
 mod replay;
 mod report;
+mod wait;
 
+pub use clock::Clock;
 pub use diff::{Change, Found, NodeDiff, Side, diff};
 pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
+pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::check as check_inputs;
 pub use replay::{Replay, Try, replay};
+pub use wait::OpenWait;
 
 use driver::Driver;
+use inbox::Looking;
 
 /// How a plan is to be run.
 #[derive(Clone)]
@@ -43,6 +50,16 @@ pub struct Options {
     pub concurrency: usize,
     /// Where events are kept; nowhere if `None`.
     pub journal: Option<Arc<dyn Journal>>,
+    /// What waits for the journal.
+    pub durability: Durability,
+    /// Who takes up the run, and how often it has changed hands: written by [`resume`] before it does anything.
+    pub taken_up: Option<(Text, u64)>,
+    /// Whether a run that only waits for answers ends with [`Outcome::Waiting`], to be resumed later.
+    pub park: bool,
+    /// Where answers to waits arrive.
+    pub inbox: Inbox,
+    /// What deadlines of waits are set by.
+    pub clock: Clock,
     /// Who is told what happens, as it happens.
     pub observer: Option<Arc<dyn Observer>>,
     /// Cancelling it ends the run and aborts what is in flight.
@@ -62,6 +79,11 @@ impl Default for Options {
             seed: 0,
             concurrency: limits::RUN_CONCURRENCY,
             journal: None,
+            durability: Durability::default(),
+            taken_up: None,
+            park: false,
+            inbox: Inbox::default(),
+            clock: Clock::default(),
             observer: None,
             cancel: CancellationToken::new(),
             stubs: BTreeMap::new(),
@@ -69,6 +91,20 @@ impl Default for Options {
             details: true,
         }
     }
+}
+
+/// What waits until the journal has made an event safe.
+///
+/// Either way, what a process lost is begun again from the journal; the question is how much that can be. Operators
+/// with effects, a run that parks, and a run's result wait for the journal always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// What follows from an event begins once it is safe: only what was in flight can be repeated.
+    Step,
+    /// What follows begins at once, and the journal follows: up to [`limits::JOURNAL_BEHIND`] events can be repeated.
+    #[default]
+    Pipelined,
 }
 
 /// What a stubbed node gives.
@@ -150,6 +186,8 @@ pub enum Notice {
         /// Why it failed, if it did.
         failure: Option<Failure>,
     },
+    /// A wait waits for its answer. Its end is told as that of an attempt.
+    Waiting(OpenWait),
     /// A running node shows something.
     Progress {
         /// Which node.
@@ -195,6 +233,11 @@ pub enum Outcome {
     Cancelled {
         /// Who or why.
         reason: Text,
+    },
+    /// It has not ended: nothing is in flight, and it goes on once a wait is answered or over. See [`Options::park`].
+    Waiting {
+        /// What it waits for, by scope.
+        waits: Vec<OpenWait>,
     },
 }
 
@@ -271,20 +314,35 @@ pub async fn run(
     options: Options,
 ) -> Result<Report, Error> {
     let inputs = inputs::check(&plan.root.inputs, inputs).map_err(Error::Inputs)?;
+    let looking = Looking(Some(options.inbox.clone()));
     let (plan_hash, seed) = (plan.hash.clone(), options.seed);
     let mut driver = Driver::new(plan, resources, options, std::time::Duration::ZERO);
     driver.happened(Event::RunStarted { version: event::VERSION, plan: plan_hash, inputs, seed });
-    driver.drive().await
+    to_its_end(driver, looking).await
+}
+
+/// Drives a run; what is left in its inbox when it has ended is refused, and kept while it waits.
+async fn to_its_end(driver: Driver, mut looking: Looking) -> Result<Report, Error> {
+    let report = driver.drive().await?;
+    if let Outcome::Waiting { .. } = report.outcome {
+        looking.0 = None;
+    }
+    Ok(report)
 }
 
 /// Takes up the run `options.id` from its journal: what had begun and not ended begins again.
 ///
-/// A run whose journal is complete gives its report without doing anything.
+/// A run whose journal is complete gives its report without doing anything. An attempt with effects that had begun is
+/// not made again by itself: it has failed with [`FailureKind::Interrupted`], which `retry.on` may name.
 pub async fn resume(plan: Arc<Plan>, resources: Arc<Resources>, options: Options) -> Result<Report, Error> {
     let Some(journal) = options.journal.clone() else { return Err(Error::NothingToResume(options.id)) };
     let records = journal.read(&options.id).await?;
     let Some(last) = records.last() else { return Err(Error::NothingToResume(options.id)) };
+    let (taken_up, looking) = (options.taken_up.clone(), Looking(Some(options.inbox.clone())));
     let mut driver = Driver::new(plan, resources, options, last.at);
     driver.replay(&records)?;
-    driver.drive().await
+    if let Some((by, epoch)) = taken_up {
+        driver.take_up(by, epoch).await?;
+    }
+    to_its_end(driver, looking).await
 }

@@ -36,10 +36,13 @@ mod given;
 mod items;
 mod join;
 mod start;
+mod timers;
 mod turns;
+mod waits;
 
-use frame::{At, Composite, Frame, FrameId, Phase, Role};
+use frame::{At, Frame, FrameId, Phase, Role};
 pub(crate) use start::check_bounds;
+use waits::Waits;
 
 /// An event that cannot follow what came before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +60,13 @@ pub struct IllegalEvent {
 pub enum Action {
     /// Execute a node; answer with [`Event::AttemptEnded`].
     Start(Box<Start>),
+    /// Open a wait that lasts `deadline`; answer with [`Event::WaitOpened`].
+    Ask {
+        /// Which node.
+        scope: Scope,
+        /// How long.
+        deadline: Duration,
+    },
     /// Stop executing a node; answer with [`Event::AttemptAborted`] if it has used anything.
     Abort(Scope),
     /// Answer with [`Event::TimerFired`] after `after`, unless the run has ended by then.
@@ -65,6 +75,13 @@ pub enum Action {
         timer: Timer,
         /// How long.
         after: Duration,
+    },
+    /// Answer with [`Event::TimerFired`] when the clock outside the run shows `until_ms`.
+    SetAlarm {
+        /// What it is for.
+        timer: Timer,
+        /// Milliseconds of Unix time.
+        until_ms: u64,
     },
     /// Tell whoever watches.
     Note(Box<Notice>),
@@ -94,6 +111,8 @@ pub struct Start {
     pub idle_timeout: Option<Duration>,
     /// How long its result may be used again, and the name that it has in the cache.
     pub cache: Option<(Duration, String)>,
+    /// Whether its beginning must be in the journal before it does anything.
+    pub has_effects: bool,
     /// Where it spends.
     pub ledger: Arc<Ledger>,
 }
@@ -141,6 +160,7 @@ pub struct RunState {
     // Ledgers of attempts that were aborted and may still report what they used.
     aborted: HashMap<Scope, Arc<Ledger>>,
     given: HashMap<Scope, given::Given>,
+    waits: Waits,
     ledger: Arc<Ledger>,
     work: VecDeque<Work>,
     actions: Vec<Action>,
@@ -168,6 +188,7 @@ impl RunState {
             by_path: HashMap::new(),
             aborted: HashMap::new(),
             given: HashMap::new(),
+            waits: Waits::default(),
             ledger: Ledger::new("".into(), budget, None),
             work: VecDeque::new(),
             actions: Vec::new(),
@@ -212,16 +233,21 @@ impl RunState {
         op.retry.delay_after(failure, cx::seed_for(self.seed, &failure.scope, failure.attempt))
     }
 
-    /// Whether anything would come of `timer` running out now.
-    pub fn awaits(&self, timer: &Timer) -> bool {
-        let phase = |scope| self.find(scope).map(|at| &self.frame(at.frame).node(at.node).phase);
-        match timer {
-            Timer::RunWall => self.result.is_none(),
-            // A flow that stands in for the node is in the budget of the scope around.
-            Timer::Wall(scope) => phase(scope).is_some_and(|phase| {
-                phase.is_active() && !matches!(phase, Phase::Open(Composite::Fallback(_)))
-            }),
-            Timer::Join(scope) => matches!(phase(scope), Some(Phase::Waiting)),
+    /// Whether what `event` tells the beginning of has been stopped before it began. Such an event is not to be applied.
+    pub fn is_moot(&self, event: &Event) -> bool {
+        match event {
+            Event::EffectBegan { scope, attempt } => self.running_attempt(scope) != Some(*attempt),
+            Event::WaitOpened { scope, .. } => !self.is_asking(scope),
+            _ => false,
+        }
+    }
+
+    /// Which attempt of the node at `scope` is in flight.
+    fn running_attempt(&self, scope: &Scope) -> Option<u32> {
+        let at = self.find(scope)?;
+        match self.frame(at.frame).node(at.node).phase {
+            Phase::Running(attempt) => Some(attempt),
+            _ => None,
         }
     }
 
@@ -254,6 +280,14 @@ impl RunState {
             Event::Given { scope, reads, result } => {
                 self.give(scope, reads.clone(), result.clone()).map_err(illegal)?;
             }
+            Event::TakenUp { .. } => {}
+            Event::EffectBegan { scope, attempt } => {
+                if self.running_attempt(scope) != Some(*attempt) {
+                    return Err(illegal(format!("{scope:?} is not in attempt {attempt}")));
+                }
+            }
+            Event::WaitOpened { scope, until_ms } => self.wait_opened(scope, *until_ms).map_err(illegal)?,
+            Event::WaitAnswered { scope, value, .. } => self.wait_answered(scope, value).map_err(illegal)?,
         }
         self.n_events += 1;
         self.settle_all();
@@ -344,31 +378,6 @@ impl RunState {
         self.fail(at, failure);
     }
 
-    fn timer_fired(&mut self, timer: &Timer) {
-        // A timer may race with the end of what it watches: then there is nothing left to do.
-        match timer {
-            Timer::RunWall => {
-                let wall = tighter(self.plan.budget, self.setup.budget).wall.unwrap_or(limits::RUN_WALL);
-                let message = format!("the budget of the flow is used up: wall is limited to {wall:?}");
-                self.end(Outcome::Failed(self.run_failure(FailureKind::OverBudget, message)));
-            }
-            _ if !self.awaits(timer) => {}
-            Timer::Wall(scope) => {
-                let Some(at) = self.find(scope) else { return };
-                let body = self.frame(at.frame).body.clone();
-                let wall = node_of(&body, at.node).budget.and_then(|budget| budget.wall).unwrap_or_default();
-                self.abort(at);
-                let message = format!("the budget of `{scope}` is used up: wall is limited to {wall:?}");
-                self.fail(at, failure(scope.clone(), FailureKind::OverBudget, message));
-            }
-            Timer::Join(scope) => {
-                if let Some(at) = self.find(scope) {
-                    self.enqueue(at);
-                }
-            }
-        }
-    }
-
     /// Works off everything that the event has set off.
     fn settle_all(&mut self) {
         while self.result.is_none()
@@ -431,6 +440,10 @@ fn name_of(event: &Event) -> &'static str {
         Event::TimerFired(_) => "timer_fired",
         Event::CancelRequested { .. } => "cancel_requested",
         Event::Given { .. } => "given",
+        Event::TakenUp { .. } => "taken_up",
+        Event::EffectBegan { .. } => "effect_began",
+        Event::WaitOpened { .. } => "wait_opened",
+        Event::WaitAnswered { .. } => "wait_answered",
     }
 }
 

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +42,7 @@ pub fn cx_with(resources: Resources) -> Cx {
         seed: 0,
         resources: Arc::new(resources),
         started: Instant::now(),
+        rested_ns: AtomicU64::new(0),
         on_progress: None,
     };
     Cx::new(Arc::new(run), Scope::from("node"), 1, Ledger::new("".into(), Budget::default(), None))

@@ -21,7 +21,7 @@ mod testing;
 mod tests;
 mod type_name;
 
-pub use duration::duration;
+pub use duration::{duration, written};
 
 /// Reads a flow. Problems go to `problems`; `None` only if there is nothing to go on with.
 ///

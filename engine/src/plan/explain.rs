@@ -35,7 +35,7 @@ pub fn explain(plan: &Plan, format: Format) -> String {
 /// The body that a node opens, if it opens one.
 fn inner(node: &Node) -> Option<&Body> {
     match &node.kind {
-        Kind::Op(_) => None,
+        Kind::Op(_) | Kind::Wait(_) => None,
         Kind::Flow { body, .. } => Some(body),
         Kind::Loop(inner) => Some(&inner.body),
         Kind::Each(inner) => Some(&inner.body),
@@ -54,6 +54,9 @@ fn what(node: &Node) -> String {
             bound(&inner.concurrency),
             bound(&inner.max_items)
         ),
+        Kind::Wait(wait) => {
+            format!("wait for {}, at most {}", wait.ty, crate::flow::parse::written(wait.deadline))
+        }
     }
 }
 

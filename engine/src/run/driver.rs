@@ -3,9 +3,10 @@
 //! Everything in flight lives in here, so dropping the driver stops it all. What is ready at once is polled in place;
 //! only what has to wait costs a wake-up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,15 +14,24 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep};
 
+use super::inbox::{Answer, Reply};
 use super::report::Nodes;
-use super::{Error, Notice, Options, Report, execute::execute};
+use super::{Durability, Error, Notice, Options, Report, execute::execute};
 use crate::backend::Usage;
 use crate::cx::{Cx, Progress, Resources, RunContext, Spent};
 use crate::event::{Event, Failure, Record, Timer, Timing};
+use crate::limits;
 use crate::plan::Plan;
 use crate::scope::Scope;
-use crate::state::{Action, RunResult, RunState, Setup, Start};
-use crate::value::{Map, Text, Value};
+use crate::state::{Action, RunState, Setup, Start};
+use crate::value::Value;
+
+mod behind;
+mod notes;
+mod replay;
+mod timers;
+
+use behind::{Batch, Behind};
 
 /// Node executions that may end in place before other tasks get their turn.
 const IN_A_ROW: usize = 128;
@@ -33,7 +43,17 @@ type Outputs = Result<Vec<Option<Value>>, Failure>;
 enum Woke {
     Ended(Box<Running>, Outputs),
     Delayed(Box<Start>),
-    Timer(Timer),
+    /// A timer, and how old the run is when it is due.
+    Timer(Timer, Duration),
+}
+
+/// What goes with an event until it is applied.
+enum Attached {
+    Nothing,
+    /// What the event holds in the budgets.
+    Spent(Spent),
+    /// Where it is told whether an answer was taken.
+    Reply(Reply),
 }
 
 /// An attempt in flight.
@@ -75,8 +95,16 @@ pub(super) struct Driver {
     state: RunState,
     options: Options,
     context: Arc<RunContext>,
-    /// What has happened and is not applied yet, with what it holds in the budgets until then.
-    inbox: VecDeque<(Event, Option<Spent>)>,
+    /// What has happened and is not applied yet.
+    inbox: VecDeque<(Event, Attached)>,
+    /// What the journal has taken and not made safe, with what waits for that.
+    behind: Behind,
+    /// Attempts with effects, until the journal has it that they begin.
+    effects: HashMap<Scope, Box<Start>>,
+    /// Joins with a deadline that has not passed: a run in which one may start has not come to rest.
+    joins: HashSet<Scope>,
+    /// Timers that ran out while the run rested, and so were early by its own clock.
+    early: Vec<(Timer, Duration)>,
     /// Attempts that wait for a free place, and since when.
     ready: VecDeque<(Box<Start>, Instant)>,
     waiting: FuturesUnordered<Abortable>,
@@ -105,6 +133,7 @@ impl Driver {
             seed: options.seed,
             resources,
             started: now.checked_sub(elapsed).unwrap_or(now),
+            rested_ns: AtomicU64::new(0),
             on_progress,
         };
         let setup = Setup {
@@ -117,6 +146,10 @@ impl Driver {
             options,
             context: Arc::new(context),
             inbox: VecDeque::new(),
+            behind: Behind::default(),
+            effects: HashMap::new(),
+            joins: HashSet::new(),
+            early: Vec::new(),
             ready: VecDeque::new(),
             waiting: FuturesUnordered::new(),
             in_flight: HashMap::new(),
@@ -126,60 +159,19 @@ impl Driver {
     }
 
     pub(super) fn happened(&mut self, event: Event) {
-        self.inbox.push_back((event, None));
+        self.inbox.push_back((event, Attached::Nothing));
     }
 
-    /// Rebuilds the run from its journal. What had begun and not ended is begun again by [`Driver::drive`].
-    pub(super) fn replay(&mut self, records: &[Record]) -> Result<(), Error> {
-        let mut begun: Vec<Box<Start>> = Vec::new();
-        let mut timers: Vec<(Timer, Duration)> = Vec::new();
-        for record in records {
-            if let Event::AttemptEnded { scope, attempt, result, usage, timing } = &record.event
-                && let Some(position) = begun.iter().position(|start| start.scope == *scope)
-            {
-                let start = begun.remove(position);
-                let (op, attempt) = (start.op, *attempt);
-                let inputs = start.named_inputs();
-                self.note(&Notice::Started { scope: scope.clone(), op: op.into(), attempt, inputs });
-                self.note_ended(scope, op, attempt, result, *usage, *timing);
-            }
-            for action in self.state.apply(record)? {
-                match action {
-                    Action::Start(start) => begun.push(start),
-                    Action::Abort(scope) => begun.retain(|start| start.scope != scope),
-                    Action::SetTimer { timer, after } => timers.push((timer, record.at + after)),
-                    Action::Note(notice) => self.note(&notice),
-                    Action::Finish => {}
-                }
-            }
-        }
-        self.context = Arc::new(RunContext {
-            run: self.context.run.clone(),
-            seed: self.state.seed(),
-            resources: self.context.resources.clone(),
-            started: self.context.started,
-            on_progress: self.context.on_progress.clone(),
-        });
-        let elapsed = self.context.started.elapsed();
-        timers.retain(|(timer, _)| self.state.awaits(timer));
-        for (timer, at) in timers {
-            self.set_timer(timer, at.saturating_sub(elapsed));
-        }
-        for start in begun {
-            self.begin(start);
-        }
-        Ok(())
-    }
-
-    /// Drives the run to its end.
+    /// Drives the run to its end, or to where it only waits.
     pub(super) async fn drive(mut self) -> Result<Report, Error> {
         let cancel = self.options.cancel.clone();
         let cancelled = cancel.cancelled();
         tokio::pin!(cancelled);
         let mut n_in_a_row = 0;
         loop {
-            self.take_in().await?;
+            self.take_in()?;
             if let Some(result) = self.state.result().cloned() {
+                self.behind.caught_up().await?;
                 return Ok(self.report(result));
             }
             if cancel.is_cancelled() {
@@ -189,6 +181,7 @@ impl Driver {
             // Start what there is room for; stop to take in results after a while, so that they are not held up.
             while self.n_running < self.options.concurrency.max(1)
                 && self.inbox.len() < IN_A_ROW
+                && self.behind.n_records() <= limits::JOURNAL_BEHIND
                 && let Some((start, ready)) = self.ready.pop_front()
             {
                 self.start(start, ready).await;
@@ -203,15 +196,35 @@ impl Driver {
                 }
                 continue;
             }
-            if self.ready.is_empty() && self.in_flight.is_empty() {
-                // Whatever waits, waits for something in flight: this cannot happen, and must not hang if it does.
-                return Err(Error::Stuck);
+            let at_rest = self.is_at_rest();
+            if self.ready.is_empty() && self.in_flight.is_empty() && self.behind.is_empty() {
+                if at_rest && self.options.park {
+                    return Ok(self.parked());
+                }
+                if self.state.n_waits() == 0 {
+                    // Whatever waits, waits for something in flight: this cannot happen, and must not hang if it does.
+                    return Err(Error::Stuck);
+                }
             }
-            tokio::select! {
+            if !at_rest {
+                self.rearm();
+            }
+            let since = Instant::now();
+            let woke = tokio::select! {
                 biased;
-                () = &mut cancelled => {}
-                Some(woke) = self.waiting.next() => self.woke(woke),
+                () = &mut cancelled => None,
+                safe = self.behind.next(), if !self.behind.is_empty() => {
+                    let safe = safe?;
+                    self.release(safe);
+                    None
+                }
+                Some(woke) = self.waiting.next() => woke,
+                () = self.options.inbox.arrived() => None,
+            };
+            if at_rest {
+                self.context.rest(since.elapsed());
             }
+            self.woke(woke);
             // Others that are through by now go into the same batch.
             self.take_woken();
         }
@@ -223,22 +236,46 @@ impl Driver {
         }
     }
 
-    /// Applies what has happened, journals it, then does what follows from it.
-    async fn take_in(&mut self) -> Result<(), Error> {
+    /// Applies what has happened, gives it to the journal, and does what follows from it: at once, or once it is safe.
+    fn take_in(&mut self) -> Result<(), Error> {
+        while let Some(Answer { scope, value, by, reply }) = self.options.inbox.pop() {
+            self.inbox.push_back((Event::WaitAnswered { scope, value, by }, Attached::Reply(reply)));
+        }
         let mut records = Vec::new();
-        let mut starts: Vec<Box<Start>> = Vec::new();
-        while let Some((event, spent)) = self.inbox.pop_front() {
-            let record = Record { seq: self.state.n_events(), at: self.context.started.elapsed(), event };
+        let mut follows = Batch::default();
+        while let Some((event, attached)) = self.inbox.pop_front() {
+            if let Event::WaitAnswered { scope, value, .. } = &event
+                && let Err(error) = self.state.check_answer(scope, value)
+            {
+                if let Attached::Reply(reply) = attached {
+                    // Whoever asked may have stopped to listen.
+                    let _unheard = reply.send(Err(error));
+                }
+                continue;
+            }
+            if self.state.is_moot(&event) {
+                continue;
+            }
+            let record = Record { seq: self.state.n_events(), at: self.context.elapsed(), event };
             let actions = self.state.apply(&record)?;
-            drop(spent);
+            if let Attached::Reply(reply) = attached {
+                follows.replies.push(reply);
+            }
+            if let Event::EffectBegan { scope, .. } = &record.event
+                && let Some(start) = self.effects.remove(scope)
+            {
+                follows.effects.push(start);
+            }
             for action in actions {
                 match action {
-                    Action::Start(start) => starts.push(start),
+                    Action::Start(start) => follows.starts.push(start),
                     Action::Abort(scope) => {
-                        starts.retain(|start| start.scope != scope);
+                        follows.drop_starts(&scope);
                         self.abort(&scope);
                     }
+                    Action::Ask { scope, deadline } => self.ask(scope, deadline),
                     Action::SetTimer { timer, after } => self.set_timer(timer, after),
+                    Action::SetAlarm { timer, until_ms } => self.set_alarm(timer, until_ms),
                     Action::Note(notice) => self.note(&notice),
                     Action::Finish => {}
                 }
@@ -254,12 +291,37 @@ impl Driver {
         if let Some(journal) = &self.options.journal
             && !records.is_empty()
         {
-            journal.append(&self.options.id, records).await?;
+            let n_records = records.len();
+            match journal.append(&self.options.id, records).known() {
+                Ok(result) => result?,
+                Err(receipt) => {
+                    if self.options.durability == Durability::Pipelined {
+                        for start in std::mem::take(&mut follows.starts) {
+                            self.begin(start);
+                        }
+                    }
+                    self.behind.push(receipt, n_records, follows);
+                    return Ok(());
+                }
+            }
         }
-        for start in starts {
+        self.release(follows);
+        Ok(())
+    }
+
+    /// Does what waited for the journal.
+    fn release(&mut self, batch: Batch) {
+        for start in batch.starts {
             self.begin(start);
         }
-        Ok(())
+        for mut start in batch.effects {
+            // The journal has it: from here on it is an attempt like any other.
+            start.has_effects = false;
+            self.begin(start);
+        }
+        for reply in batch.replies {
+            let _unheard = reply.send(Ok(()));
+        }
     }
 
     /// Queues an attempt, after its delay.
@@ -278,16 +340,15 @@ impl Driver {
         self.in_flight.insert(scope, InFlight { work, cx: None });
     }
 
-    fn set_timer(&mut self, timer: Timer, after: Duration) {
-        let work: Work = Box::pin(async move {
-            sleep(after).await;
-            Woke::Timer(timer)
-        });
-        self.waiting.push(Abortable(Arc::new(Mutex::new(Some(work)))));
-    }
-
     /// Starts an attempt; if it ends at once, its end is in the inbox already.
-    async fn start(&mut self, start: Box<Start>, ready: Instant) {
+    async fn start(&mut self, mut start: Box<Start>, ready: Instant) {
+        if start.has_effects && self.options.journal.is_some() {
+            let (scope, attempt) = (start.scope.clone(), start.attempt);
+            start.delay = Duration::ZERO;
+            self.effects.insert(scope.clone(), start);
+            self.happened(Event::EffectBegan { scope, attempt });
+            return;
+        }
         let (scope, attempt, op) = (start.scope.clone(), start.attempt, start.op);
         if self.options.details || self.options.observer.is_some() {
             let inputs = start.named_inputs();
@@ -312,7 +373,7 @@ impl Driver {
         });
         match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
             Poll::Ready(Woke::Ended(running, result)) => self.ended(&running, result),
-            Poll::Ready(Woke::Delayed(_) | Woke::Timer(_)) => {}
+            Poll::Ready(Woke::Delayed(_) | Woke::Timer(..)) => {}
             Poll::Pending => {
                 self.n_running += 1;
                 let work = Abortable(Arc::new(Mutex::new(Some(work))));
@@ -324,11 +385,9 @@ impl Driver {
 
     fn woke(&mut self, woke: Option<Woke>) {
         match woke {
-            Some(Woke::Timer(timer)) if self.state.awaits(&timer) => {
-                self.happened(Event::TimerFired(timer));
-            }
-            // Aborted before, or a timer of something that has ended since: it leaves no trace in the journal.
-            None | Some(Woke::Timer(_)) => {}
+            // Aborted before.
+            None => {}
+            Some(Woke::Timer(timer, due)) => self.timer_ran_out(timer, due),
             Some(Woke::Delayed(start)) => {
                 self.in_flight.remove(&start.scope);
                 self.ready.push_back((start, Instant::now()));
@@ -353,12 +412,17 @@ impl Driver {
         if self.options.details || self.options.observer.is_some() {
             self.note_ended(&scope, running.op, attempt, &result, usage, timing);
         }
-        self.inbox.push_back((Event::AttemptEnded { scope, attempt, result, usage, timing }, Some(spent)));
+        self.inbox.push_back((
+            Event::AttemptEnded { scope, attempt, result, usage, timing },
+            Attached::Spent(spent),
+        ));
     }
 
     /// Drops what runs at `scope`, wherever it is by now; what it used is still told.
     fn abort(&mut self, scope: &Scope) {
         self.ready.retain(|(start, _)| start.scope != *scope);
+        self.effects.remove(scope);
+        self.behind.drop_starts(scope);
         if let Some(in_flight) = self.in_flight.remove(scope) {
             // First the future, then the books: dropping it is what ends its model calls.
             drop(in_flight.work.0.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -372,7 +436,7 @@ impl Driver {
         let ended = self.inbox.iter().position(
             |(event, _)| matches!(event, Event::AttemptEnded { scope: ended, .. } if ended == scope),
         );
-        if let Some((Event::AttemptEnded { attempt, .. }, Some(spent))) =
+        if let Some((Event::AttemptEnded { attempt, .. }, Attached::Spent(spent))) =
             ended.and_then(|at| self.inbox.remove(at))
         {
             self.tell_aborted(scope, attempt, spent);
@@ -383,55 +447,7 @@ impl Driver {
         let usage = spent.usage;
         if usage != Usage::default() {
             let event = Event::AttemptAborted { scope: scope.clone(), attempt, usage };
-            self.inbox.push_back((event, Some(spent)));
-        }
-    }
-
-    fn note(&mut self, notice: &Notice) {
-        if let Some(observer) = &self.options.observer {
-            observer.notice(notice);
-        }
-        if self.options.details {
-            self.nodes.notice(notice);
-        }
-    }
-
-    fn note_ended(
-        &mut self,
-        scope: &Scope,
-        op: &'static str,
-        attempt: u32,
-        result: &Outputs,
-        usage: Usage,
-        timing: Timing,
-    ) {
-        let outputs = match result {
-            Ok(values) => self.state.named_outputs(scope, values),
-            Err(_) => Map::new(),
-        };
-        let failure = result.as_ref().err().cloned();
-        let retry_in = failure.as_ref().and_then(|failure| self.state.retry_in(failure));
-        let op: Text = op.into();
-        self.note(&Notice::Ended {
-            scope: scope.clone(),
-            op,
-            attempt,
-            outputs,
-            failure,
-            retry_in,
-            usage,
-            timing,
-        });
-    }
-
-    fn report(self, result: RunResult) -> Report {
-        Report {
-            outcome: result.outcome,
-            outputs: result.outputs,
-            absent: result.absent,
-            usage: self.state.usage(),
-            nodes: self.nodes.into_reports(),
-            elapsed: self.context.started.elapsed(),
+            self.inbox.push_back((event, Attached::Spent(spent)));
         }
     }
 }

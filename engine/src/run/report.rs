@@ -43,6 +43,7 @@ impl Nodes {
                     node.failure.clone_from(failure);
                 }
             }
+            Notice::Waiting(wait) => self.entry(&wait.scope, &"wait".into()).inputs.clone_from(&wait.shown),
             Notice::Part { .. } | Notice::Progress { .. } => {}
         }
     }

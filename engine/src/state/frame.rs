@@ -11,6 +11,7 @@ use crate::run::Notice;
 use crate::scope::Scope;
 use crate::state::items::Items;
 use crate::state::turns::Turns;
+use crate::state::waits::Asked;
 use crate::value::{Text, Value};
 
 /// Names a frame for good: its place, which is used again after the frame is closed, and its number.
@@ -90,6 +91,8 @@ pub(super) enum Phase {
     Queued,
     Running(u32),
     Open(Composite),
+    /// It waits for an answer.
+    Asking(Box<Asked>),
     /// It has failed and nothing runs in it; its `on_error` is about to decide.
     Stopped,
     Settled,
@@ -110,6 +113,7 @@ impl Phase {
             Self::Queued => "queued",
             Self::Running(_) => "running",
             Self::Open(_) => "open",
+            Self::Asking(_) => "asking",
             Self::Stopped => "stopped",
             Self::Settled => "settled",
         }
@@ -255,6 +259,10 @@ impl RunState {
                 self.aborted.insert(scope.clone(), self.node_ledger(at).clone());
                 self.actions.push(Action::Abort(scope));
                 return;
+            }
+            Phase::Asking(_) => {
+                let scope = self.scope(at);
+                return self.waits.closed(&scope, false);
             }
             Phase::Open(Composite::Sub(id) | Composite::Fallback(id)) => vec![*id],
             Phase::Open(Composite::Loop(turns)) => vec![turns.frame],

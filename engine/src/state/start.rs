@@ -97,6 +97,13 @@ impl RunState {
                 }
                 self.start_each(at, node, spec, items)?;
             }
+            Kind::Wait(wait) => {
+                let shown = self.shown(at, wait)?;
+                if self.start_stub(at, node)? {
+                    return Ok(());
+                }
+                self.start_wait(at, wait, shown);
+            }
         }
         Ok(())
     }
@@ -123,6 +130,7 @@ impl RunState {
             timeout,
             idle_timeout,
             cache: op.cache.map(|ttl| (ttl, self.cache_key(at, op, &inputs))),
+            has_effects: op.spec.has_effects,
             ledger: self.node_ledger(at).clone(),
             inputs,
         };
@@ -230,7 +238,13 @@ impl RunState {
     }
 
     /// The value for an input port; `None` for an optional port whose value is absent.
-    fn port_value(&self, at: At, expr: &Expr, ty: &Type, name: &str) -> Result<Option<Value>, Hindrance> {
+    pub(super) fn port_value(
+        &self,
+        at: At,
+        expr: &Expr,
+        ty: &Type,
+        name: &str,
+    ) -> Result<Option<Value>, Hindrance> {
         match self.eval(at, expr)? {
             Slot::Present(value) if expr.ty == *ty => Ok(Some(value)),
             Slot::Present(value) => value.into_type(ty).map(Some).map_err(|mismatch| {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use anabranch_engine::backend::{self, Call, ChatModel, ChatRequest, ChatResponse, FinishReason, Usage};
 use anabranch_engine::event::{Record, RunId};
-use anabranch_engine::journal::{self, Journal, MemoryJournal};
+use anabranch_engine::journal::{self, Journal, MemoryJournal, Receipt};
 use anabranch_engine::run::Error;
 
 use super::*;
@@ -180,35 +180,19 @@ async fn an_operator_that_panics_fails_its_node_and_gives_back_what_it_held() {
 /// Takes so many batches, and no more.
 struct Failing(Mutex<usize>, MemoryJournal);
 
+#[async_trait::async_trait]
 impl Journal for Failing {
-    fn append<'a, 'b, 'e>(
-        &'a self,
-        run: &'b RunId,
-        records: Vec<Record>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), journal::Error>> + Send + 'e>>
-    where
-        'a: 'e,
-        'b: 'e,
-        Self: 'e,
-    {
+    fn append(&self, run: &RunId, records: Vec<Record>) -> Receipt {
         let mut left = self.0.lock().unwrap();
         if *left == 0 {
-            return Box::pin(async { Err(journal::Error::Unavailable("the disk is full".to_owned())) });
+            return Receipt::of(Err(journal::Error::Unavailable("the disk is full".to_owned())));
         }
         *left -= 1;
         self.1.append(run, records)
     }
 
-    fn read<'a, 'b, 'e>(
-        &'a self,
-        run: &'b RunId,
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<Record>, journal::Error>> + Send + 'e>>
-    where
-        'a: 'e,
-        'b: 'e,
-        Self: 'e,
-    {
-        self.1.read(run)
+    async fn read(&self, run: &RunId) -> Result<Vec<Record>, journal::Error> {
+        self.1.read(run).await
     }
 }
 

@@ -39,6 +39,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     read_duration(text).ok_or_else(|| format!("{}: {UNITS}", no_duration(text)))
 }
 
+/// A duration as flows write it: `1m30s`. What is less than a millisecond is left out.
+pub fn written(duration: Duration) -> String {
+    let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if left >= millis {
+            text.push_str(&format!("{}{unit}", left / millis));
+            left %= millis;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 fn no_duration(text: &str) -> String {
     let what = if text.trim().parse::<f64>().is_ok() { "has no unit" } else { "is no duration" };
     format!("`{text}` {what}")

@@ -50,6 +50,7 @@ fn refs(node: &Node) -> Vec<Ref> {
             }
         }
         Kind::Flow { inputs, .. } => exprs.extend(inputs.iter().flatten()),
+        Kind::Wait(wait) => exprs.extend(wait.shown.iter().map(|(_, expr)| expr)),
         Kind::Loop(spec) => {
             exprs.extend(&spec.first);
             read.extend(&spec.body.captures);

@@ -63,6 +63,8 @@ fn of_node(body: &Body, captures: &[Option<u64>], node: &Node) -> Cost {
         }
         Kind::Flow { body, .. } => of_body(body, &[]),
         Kind::Loop(turn) => inner(&turn.body).times(times(&turn.max_turns, u64::from(limits::MAX_TURNS))),
+        // A person answers, not a model.
+        Kind::Wait(_) => Cost::default(),
         Kind::Each(item) => inner(&item.body).times(times(&item.max_items, limits::EACH_ITEMS as u64)),
     };
     match &node.on_error {

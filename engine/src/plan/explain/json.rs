@@ -63,6 +63,13 @@ fn one(body: &Body, node: &Node) -> Json {
                 "condition": &*condition.source,
             })).collect::<Vec<_>>(),
         }}),
+        Kind::Wait(wait) => json!({ "wait": {
+            "for": wait.ty,
+            "about": wait.about,
+            "shown": wait.shown.iter().map(|(name, expr)| (name.to_string(), json!(&*expr.source))).collect::<serde_json::Map<_, _>>(),
+            "deadline_ms": u64::try_from(wait.deadline.as_millis()).unwrap_or(u64::MAX),
+            "default": wait.default,
+        }}),
         Kind::Each(item) => json!({ "each": {
             "items": &*item.items.source,
             "concurrency": bound(&item.concurrency),

@@ -10,6 +10,7 @@ pub(crate) fn report(flow: &str, report: &Report) -> Json {
         Outcome::Succeeded => "succeeded",
         Outcome::Failed(_) => "failed",
         Outcome::Cancelled { .. } => "cancelled",
+        Outcome::Waiting { .. } => "waiting",
     };
     let mut json = json!({
         "flow": flow,
@@ -24,6 +25,9 @@ pub(crate) fn report(flow: &str, report: &Report) -> Json {
             }
             Outcome::Cancelled { reason } => {
                 object.insert("error".to_owned(), json!({ "kind": "cancelled", "message": reason }));
+            }
+            Outcome::Waiting { waits } => {
+                object.insert("waits".to_owned(), json!(waits));
             }
             Outcome::Succeeded => {}
         }

@@ -73,6 +73,7 @@ fn line(notice: &Notice) -> Option<String> {
             format!("failed {scope} ({}): {}", failure.kind, failure.message)
         }
         Notice::Skipped { scope, why } => format!("skipped {scope}: {why}"),
+        Notice::Waiting(wait) => format!("waiting {} for {}", wait.scope, wait.ty),
         Notice::Opened { scope, what } => format!("opened {scope}{}", bound(*what)),
         Notice::Closed { scope, failure: Some(failure), .. } => {
             format!("failed {scope}: {}", failure.message)
@@ -178,6 +179,7 @@ impl Observer for Tree {
                 let said = format!("{YELLOW}-{YELLOW:#} {scope}  {DIM}skipped: {why}{DIM:#}");
                 self.close(scope, scope.frame.is_empty().then_some(said));
             }
+            Notice::Waiting(wait) => self.open(&wait.scope, format!("waits for {}", wait.ty)),
             Notice::Opened { scope, what } => self.open(scope, bound(*what).trim().to_owned()),
             Notice::Part { scope, index } => {
                 self.open(scope, format!("at {index}"));
