@@ -181,17 +181,6 @@ pub enum Event {
         /// Who or why.
         reason: Text,
     },
-    /// What a node gives instead of running: kept from the run that this one was forked from, or put there by somebody.
-    Given {
-        /// Which node execution.
-        scope: Scope,
-        /// Names what the node must read for it to stand in; `None` for whatever it reads.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        reads: Option<Text>,
-        /// As in [`Event::AttemptEnded`]; no attempt follows on a failure.
-        #[serde(with = "outcome")]
-        result: Result<Vec<Option<Value>>, Failure>,
-    },
     /// A process took up the run from its journal: the first thing that it writes.
     TakenUp {
         /// Which process.
@@ -221,6 +210,17 @@ pub enum Event {
         value: Value,
         /// By whom, as far as is known.
         by: Option<Text>,
+    },
+    /// What a node gives instead of running: kept from the run that this one was forked from, or put there by somebody.
+    Given {
+        /// Which node execution.
+        scope: Scope,
+        /// Names what the node must read for it to stand in; `None` for whatever it reads.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reads: Option<Text>,
+        /// As in [`Event::AttemptEnded`]; no attempt follows on a failure.
+        #[serde(with = "outcome")]
+        result: Result<Vec<Option<Value>>, Failure>,
     },
 }
 

@@ -161,8 +161,8 @@ pub struct RunState {
     by_path: HashMap<Text, FrameId>,
     // Ledgers of attempts that were aborted and may still report what they used.
     aborted: HashMap<Scope, Arc<Ledger>>,
-    given: HashMap<Scope, given::Given>,
     waits: Waits,
+    given: HashMap<Scope, given::Given>,
     ledger: Arc<Ledger>,
     work: VecDeque<Work>,
     actions: Vec<Action>,
@@ -189,8 +189,8 @@ impl RunState {
             n_opened: 0,
             by_path: HashMap::new(),
             aborted: HashMap::new(),
-            given: HashMap::new(),
             waits: Waits::default(),
+            given: HashMap::new(),
             ledger: Ledger::new("".into(), budget, None),
             work: VecDeque::new(),
             actions: Vec::new(),
@@ -284,9 +284,6 @@ impl RunState {
             Event::CancelRequested { reason } => {
                 self.end(Outcome::Cancelled { reason: reason.clone() });
             }
-            Event::Given { scope, reads, result } => {
-                self.give(scope, reads.clone(), result.clone()).map_err(illegal)?;
-            }
             Event::TakenUp { .. } => {}
             Event::EffectBegan { scope, attempt } => {
                 if self.running_attempt(scope) != Some(*attempt) {
@@ -295,6 +292,9 @@ impl RunState {
             }
             Event::WaitOpened { scope, until_ms } => self.wait_opened(scope, *until_ms).map_err(illegal)?,
             Event::WaitAnswered { scope, value, .. } => self.wait_answered(scope, value).map_err(illegal)?,
+            Event::Given { scope, reads, result } => {
+                self.give(scope, reads.clone(), result.clone()).map_err(illegal)?;
+            }
         }
         self.n_events += 1;
         self.settle_all();
@@ -446,11 +446,11 @@ fn name_of(event: &Event) -> &'static str {
         Event::AttemptAborted { .. } => "attempt_aborted",
         Event::TimerFired(_) => "timer_fired",
         Event::CancelRequested { .. } => "cancel_requested",
-        Event::Given { .. } => "given",
         Event::TakenUp { .. } => "taken_up",
         Event::EffectBegan { .. } => "effect_began",
         Event::WaitOpened { .. } => "wait_opened",
         Event::WaitAnswered { .. } => "wait_answered",
+        Event::Given { .. } => "given",
     }
 }
 
