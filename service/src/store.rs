@@ -7,25 +7,35 @@ mod commit;
 pub(crate) mod database;
 mod entry;
 mod failpoints;
+mod feedback;
 mod flows;
 mod jobs;
+mod keys;
 pub mod limits;
 mod lists;
 mod payload;
 mod reading;
 mod rows;
+mod schedules;
 mod statements;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod wakes;
+mod webhooks;
 mod workers;
 mod writer;
 mod writing;
 
 pub use database::migrations;
+pub use feedback::{Feedback, FeedbackPut};
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
+pub use keys::{KeyRecord, Tenant};
+pub use schedules::{Fired, Schedule, ScheduleChange, SchedulePut};
 pub use tasks::{ClaimedTask, DoneTask, NewTask};
+pub use usage::{By, Used};
+pub use webhooks::{Delivery, DeliveryState, Due, Sent, Webhook, WebhookChange, WebhookPut};
 pub use writer::Writing;
 
 use std::collections::BTreeMap;

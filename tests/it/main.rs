@@ -1,10 +1,12 @@
 //! The integration tests, one binary. What crosses crates or reads files of the repository is tested here.
 //!
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
+//! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
 //! `engine`: what a run does, construct by construct.
 //! `faults`: what model servers do wrong ends in typed errors, in time, in bounded memory.
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
+//! `journal`: what the store keeps, on either database, whatever fails.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `schema`: the schema for editors takes every flow of the repository.
@@ -19,13 +21,16 @@
 )]
 
 mod cli;
+mod deploy;
 mod diagnostics;
 mod engine;
 mod faults;
 mod flows;
+mod journal;
 mod laws;
 mod operators;
 mod schema;
+mod sdk;
 mod stores;
 mod support;
 mod tidy;

@@ -117,7 +117,7 @@ impl RunState {
         attempt: u32,
         delay: Duration,
     ) -> Result<(), Failure> {
-        let operator = self.operator(at, op)?;
+        let (operator, settings) = self.operator(at, op)?;
         let timeout = self.duration(at, op.timeout.as_ref())?;
         let idle_timeout = self.duration(at, op.idle_timeout.as_ref())?;
         let start = Start {
@@ -126,6 +126,7 @@ impl RunState {
             delay,
             op: op.spec.name,
             operator,
+            settings,
             names: op.names.clone(),
             timeout,
             idle_timeout,
@@ -143,7 +144,7 @@ impl RunState {
     }
 
     /// Names a result that may be used again: the same node of the same flow, the same settings, the same inputs.
-    fn cache_key(&self, at: At, op: &Op, inputs: &[Option<Value>]) -> String {
+    pub(super) fn cache_key(&self, at: At, op: &Op, inputs: &[Option<Value>]) -> String {
         let mut hasher = blake3::Hasher::new();
         let place = without_indexes(&self.scope(at).to_string());
         hasher.update(self.plan.hash.as_bytes()).update(b"\0").update(place.as_bytes());
@@ -161,9 +162,14 @@ impl RunState {
         hasher.finalize().to_hex().to_string()
     }
 
-    fn operator(&self, at: At, op: &Op) -> Result<Arc<dyn DynOperator>, Failure> {
+    /// The operator, with its settings if they only became known now.
+    fn operator(
+        &self,
+        at: At,
+        op: &Op,
+    ) -> Result<(Arc<dyn DynOperator>, Option<serde_json::Value>), Failure> {
         let (template, holes) = match &op.settings {
-            Settings::Ready(operator) => return Ok(operator.clone()),
+            Settings::Ready(operator) => return Ok((operator.clone(), None)),
             Settings::Late { template, holes } => (template, holes),
         };
         let invalid = |message: String| failure(self.scope(at), FailureKind::InvalidSetting, message);
@@ -182,7 +188,10 @@ impl RunState {
         if let Some(error) = op.spec.validator.iter_errors(&settings).next() {
             return Err(invalid(format!("setting `{}`: {error}", error.instance_path())));
         }
-        op.spec.build(settings).map_err(|error| invalid(format!("settings of `{}`: {error}", op.spec.name)))
+        let operator = op.spec.build(settings.clone());
+        let operator =
+            operator.map_err(|error| invalid(format!("settings of `{}`: {error}", op.spec.name)))?;
+        Ok((operator, Some(settings)))
     }
 
     fn duration(&self, at: At, late: Option<&Late<Duration>>) -> Result<Option<Duration>, Failure> {
@@ -226,7 +235,7 @@ impl RunState {
         })
     }
 
-    fn op_inputs(&self, at: At, op: &Op) -> Result<Vec<Option<Value>>, Hindrance> {
+    pub(super) fn op_inputs(&self, at: At, op: &Op) -> Result<Vec<Option<Value>>, Hindrance> {
         let mut values = Vec::with_capacity(op.inputs.len());
         for ((expr, ty), name) in op.inputs.iter().zip(&op.types).zip(op.names.iter()) {
             values.push(match expr {
@@ -308,8 +317,11 @@ impl RunState {
         }
     }
 
-    /// Gives a stubbed node its result; false if the node is not stubbed.
+    /// Gives a node its result that has one already, by the journal or as a stub; false if it has to run.
     fn start_stub(&mut self, at: At, node: &Node) -> Result<bool, Hindrance> {
+        if self.start_given(at, node)? {
+            return Ok(true);
+        }
         if self.setup.stubs.is_empty() {
             return Ok(false);
         }
@@ -381,7 +393,7 @@ fn stub_slots(scope: &Scope, outputs: &Map, node: &Node) -> Result<Vec<Slot>, St
         .collect()
 }
 
-fn named(node: &Node, slots: &[Slot]) -> Map {
+pub(super) fn named(node: &Node, slots: &[Slot]) -> Map {
     let values = node.outputs.iter().zip(slots);
     values
         .filter_map(|(port, slot)| match slot {
