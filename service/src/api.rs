@@ -25,6 +25,7 @@ pub mod body;
 pub mod caller;
 pub mod diff;
 mod docs;
+pub mod etag;
 pub mod events;
 pub mod export;
 pub mod flows;
@@ -43,6 +44,7 @@ pub mod problem;
 mod rates;
 pub mod schedules;
 pub mod tenants;
+pub mod time;
 pub mod usage;
 pub mod webhooks;
 
