@@ -13,6 +13,7 @@ mod cli;
 pub mod client;
 pub mod config;
 pub mod exit;
+mod fault;
 pub mod flows;
 pub mod indexing;
 pub mod job;
