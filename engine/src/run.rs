@@ -24,6 +24,7 @@ mod execute;
 mod fork;
 mod inbox;
 mod inputs;
+mod inspect;
 mod replay;
 mod report;
 mod wait;
@@ -32,7 +33,8 @@ pub use clock::Clock;
 pub use diff::{Change, Found, NodeDiff, Side, diff};
 pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
-pub use inputs::check as check_inputs;
+pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_input};
+pub use inspect::{Inspection, OpenNode, inspect};
 pub use replay::{Replay, Try, replay};
 pub use wait::OpenWait;
 
