@@ -25,6 +25,7 @@ mod fork;
 mod inbox;
 mod inputs;
 mod inspect;
+mod offload;
 mod replay;
 mod report;
 mod wait;
@@ -35,8 +36,10 @@ pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_input};
 pub use inspect::{Inspection, OpenNode, inspect};
+pub use inputs::check as check_inputs;
+pub use offload::{Done, NotTaken, Offload, Task, execute_task};
 pub use replay::{Replay, Try, replay};
-pub use wait::OpenWait;
+pub use wait::{OpenWait, WaitDecl, wait_of};
 
 use driver::Driver;
 use inbox::Looking;
@@ -62,6 +65,8 @@ pub struct Options {
     pub inbox: Inbox,
     /// What deadlines of waits are set by.
     pub clock: Clock,
+    /// Who may execute attempts elsewhere; everything is executed here if `None`.
+    pub offload: Option<Arc<dyn Offload>>,
     /// Who is told what happens, as it happens.
     pub observer: Option<Arc<dyn Observer>>,
     /// Cancelling it ends the run and aborts what is in flight.
@@ -92,6 +97,7 @@ impl Default for Options {
             park: false,
             inbox: Inbox::default(),
             clock: Clock::default(),
+            offload: None,
             observer: None,
             cancel: CancellationToken::new(),
             pause: CancellationToken::new(),

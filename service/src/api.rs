@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::access::Access;
 use crate::config::Config;
 use crate::flows::Flows;
 use crate::runner::Runner;
@@ -39,7 +40,9 @@ pub mod openapi;
 pub mod operators;
 pub mod ops;
 pub mod problem;
+mod rates;
 pub mod schedules;
+pub mod tenants;
 pub mod usage;
 pub mod webhooks;
 
@@ -74,6 +77,8 @@ pub struct Parts {
     pub requests: Semaphore,
     /// Cancelled when the process is asked to stop: no new work, streams end.
     pub stopping: CancellationToken,
+    /// Who may call, and how often.
+    pub access: Access,
     /// How full the queues of tenants are.
     pub admission: limits::Admission,
     /// Since when requests are counted.
@@ -158,6 +163,7 @@ pub fn groups() -> OpenApiRouter<App> {
         .merge(operators::routes())
         .merge(indexes::routes())
         .merge(keys::routes())
+        .merge(tenants::routes())
         .merge(webhooks::routes())
         .merge(schedules::routes())
         .merge(usage::routes())

@@ -9,60 +9,13 @@ use axum::http::request::Parts;
 
 use super::App;
 use super::problem::{Code, Problem};
+use super::rates;
 
 mod lookup;
 
 pub use lookup::{is_open, known};
 
-/// The tenant of callers that need no key.
-pub const DEFAULT_TENANT: &str = "default";
-
-/// Something that a key allows.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-    utoipa::ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = KeyScope)]
-pub enum Scope {
-    /// Look at everything of the tenant.
-    Read,
-    /// Submit, cancel, answer and repeat jobs; give feedback.
-    Run,
-    /// Change flows, webhooks, schedules and indexes.
-    Edit,
-    /// Make and revoke keys, set the tenant's limits.
-    Admin,
-}
-
-impl Scope {
-    /// Every scope.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Run, Self::Edit, Self::Admin];
-
-    /// As the API writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Run => "run",
-            Self::Edit => "edit",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The scope of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
-    }
-}
+pub use crate::access::{DEFAULT_TENANT, Scope};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +76,7 @@ impl FromRequestParts<App> for Caller {
             return Ok(caller.clone());
         }
         let caller = Self::find(parts, app).await?;
+        rates::count(app, &caller).await?;
         parts.extensions.insert(caller.clone());
         Ok(caller)
     }

@@ -108,7 +108,10 @@ async fn events(
             let live = app.runner.watch(&id);
             let job = find(&app, &can, &id).await?;
             // The end has the number after the last record.
-            if job.status.is_final() && next > 0 && app.store.records(&id, next.saturating_sub(1), 1).await?.is_empty() {
+            if job.status.is_final()
+                && next > 0
+                && app.store.records(&id, next.saturating_sub(1), 1).await?.is_empty()
+            {
                 return Ok(StatusCode::NO_CONTENT.into_response());
             }
             let permit = permit(&app)?;
@@ -130,7 +133,8 @@ async fn page(app: &App, job: Job, next: u64, limit: usize) -> Result<EventPage,
     let mut next_after = after.checked_sub(1);
     if is_last && is_over {
         // A reader that has seen the end asks for what comes after it: nothing.
-        let has_seen_it = next > 0 && events.is_empty() && app.store.records(&job.id, next - 1, 1).await?.is_empty();
+        let has_seen_it =
+            next > 0 && events.is_empty() && app.store.records(&job.id, next - 1, 1).await?.is_empty();
         if !has_seen_it {
             events.push(JobEvent::ended(app, job, after));
             next_after = Some(after);
@@ -196,4 +200,3 @@ pub fn open_wait(wait: &anabranch_engine::run::OpenWait) -> OpenWait {
         until_ms: i64::try_from(wait.until_ms).unwrap_or(i64::MAX),
     }
 }
-

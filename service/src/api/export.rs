@@ -1,10 +1,10 @@
 //! All that is known of a job, in one document.
 
 use anabranch_engine::event::Record;
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_DISPOSITION;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -13,9 +13,9 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::caller::{Can, Read};
+use super::jobs::find;
 use super::jobs::nodes::{self, NodeView};
 use super::jobs::view::{JobView, time};
-use super::jobs::find;
 use super::problem::Problem;
 use crate::store::Answer;
 

@@ -20,10 +20,10 @@ pub mod submit;
 pub mod view;
 
 pub use list::{JobFilter, PageOf};
-pub use prepare::{Prepared, prepare};
-pub use request::{JobRequest, TypedJobRequest};
 pub use nodes::NodeError;
 pub(crate) use nodes::values;
+pub use prepare::{Prepared, prepare};
+pub use request::{JobRequest, TypedJobRequest};
 pub use view::{JobView, Links};
 
 /// The endpoints.

@@ -8,12 +8,12 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
 
 use super::problem::{Code, Problem};
-use super::{App, Counts, openai};
+use super::{App, Counts, openai, rates};
 
 /// The header that names a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -85,6 +85,7 @@ pub fn around(router: Router<App>, app: &App) -> Router<App> {
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(from_fn(rates::tell))
         .layer(from_fn_with_state(app.clone(), guard))
 }
 

@@ -41,7 +41,7 @@ impl Admission {
                 seen
             }
         };
-        let most = app.config.limits.queued as u64;
+        let most = u64::from(app.access.tenant(tenant).await?.max_queued);
         let more = more as u64;
         if seen.depth.saturating_add(seen.since).saturating_add(more) > most {
             Counts::more(&app.counts.refused);

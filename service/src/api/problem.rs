@@ -243,7 +243,7 @@ impl Problem {
 
     /// A flow that is not there or does not load; `pointer` is where the body names it.
     pub fn flow(error: FlowError, pointer: Option<&str>) -> Self {
-        match (error, pointer) {
+        match (error.clone(), pointer) {
             (FlowError::Unknown { name, hint }, Some(pointer)) => {
                 let mistake = Mistake {
                     hint: hint.clone(),
@@ -257,7 +257,11 @@ impl Problem {
                 Self::new(Code::InvalidFlow, format!("the flow does not load: {summary}"))
                     .errors(mistakes(&diagnostics))
             }
+            (FlowError::Parts(why), _) => Self::new(Code::InvalidFlow, why),
+            (FlowError::OtherHash { .. }, _) => Self::new(Code::Conflict, error.to_string()),
+            (FlowError::Busy, _) => Self::new(Code::Overloaded, error.to_string()),
             (FlowError::Store(error), _) => error.into(),
+            (FlowError::NoBundle(_) | FlowError::Read { .. } | FlowError::Broken, _) => Self::internal(error),
         }
     }
 

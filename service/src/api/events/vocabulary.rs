@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use super::names::Names;
 use crate::api::App;
-use crate::api::jobs::view::{JobView, WaitView, time, usage};
 use crate::api::jobs::NodeError;
+use crate::api::jobs::view::{JobView, WaitView, time, usage};
 use crate::job::{Job, Usage};
 
 /// Something that happens in a job.

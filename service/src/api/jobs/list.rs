@@ -55,7 +55,10 @@ pub struct JobFilter {
 /// What of which list.
 #[derive(Debug, Clone, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "says what the query can hold; labels have names of their own and are read by hand")]
+#[allow(
+    dead_code,
+    reason = "says what the query can hold; labels have names of their own and are read by hand"
+)]
 pub struct ListQuery {
     /// Of this flow.
     flow: Option<String>,

@@ -160,7 +160,8 @@ pub async fn graph(
     let plan = plan(&app, &job).await?;
     let format = match query.format.as_deref() {
         None | Some("json") => {
-            let graph: Value = serde_json::from_str(&explain::explain(&plan, Format::Json)).map_err(Problem::internal)?;
+            let graph: Value =
+                serde_json::from_str(&explain::explain(&plan, Format::Json)).map_err(Problem::internal)?;
             let nodes = of(&app, &job).await?;
             let states: BTreeMap<&str, NodeStatus> =
                 nodes.iter().map(|node| (node.node.as_str(), node.status)).collect();

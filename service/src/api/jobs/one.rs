@@ -43,8 +43,7 @@ pub async fn show(
         }
     }
     let job = find(&app, &can, &id).await?;
-    let nodes =
-        if with_nodes || with_usage { Some(nodes::of(&app, &job).await?) } else { None };
+    let nodes = if with_nodes || with_usage { Some(nodes::of(&app, &job).await?) } else { None };
     let mut view = JobView::whole(&app, job);
     if let Some(nodes) = nodes {
         view.usage_by_op = with_usage.then(|| nodes::by_operator(&nodes));
@@ -69,6 +68,9 @@ pub async fn delete(
         return Ok(StatusCode::NO_CONTENT);
     }
     let job = find(&app, &can, &id).await?;
-    Err(Problem::new(Code::Conflict, format!("job `{id}` is {}, and only one that has ended can be deleted", job.status.as_str()))
-        .hint("cancel it first"))
+    Err(Problem::new(
+        Code::Conflict,
+        format!("job `{id}` is {}, and only one that has ended can be deleted", job.status.as_str()),
+    )
+    .hint("cancel it first"))
 }

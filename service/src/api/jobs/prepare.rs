@@ -107,7 +107,9 @@ async fn find_flow(app: &App, caller: &Caller, request: &JobRequest) -> Result<R
             found.map_err(|error| Problem::flow(error, Some("/flow_yaml")))
         }
         (None, Some(_)) => Err(Problem::invalid("/version", "a flow that is sent along has no version")),
-        (Some(_), Some(_)) => Err(Problem::invalid("/flow_yaml", "give either `flow` or `flow_yaml`, not both")),
+        (Some(_), Some(_)) => {
+            Err(Problem::invalid("/flow_yaml", "give either `flow` or `flow_yaml`, not both"))
+        }
         (None, None) => Err(Problem::invalid("/flow", "`flow` is missing: the name of a flow")),
     }
 }
@@ -143,18 +145,19 @@ fn settings(request: &JobRequest, now: i64) -> Vec<Mistake> {
     if !(-PRIORITY_MAX..=PRIORITY_MAX).contains(&request.priority) {
         wrong("/priority", format!("`priority` is between -{PRIORITY_MAX} and {PRIORITY_MAX}"));
     }
-    let mut at = |pointer: &'static str, text: &Option<String>| match text.as_deref().map(|text| moment(text, now)) {
-        Some(Ok(ms)) if ms > now.saturating_add(LATEST_MS) => {
-            wrong(pointer, "it lies more than a year ahead".to_owned());
-            None
-        }
-        Some(Ok(ms)) => Some(ms),
-        Some(Err(problem)) => {
-            wrong(pointer, problem);
-            None
-        }
-        None => None,
-    };
+    let mut at =
+        |pointer: &'static str, text: &Option<String>| match text.as_deref().map(|text| moment(text, now)) {
+            Some(Ok(ms)) if ms > now.saturating_add(LATEST_MS) => {
+                wrong(pointer, "it lies more than a year ahead".to_owned());
+                None
+            }
+            Some(Ok(ms)) => Some(ms),
+            Some(Err(problem)) => {
+                wrong(pointer, problem);
+                None
+            }
+            None => None,
+        };
     let (run_at, deadline) = (at("/run_at", &request.run_at), at("/deadline", &request.deadline));
     if let Some(deadline) = deadline {
         if deadline <= now {
@@ -170,7 +173,8 @@ fn settings(request: &JobRequest, now: i64) -> Vec<Mistake> {
     }
     if let Some(url) = &request.webhook {
         let is_url = url.len() <= WEBHOOK_BYTES
-            && reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            && reqwest::Url::parse(url)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !is_url {
             wrong("/webhook", "it is no URL: write `https://host/path`".to_owned());
         }
@@ -192,7 +196,8 @@ pub fn labels(labels: &std::collections::BTreeMap<String, String>) -> Vec<Mistak
     }
     for (name, value) in labels.iter().take(LABELS_MAX) {
         if name.is_empty() || name.len() > LABEL_BYTES || value.len() > LABEL_BYTES {
-            let message = format!("a label has a name, and at most {LABEL_BYTES} bytes in each of name and value");
+            let message =
+                format!("a label has a name, and at most {LABEL_BYTES} bytes in each of name and value");
             mistakes.push(Mistake::at(format!("/labels/{}", escape(name)), message));
         }
     }

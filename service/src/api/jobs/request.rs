@@ -156,6 +156,8 @@ pub fn moment(text: &str, now_ms: i64) -> Result<i64, String> {
     let wait = wait.or_else(|| parse::duration(text).ok());
     let at = wait.and_then(|wait| now_ms.checked_add(i64::try_from(wait.as_millis()).ok()?));
     at.ok_or_else(|| {
-        format!("`{text}` is neither a time (`2027-03-01T09:00:00Z`) nor a duration from now (`90s`, `2h`, `3d`)")
+        format!(
+            "`{text}` is neither a time (`2027-03-01T09:00:00Z`) nor a duration from now (`90s`, `2h`, `3d`)"
+        )
     })
 }

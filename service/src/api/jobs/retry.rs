@@ -61,7 +61,8 @@ pub async fn retry(
     let key = idempotency_key(&headers)?;
     let job = find(&app, &can, &id).await?;
     if !job.status.is_final() {
-        let detail = format!("job `{id}` is {}, and only one that has ended can be repeated", job.status.as_str());
+        let detail =
+            format!("job `{id}` is {}, and only one that has ended can be repeated", job.status.as_str());
         return Err(Problem::new(Code::Conflict, detail));
     }
     let plan = nodes::plan(&app, &job).await?;
@@ -77,7 +78,9 @@ pub async fn retry(
     let kept = match (fork(&plan, &records, &what), &what.from) {
         (Ok(kept), _) => kept,
         // One that never began has nothing to keep: it simply begins.
-        (Err(ForkError::NotStarted), ForkFrom::Failed | ForkFrom::Start) if what.patch.is_empty() => Vec::new(),
+        (Err(ForkError::NotStarted), ForkFrom::Failed | ForkFrom::Start) if what.patch.is_empty() => {
+            Vec::new()
+        }
         (Err(error), _) => return Err(refused(error)),
     };
     app.admission.enter(&app, &can.tenant, 1).await?;

@@ -112,14 +112,14 @@ async fn answer(
     let wait = prefer_wait(headers);
     let key = idempotency_key(headers)?;
     let mut prepared = prepare(app, can, request).await?;
-    prepared.job.idempotency =
-        key.map(|key| Idempotency { endpoint: endpoint.to_owned(), key, body_hash });
+    prepared.job.idempotency = key.map(|key| Idempotency { endpoint: endpoint.to_owned(), key, body_hash });
     app.admission.enter(app, &can.tenant, 1).await?;
     let tenant = can.tenant.as_str();
     let mut response = match wanted {
         Wanted::Stream => return stream(app, tenant, prepared, query.cancel_on_disconnect).await,
         Wanted::Document => {
-            let guard = Guard::new(app, tenant, &prepared.job.id, query.cancel_on_disconnect && wait.is_some());
+            let guard =
+                Guard::new(app, tenant, &prepared.job.id, query.cancel_on_disconnect && wait.is_some());
             let taken = take_in(app, prepared, wait).await;
             guard.disarm();
             respond(app, tenant, taken?).await?

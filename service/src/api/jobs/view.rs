@@ -155,7 +155,8 @@ impl JobView {
             batch: job.batch_id.as_ref().map(|id| app.url(&format!("/v1/batches/{id}"))),
         };
         let waited_until = job.started_ms.or(job.finished_ms).unwrap_or_else(|| app.now_ms());
-        let is_later = job.status == Status::Queued && job.wake_ms > job.created_ms && job.started_ms.is_none();
+        let is_later =
+            job.status == Status::Queued && job.wake_ms > job.created_ms && job.started_ms.is_none();
         Self {
             outcome: job.status.is_final().then_some(job.status),
             inputs: None,
@@ -193,7 +194,13 @@ impl JobView {
 
 impl From<OpenWait> for WaitView {
     fn from(wait: OpenWait) -> Self {
-        Self { wait: wait.wait, ty: wait.ty, about: wait.about, shown: wait.shown, until: time(wait.until_ms) }
+        Self {
+            wait: wait.wait,
+            ty: wait.ty,
+            about: wait.about,
+            shown: wait.shown,
+            until: time(wait.until_ms),
+        }
     }
 }
 
