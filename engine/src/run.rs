@@ -36,7 +36,6 @@ pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_input};
 pub use inspect::{Inspection, OpenNode, inspect};
-pub use inputs::check as check_inputs;
 pub use offload::{Done, NotTaken, Offload, Task, execute_task};
 pub use replay::{Replay, Try, replay};
 pub use wait::{OpenWait, WaitDecl, wait_of};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anabranch_engine::run::{Fork, ForkError, ForkFrom, fork};
+use anabranch_engine::run::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 use anabranch_engine::value::Value as EngineValue;
 use axum::Json;
 use axum::body::Bytes;
@@ -139,15 +139,22 @@ fn refused(error: ForkError) -> Problem {
         ForkError::UnknownScope { problem, hint, .. } => Problem::invalid("/from", problem).maybe_hint(hint),
         ForkError::DidNotRun { .. } => Problem::invalid("/from", message),
         ForkError::Patch(problems) => {
-            let mistakes = problems
-                .iter()
-                .map(|problem| Mistake::at(format!("/patch/{}", escape(&problem.scope)), problem.to_string()))
-                .collect();
+            let mistakes =
+                problems.iter().map(|problem| Mistake::at(place(problem), problem.to_string())).collect();
             Problem::new(Code::Invalid, message).errors(mistakes)
         }
         ForkError::NotStarted | ForkError::NothingFailed | ForkError::SameFailure(_) => {
             Problem::new(Code::Conflict, message)
         }
         ForkError::History(_) => Problem::internal(message),
+    }
+}
+
+fn place(problem: &PatchProblem) -> String {
+    match problem {
+        PatchProblem::NotANode { scope } => format!("/patch/{}", escape(scope)),
+        PatchProblem::UnknownPort { scope, port, .. }
+        | PatchProblem::Type { scope, port, .. }
+        | PatchProblem::Missing { scope, port, .. } => format!("/patch/{}/{}", escape(scope), escape(port)),
     }
 }
