@@ -14,13 +14,13 @@ fn a_growing_value_costs_its_growth() {
     let mut random = fastrand::Rng::with_seed(11);
     let mut known = Known::default();
     let (mut state, mut stored) = (String::new(), 0);
-    for _ in 0..200 {
+    for _ in 0..40 {
         state.push_str(&alphanumeric(&mut random, 10_000));
         let packed = pack(&json!({ "value": state }), &mut known).unwrap();
         stored += packed.bytes();
     }
     let ratio = stored as f64 / state.len() as f64;
-    assert!(ratio < 1.5, "{ratio}");
+    assert!(ratio < 1.6, "{ratio}");
 }
 
 #[test]
