@@ -370,7 +370,8 @@ impl Driver {
         let cx = Arc::new(Cx::new(self.context.clone(), scope.clone(), attempt, start.ledger.clone()));
         let cache = start.cache.clone();
         let running = Box::new(Running { cx: cx.clone(), op, cache, ready, began: Instant::now() });
-        if let Some((_, key)) = &running.cache
+        if self.options.use_cache
+            && let Some((_, key)) = &running.cache
             && let Some(outputs) = self.context.resources.cache.get(key)
         {
             self.ended(&running, Ok((*outputs).clone()));

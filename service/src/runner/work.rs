@@ -18,7 +18,7 @@ use super::end::{self, Stopped};
 use super::held::Held;
 use super::journal::Watched;
 use super::{Inner, POLL, RETRY, now_ms};
-use crate::fault::reach;
+use crate::fault::{reach, reach_with};
 use crate::flows::FlowError;
 use crate::job::{End, OpenWait, Progress, Status, Submitted, Usage};
 use crate::store::{Claimed, Receipt, StoreError};
@@ -194,6 +194,7 @@ impl Job<'_> {
                 Err(end) => return Some(Closing::End(end)),
             },
         };
+        reach_with("runner::begun", &claimed.flow);
         let options = self.options();
         let result = self.within_deadline(self.run(&plan, options.clone(), is_new)).await;
         let report = match result {
@@ -233,7 +234,7 @@ impl Job<'_> {
         loop {
             match self.inner.flows.pinned(&self.claimed.hash).await {
                 Ok(plan) => return Ok(plan),
-                Err(FlowError::Store(StoreError::Unavailable(_))) => {}
+                Err(FlowError::Store(StoreError::Unavailable(_)) | FlowError::Busy) => {}
                 Err(error) => return Err(end::refused("internal", "invalid_flow", error.to_string())),
             }
             // Bounded by the lease: without the store it ends, and this task with it.
@@ -261,6 +262,7 @@ impl Job<'_> {
             cancel: self.held.cancel.clone(),
             pause: self.held.pause.clone(),
             budget: self.claimed.request.budget,
+            use_cache: self.claimed.request.cache,
             details: false,
             flush_end: false,
             ..run::Options::default()
