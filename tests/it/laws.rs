@@ -21,6 +21,7 @@ use proptest::test_runner::TestRunner;
 
 mod forks;
 mod generate;
+mod offloads;
 
 thread_local! {
     /// Runs made by the law of this thread, for its closing line.

@@ -87,7 +87,7 @@ fn from(scope: &str) -> Fork {
 
 #[test]
 fn started_again_where_it_failed_a_run_ends_as_one_that_never_failed() {
-    for_flows(4, false, async |plan, yaml| {
+    for_flows(10, false, async |plan, yaml| {
         let (whole, records) = journaled(&plan, Options::default()).await;
         for (position, record) in records.iter().enumerate() {
             let Event::AttemptEnded { scope, attempt, result: Ok(_), usage, .. } = &record.event else {
