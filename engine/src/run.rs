@@ -36,7 +36,7 @@ pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::check as check_inputs;
 pub use offload::{Done, NotTaken, Offload, Task, execute_task};
 pub use replay::{Replay, Try, replay};
-pub use wait::OpenWait;
+pub use wait::{OpenWait, WaitDecl, wait_of};
 
 use driver::Driver;
 use inbox::Looking;

@@ -9,6 +9,7 @@ use crate::state::Start;
 
 /// What waits for records to be safe.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "they come boxed and go on boxed")]
 pub(super) struct Batch {
     /// Attempts that follow from them.
     pub(super) starts: Vec<Box<Start>>,

@@ -18,6 +18,11 @@ impl Driver {
             && !self.joins.iter().any(|scope| self.state.awaits(&Timer::Join(scope.clone())))
     }
 
+    /// Whether the deadline of a wait has passed, so that its timer runs out at once.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.state.next_deadline_ms().is_some_and(|until_ms| until_ms <= self.options.clock.now_ms())
+    }
+
     /// Sets again the timers that ran out while the run rested.
     pub(super) fn rearm(&mut self) {
         for (timer, due) in std::mem::take(&mut self.early) {
