@@ -11,13 +11,13 @@ use anabranch_engine::plan::Plan;
 use anabranch_engine::run::{self, Durability, Outcome, Report};
 use anabranch_engine::value::{Map, Text, Value};
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, oneshot};
 use tokio::time::sleep;
 
 use super::end::{self, Stopped};
 use super::held::Held;
 use super::journal::Watched;
-use super::{Inner, POLL, RETRY, now_ms};
+use super::{Inner, Live, POLL, RETRY, now_ms};
 use crate::fault::reach;
 use crate::flows::FlowError;
 use crate::job::{End, OpenWait, Progress, Status, Submitted, Usage};
@@ -39,6 +39,8 @@ pub(super) struct Begun {
     pub(super) is_new: bool,
     /// Where it is told what came of it.
     pub(super) told: Option<oneshot::Sender<Told>>,
+    /// Where those listen who watch it from its beginning.
+    pub(super) live: Option<broadcast::Sender<Live>>,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
@@ -82,8 +84,8 @@ impl Drop for Seat {
 
 /// Works on a job until it has ended or parked, and the store knows; or until it is another's.
 pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
-    let Begun { claimed, worker, plan, submission, is_new, told, permit } = begun;
-    let held = Held::new(&claimed.id, claimed.epoch);
+    let Begun { claimed, worker, plan, submission, is_new, told, live, permit } = begun;
+    let held = Held::new(&claimed.id, claimed.epoch, live);
     let seat = Seat { inner: inner.clone(), held: held.clone(), permit: Some(permit) };
     let mut kept = None;
     match submission {
