@@ -211,6 +211,17 @@ pub enum Event {
         /// By whom, as far as is known.
         by: Option<Text>,
     },
+    /// What a node gives instead of running: kept from the run that this one was forked from, or put there by somebody.
+    Given {
+        /// Which node execution.
+        scope: Scope,
+        /// Names what the node must read for it to stand in; `None` for whatever it reads.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reads: Option<Text>,
+        /// As in [`Event::AttemptEnded`]; no attempt follows on a failure.
+        #[serde(with = "outcome")]
+        result: Result<Vec<Option<Value>>, Failure>,
+    },
 }
 
 /// An event with its number and time.

@@ -18,16 +18,22 @@ use crate::scope::Scope;
 use crate::value::{Map, Text};
 
 mod clock;
+mod diff;
 mod driver;
 mod execute;
+mod fork;
 mod inbox;
 mod inputs;
+mod replay;
 mod report;
 mod wait;
 
 pub use clock::Clock;
+pub use diff::{Change, Found, NodeDiff, Side, diff};
+pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::check as check_inputs;
+pub use replay::{Replay, Try, replay};
 pub use wait::{OpenWait, WaitDecl, wait_of};
 
 use driver::Driver;
@@ -58,6 +64,12 @@ pub struct Options {
     pub observer: Option<Arc<dyn Observer>>,
     /// Cancelling it ends the run and aborts what is in flight.
     pub cancel: CancellationToken,
+    /// Cancelling it starts nothing more; what is in flight ends, and then the run does, with [`Outcome::Paused`].
+    pub pause: CancellationToken,
+    /// Whether the report waits until the journal has made the run's last events safe.
+    ///
+    /// Without it, whoever gives the report away first waits for something that its journal writes after them.
+    pub flush_end: bool,
     /// Nodes that do not run but give these results, by path without indexes (`hop/search`): for the tests of a flow.
     pub stubs: BTreeMap<String, Stub>,
     /// A budget on top of the flow's own: the smaller limit counts.
@@ -80,6 +92,8 @@ impl Default for Options {
             clock: Clock::default(),
             observer: None,
             cancel: CancellationToken::new(),
+            pause: CancellationToken::new(),
+            flush_end: true,
             stubs: BTreeMap::new(),
             budget: crate::budget::Budget::default(),
             details: true,
@@ -233,6 +247,8 @@ pub enum Outcome {
         /// What it waits for, by scope.
         waits: Vec<OpenWait>,
     },
+    /// It has not ended: it was asked to pause, and nothing is in flight. See [`Options::pause`].
+    Paused,
 }
 
 /// What a run gave.
@@ -318,7 +334,7 @@ pub async fn run(
 /// Drives a run; what is left in its inbox when it has ended is refused, and kept while it waits.
 async fn to_its_end(driver: Driver, mut looking: Looking) -> Result<Report, Error> {
     let report = driver.drive().await?;
-    if let Outcome::Waiting { .. } = report.outcome {
+    if let Outcome::Waiting { .. } | Outcome::Paused = report.outcome {
         looking.0 = None;
     }
     Ok(report)

@@ -32,6 +32,7 @@ use crate::{cx, limits};
 mod absence;
 mod end;
 mod frame;
+mod given;
 mod items;
 mod join;
 mod start;
@@ -159,6 +160,7 @@ pub struct RunState {
     // Ledgers of attempts that were aborted and may still report what they used.
     aborted: HashMap<Scope, Arc<Ledger>>,
     waits: Waits,
+    given: HashMap<Scope, given::Given>,
     ledger: Arc<Ledger>,
     work: VecDeque<Work>,
     actions: Vec<Action>,
@@ -186,6 +188,7 @@ impl RunState {
             by_path: HashMap::new(),
             aborted: HashMap::new(),
             waits: Waits::default(),
+            given: HashMap::new(),
             ledger: Ledger::new("".into(), budget, None),
             work: VecDeque::new(),
             actions: Vec::new(),
@@ -282,6 +285,9 @@ impl RunState {
             }
             Event::WaitOpened { scope, until_ms } => self.wait_opened(scope, *until_ms).map_err(illegal)?,
             Event::WaitAnswered { scope, value, .. } => self.wait_answered(scope, value).map_err(illegal)?,
+            Event::Given { scope, reads, result } => {
+                self.give(scope, reads.clone(), result.clone()).map_err(illegal)?;
+            }
         }
         self.n_events += 1;
         self.settle_all();
@@ -345,22 +351,9 @@ impl RunState {
         match result {
             Ok(outputs) => {
                 let body = self.frame(at.frame).body.clone();
-                let node = node_of(&body, at.node);
-                let slots: Result<_, _> = outputs
-                    .iter()
-                    .zip(&node.outputs)
-                    .map(|(value, port)| match value {
-                        // From a journal that keeps JSON, records come as maps.
-                        Some(value) => match value.clone().into_type(&port.ty) {
-                            Ok(value) => Ok(Slot::Present(value)),
-                            Err(mismatch) => Err(format!("output `{}`: {mismatch}", port.name)),
-                        },
-                        None => Ok(Slot::Absent(absence::not_put_out(scope, &port.name))),
-                    })
-                    .collect();
-                match slots {
+                match given::output_slots(scope, node_of(&body, at.node), outputs) {
                     Ok(slots) => self.settle(at, slots),
-                    Err(message) => self.fail(at, failure(scope.clone(), FailureKind::Type, message)),
+                    Err(failure) => self.fail(at, failure),
                 }
             }
             Err(failure) => self.attempt_failed(at, failure.clone()),
@@ -450,6 +443,7 @@ fn name_of(event: &Event) -> &'static str {
         Event::EffectBegan { .. } => "effect_began",
         Event::WaitOpened { .. } => "wait_opened",
         Event::WaitAnswered { .. } => "wait_answered",
+        Event::Given { .. } => "given",
     }
 }
 

@@ -1,4 +1,5 @@
-//! `anabranch.yaml`: which models, encoders, indexes and prices there are. All of it is optional.
+//! `anabranch.yaml`: which models, encoders, indexes and prices there are, and how the service runs. All of it is
+//! optional.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,13 @@ use serde::Deserialize;
 mod encoder;
 mod error;
 mod index;
+mod limits;
 mod model;
 mod price;
 mod secret;
 mod server;
+mod server_section;
+mod store_section;
 mod word;
 
 pub use encoder::{
@@ -22,10 +26,13 @@ pub use encoder::{
 };
 pub use error::{Error, Place, Problem};
 pub use index::{EmbedderChoice, IndexConfig, PostgresStore, PostgresUrl, QdrantStore, StoreConfig};
+pub use limits::LimitsConfig;
 pub use model::{ChatConfig, ModelConfig};
 pub use price::PriceConfig;
 pub use secret::{SecretError, SecretRef};
 pub use server::ServerConfig;
+pub use server_section::ServerSection;
+pub use store_section::{Durability, StoreSection, StoreUrl, WakeBy};
 
 /// Where the configuration is looked for if no other file is named.
 pub const FILE: &str = "anabranch.yaml";
@@ -57,24 +64,12 @@ pub struct Config {
     #[serde(deserialize_with = "price::prices")]
     #[schemars(with = "BTreeMap<String, PriceConfig>")]
     pub prices: BTreeMap<String, PriceConfig>,
+    /// Where jobs, their journals, flows and keys are kept.
+    pub store: StoreSection,
+    /// Where the service listens, which flows it starts with, how it stops.
+    pub server: ServerSection,
     /// Bounds of the process.
     pub limits: LimitsConfig,
-}
-
-/// Bounds of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// Node executions of a run that are in flight at once.
-    #[serde(deserialize_with = "at_least_one")]
-    #[schemars(range(min = 1))]
-    pub concurrency: usize,
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self { concurrency: anabranch_engine::limits::RUN_CONCURRENCY }
-    }
 }
 
 impl Default for Config {
@@ -86,6 +81,8 @@ impl Default for Config {
             indexes: BTreeMap::new(),
             data: PathBuf::from("./.anabranch"),
             prices: BTreeMap::new(),
+            store: StoreSection::default(),
+            server: ServerSection::default(),
             limits: LimitsConfig::default(),
         }
     }
@@ -183,6 +180,8 @@ impl Config {
         self.embedders.values_mut().filter_map(EmbedderConfig::path_mut).for_each(rebase);
         self.rerankers.values_mut().filter_map(RerankerConfig::path_mut).for_each(rebase);
         self.indexes.values_mut().flat_map(IndexConfig::paths_mut).for_each(rebase);
+        self.store.path_mut().into_iter().for_each(rebase);
+        self.server.flows.iter_mut().for_each(rebase);
         rebase(&mut self.data);
     }
 }
@@ -190,13 +189,6 @@ impl Config {
 /// What `text` says, which `name` stands for in errors.
 pub(crate) fn yaml<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T, Error> {
     serde_yaml::from_str(text).map_err(|error| Error::invalid(name, &error))
-}
-
-fn at_least_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    match usize::deserialize(deserializer)? {
-        0 => Err(serde::de::Error::custom("`concurrency` is at least 1")),
-        concurrency => Ok(concurrency),
-    }
 }
 
 #[cfg(test)]

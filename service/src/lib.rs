@@ -10,10 +10,14 @@ pub mod checked;
 mod cli;
 pub mod config;
 pub mod exit;
+pub mod flows;
 pub mod indexing;
+pub mod job;
 pub mod library;
 pub mod overrides;
 pub mod resources;
+pub mod runner;
+pub mod store;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

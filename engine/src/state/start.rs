@@ -143,7 +143,7 @@ impl RunState {
     }
 
     /// Names a result that may be used again: the same node of the same flow, the same settings, the same inputs.
-    fn cache_key(&self, at: At, op: &Op, inputs: &[Option<Value>]) -> String {
+    pub(super) fn cache_key(&self, at: At, op: &Op, inputs: &[Option<Value>]) -> String {
         let mut hasher = blake3::Hasher::new();
         let place = without_indexes(&self.scope(at).to_string());
         hasher.update(self.plan.hash.as_bytes()).update(b"\0").update(place.as_bytes());
@@ -226,7 +226,7 @@ impl RunState {
         })
     }
 
-    fn op_inputs(&self, at: At, op: &Op) -> Result<Vec<Option<Value>>, Hindrance> {
+    pub(super) fn op_inputs(&self, at: At, op: &Op) -> Result<Vec<Option<Value>>, Hindrance> {
         let mut values = Vec::with_capacity(op.inputs.len());
         for ((expr, ty), name) in op.inputs.iter().zip(&op.types).zip(op.names.iter()) {
             values.push(match expr {
@@ -308,8 +308,11 @@ impl RunState {
         }
     }
 
-    /// Gives a stubbed node its result; false if the node is not stubbed.
+    /// Gives a node its result that has one already, by the journal or as a stub; false if it has to run.
     fn start_stub(&mut self, at: At, node: &Node) -> Result<bool, Hindrance> {
+        if self.start_given(at, node)? {
+            return Ok(true);
+        }
         if self.setup.stubs.is_empty() {
             return Ok(false);
         }
@@ -381,7 +384,7 @@ fn stub_slots(scope: &Scope, outputs: &Map, node: &Node) -> Result<Vec<Slot>, St
         .collect()
 }
 
-fn named(node: &Node, slots: &[Slot]) -> Map {
+pub(super) fn named(node: &Node, slots: &[Slot]) -> Map {
     let values = node.outputs.iter().zip(slots);
     values
         .filter_map(|(port, slot)| match slot {

@@ -47,7 +47,9 @@ data: ./kept
 prices:
   default: { prompt: 0.15, cached: 0.075, completion: 0.6 }
   embedders.default: { prompt: 0.02 }
-limits: { concurrency: 8 }
+store: { url: "sqlite:kept/jobs.db", retention: 7d, durability: step }
+server: { listen: "0.0.0.0:80", flows: flows, public_url: https://rag.example.org, drain: 5s }
+limits: { concurrency: 8, queued: 50 }
 "#;
 
 #[test]
@@ -92,6 +94,12 @@ fn everything_that_can_be_set_is_read() {
     assert_eq!((&qdrant.server.api_key, qdrant.collection.as_deref()), (&key(), Some("c")));
     assert_eq!(config.prices["default"].cached, Some(0.075));
     assert_eq!(config.prices["embedders.default"].completion, None);
+    assert_eq!(config.store.url, Some(StoreUrl::Sqlite("kept/jobs.db".into())));
+    assert_eq!(config.store.retention, Duration::from_hours(7 * 24));
+    assert_eq!(config.store.durability, Durability::Step);
+    assert_eq!(config.server.listen.port(), 80);
+    assert_eq!(config.server.drain, Duration::from_secs(5));
+    assert_eq!((config.limits.queued, config.limits.requests), (50, 1024));
     assert_eq!((config.data, config.limits.concurrency), (PathBuf::from("./kept"), 8));
 }
 
@@ -116,6 +124,8 @@ fn paths_start_from_the_folder_of_the_file() {
     assert_eq!(config.indexes["docs"].paths, [inside("README.md"), inside("docs")]);
     assert_eq!(config.indexes["docs"].flow, Some(inside("chunk.yaml")));
     assert_eq!(config.data, inside("./kept"));
+    assert_eq!(config.store.url, Some(StoreUrl::Sqlite(inside("kept/jobs.db"))));
+    assert_eq!(config.server.flows, Some(inside("flows")));
     assert_eq!(config.models["demo"], ModelConfig::Script(inside("rules.yaml")));
     let EmbedderConfig::Folder(folder) = &config.embedders["local"] else { panic!() };
     assert_eq!(folder.path, inside("models/minilm"));
@@ -141,7 +151,8 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
     );
     assert_eq!(
         error("limits: { x: 3 }\n"),
-        "anabranch.yaml:1:11: unknown key `x`\nhint: there are: `concurrency`"
+        "anabranch.yaml:1:11: unknown key `x`\nhint: there are: `batch`, `body_bytes`, `body_time`, `concurrency`, \
+         `documents_bytes`, `queued`, `requests`, `running`, `streams`"
     );
 }
 
@@ -172,7 +183,7 @@ fn a_wrong_value_is_named_with_its_place() {
     at("models:\n  a: { replay: f, timeout: 3s }", "2:6", "`timeout` is a setting of servers");
     at("models:\n  a: { url: u, timeout: 3 }", "2:25", "`3` is no duration");
     at("models: [a]", "1:9", "expected a mapping");
-    at("limits: { concurrency: 0 }", "1:24", "`concurrency` is at least 1");
+    at("limits: { concurrency: 0 }", "1:24", "expected a whole number, at least 1");
     at("limits: { concurrency: many }", "1:24", "expected a whole number, at least 0");
     at("prices: { a: { prompt: -1, completion: 2 } }", "1:24", "a price is at least 0");
     at("prices: { a: { prompt: 1 } }", "1:14", "`completion` is missing");
@@ -184,6 +195,11 @@ fn a_wrong_value_is_named_with_its_place() {
     at("indexes: { a: { paths: x } }", "1:24", "expected a list");
     at("prices: { a: { prompt: x, completion: 1 } }", "1:24", "expected a number");
     at("data: [x]", "1:7", "expected a text");
+    at("store: { url: postgres://me:pw@db/x }", "1:15", "a password does not stand in this file");
+    at("store: { url: memry }", "1:15", "this is no address of a store\nhint: did you mean `memory`?");
+    at("store: { retention: 30 }", "1:21", "`30` is no duration");
+    at("store: { durability: steps }", "1:22", "unknown value `steps`\nhint: did you mean `step`?");
+    at("server: { listen: here }", "1:19", "");
     at("data: \"x\nmodels: {}\n", "1:7", "unclosed quote");
 }
 
@@ -251,9 +267,17 @@ fn the_schema_describes_every_key() {
         assert!(property["description"].is_string(), "`{key}` has no description");
     }
     let definitions = schema["$defs"].as_object().unwrap();
-    for name in
-        ["ModelFields", "EmbedderFields", "RerankerFields", "IndexConfig", "StoreFields", "PriceConfig"]
-    {
+    for name in [
+        "ModelFields",
+        "EmbedderFields",
+        "RerankerFields",
+        "IndexConfig",
+        "StoreFields",
+        "PriceConfig",
+        "StoreSection",
+        "ServerSection",
+        "LimitsConfig",
+    ] {
         for (key, property) in definitions[name]["properties"].as_object().unwrap() {
             assert!(property["description"].is_string(), "`{name}.{key}` has no description");
         }

@@ -54,6 +54,11 @@ impl Behind {
         self.queue.iter().any(|(_, _, batch)| !batch.starts.is_empty() || !batch.effects.is_empty())
     }
 
+    /// Whether attempts with effects wait for the journal, which says that they begin.
+    pub(super) fn holds_effects(&self) -> bool {
+        self.queue.iter().any(|(_, _, batch)| !batch.effects.is_empty())
+    }
+
     pub(super) fn drop_starts(&mut self, scope: &Scope) {
         for (_, _, batch) in &mut self.queue {
             batch.drop_starts(scope);

@@ -13,8 +13,7 @@ impl Driver {
     /// Whether nothing goes on but waiting for answers: then the run's own clock stands still.
     pub(super) fn is_at_rest(&self) -> bool {
         self.state.n_waits() > 0
-            && self.ready.is_empty()
-            && self.in_flight.is_empty()
+            && self.is_idle()
             && !self.behind.holds_starts()
             && !self.joins.iter().any(|scope| self.state.awaits(&Timer::Join(scope.clone())))
     }

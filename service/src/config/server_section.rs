@@ -1,0 +1,47 @@
+//! How the service is reached and how it stops: the section `server`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::limits::some_duration;
+
+/// Where the service listens, which flows it starts with, how it stops.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSection {
+    /// Address and port; `127.0.0.1:7117` if unset. Port 0 takes a free one. An address that others can reach needs a
+    /// key first: `anabranch keys create`.
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// A folder of flow files that belong to the tenant `default`: each is there under the name that it gives itself,
+    /// and a changed file is a new version.
+    pub flows: Option<PathBuf>,
+    /// Where others find this service, for links in answers and webhooks: `https://rag.example.org`. Links are relative
+    /// if it is unset.
+    pub public_url: Option<String>,
+    /// How long running nodes may go on when the process is asked to stop; 20s if unset. What has not ended then is
+    /// handed over to another process, or begins again at the next start.
+    #[serde(deserialize_with = "some_duration")]
+    #[schemars(with = "String")]
+    pub drain: Duration,
+    /// How long a process that shows no life keeps its jobs; 15s if unset.
+    #[serde(deserialize_with = "some_duration")]
+    #[schemars(with = "String")]
+    pub lease: Duration,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7117)),
+            flows: None,
+            public_url: None,
+            drain: Duration::from_secs(20),
+            lease: Duration::from_secs(15),
+        }
+    }
+}
