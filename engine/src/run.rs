@@ -34,7 +34,7 @@ pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::check as check_inputs;
 pub use replay::{Replay, Try, replay};
-pub use wait::{OpenWait, WaitDecl, wait_of};
+pub use wait::{OpenWait, WaitDecl, wait_of, waits_of};
 
 use driver::Driver;
 use inbox::Looking;

@@ -49,22 +49,48 @@ pub fn wait_of(plan: &Plan, scope: &Scope) -> Option<WaitDecl> {
     wait_in(&plan.root, &segments)
 }
 
-fn wait_in(body: &Body, segments: &[&str]) -> Option<WaitDecl> {
-    let (first, rest) = segments.split_first()?;
-    let node = body.nodes.iter().find(|node| *node.name == **first)?;
-    let inner = match &node.kind {
-        Kind::Wait(wait) if rest.is_empty() => {
-            return Some(WaitDecl {
-                ty: wait.ty.clone(),
-                about: wait.about.clone().or_else(|| node.about.clone()),
-            });
+/// The paths of the waits of `plan`, without indexes, in the order in which they are written.
+pub fn waits_of(plan: &Plan) -> Vec<String> {
+    let mut paths = Vec::new();
+    waits_in(&plan.root, "", &mut paths);
+    paths
+}
+
+fn waits_in(body: &Body, within: &str, paths: &mut Vec<String>) {
+    for node in &body.nodes {
+        let path = format!("{within}{}", node.name);
+        if let Kind::Wait(_) = node.kind {
+            paths.push(path.clone());
         }
+        if let Some(inner) = inner(&node.kind) {
+            waits_in(inner, &format!("{path}/"), paths);
+        }
+        if let OnError::Flow { body, .. } = &node.on_error {
+            waits_in(body, &format!("{path}/on_error/"), paths);
+        }
+    }
+}
+
+/// The body that a node opens, if it opens one.
+fn inner(kind: &Kind) -> Option<&Body> {
+    match kind {
         Kind::Op(_) | Kind::Wait(_) => None,
         Kind::Flow { body, .. } => Some(body),
         Kind::Loop(inner) => Some(&inner.body),
         Kind::Each(inner) => Some(&inner.body),
-    };
-    let found = inner.and_then(|body| wait_in(body, rest));
+    }
+}
+
+fn wait_in(body: &Body, segments: &[&str]) -> Option<WaitDecl> {
+    let (first, rest) = segments.split_first()?;
+    let node = body.nodes.iter().find(|node| *node.name == **first)?;
+    if let (Kind::Wait(wait), []) = (&node.kind, rest) {
+        return Some(WaitDecl {
+            ty: wait.ty.clone(),
+            about: wait.about.clone().or_else(|| node.about.clone()),
+        });
+    }
+    let found = inner(&node.kind).and_then(|body| wait_in(body, rest));
     match (&node.on_error, rest.split_first()) {
         (OnError::Flow { body, .. }, Some((&"on_error", rest))) => found.or_else(|| wait_in(body, rest)),
         _ => found,
