@@ -24,6 +24,7 @@ mod execute;
 mod fork;
 mod inbox;
 mod inputs;
+mod offload;
 mod replay;
 mod report;
 mod wait;
@@ -33,6 +34,7 @@ pub use diff::{Change, Found, NodeDiff, Side, diff};
 pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::check as check_inputs;
+pub use offload::{Done, NotTaken, Offload, Task, execute_task};
 pub use replay::{Replay, Try, replay};
 pub use wait::{OpenWait, WaitDecl, wait_of, waits_of};
 
@@ -60,6 +62,8 @@ pub struct Options {
     pub inbox: Inbox,
     /// What deadlines of waits are set by.
     pub clock: Clock,
+    /// Who may execute attempts elsewhere; everything is executed here if `None`.
+    pub offload: Option<Arc<dyn Offload>>,
     /// Who is told what happens, as it happens.
     pub observer: Option<Arc<dyn Observer>>,
     /// Cancelling it ends the run and aborts what is in flight.
@@ -90,6 +94,7 @@ impl Default for Options {
             park: false,
             inbox: Inbox::default(),
             clock: Clock::default(),
+            offload: None,
             observer: None,
             cancel: CancellationToken::new(),
             pause: CancellationToken::new(),

@@ -3,6 +3,7 @@ CREATE TABLE IF NOT EXISTS webhooks (
   webhook_id  TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
   url         TEXT NOT NULL,
+  about       TEXT,
   events      TEXT NOT NULL,                  -- space-separated, e.g. `job.succeeded job.failed`
   secret      TEXT NOT NULL,                  -- signs, so it must be readable; never shown again
   old_secret  TEXT,                           -- signs too until `old_until_ms`, after a rotation
@@ -15,11 +16,11 @@ CREATE INDEX IF NOT EXISTS webhooks_tenant ON webhooks(tenant);
 CREATE TABLE IF NOT EXISTS deliveries (
   delivery_id TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
-  webhook_id  TEXT,                           -- NULL for the webhook of one job
+  webhook_id  TEXT NOT NULL,
   job_id      TEXT,
   url         TEXT NOT NULL,
   event       TEXT NOT NULL,
-  body        TEXT NOT NULL,
+  body        TEXT NOT NULL,                  -- empty until the first attempt, which writes it; then never changed
   status      SMALLINT NOT NULL,              -- 0 pending 1 delivered 2 given up
   attempts    INTEGER NOT NULL DEFAULT 0,
   next_ms     BIGINT NOT NULL,
@@ -39,9 +40,11 @@ CREATE TABLE IF NOT EXISTS schedules (
   cron        TEXT NOT NULL,
   zone        TEXT NOT NULL,                  -- IANA name
   request     TEXT NOT NULL,                  -- what is submitted: the body of POST /jobs
+  catch_up    SMALLINT NOT NULL DEFAULT 1,    -- whether one firing that was missed is made up for
   next_ms     BIGINT,                         -- NULL while paused
   last_ms     BIGINT,
   last_job    TEXT,
+  last_error  TEXT,
   created_ms  BIGINT NOT NULL,
   created_by  TEXT
 );

@@ -5,19 +5,26 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod access;
+pub mod api;
 pub mod catalog;
 pub mod checked;
 mod cli;
+pub mod client;
 pub mod config;
 pub mod exit;
+mod fault;
 pub mod flows;
 pub mod indexing;
 pub mod job;
 pub mod library;
+pub mod outgoing;
 pub mod overrides;
 pub mod resources;
 pub mod runner;
+pub mod schedules;
 pub mod store;
+mod tls;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -27,6 +27,8 @@ mod end;
 mod held;
 mod journal;
 mod lease;
+#[cfg(test)]
+mod tests;
 mod wait;
 mod wanted;
 mod work;
@@ -213,6 +215,21 @@ impl Runner {
     /// The worker that it is to the others; another one after its lease was lost.
     pub fn worker(&self) -> Arc<str> {
         self.0.lease.worker()
+    }
+
+    /// Resolves once it has looked at the queue and begins what is submitted by itself.
+    #[cfg(test)]
+    async fn settled(&self) {
+        while self.0.has_backlog.load(Ordering::Relaxed) && self.0.options.slots > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Stops as a process does that is killed: without a word.
+    #[cfg(test)]
+    fn abandon(self) {
+        self.0.closed.cancel();
+        self.0.desk.forget_all();
     }
 
     /// Looks at once for what was asked of its jobs, instead of when it is told or polls.

@@ -4,13 +4,23 @@
 //! when); everything else reads and writes by itself.
 
 pub(crate) mod database;
+mod feedback;
 mod flows;
+mod keys;
 pub mod limits;
+mod schedules;
 #[cfg(test)]
 mod tests;
+mod usage;
+mod webhooks;
 
 pub use database::migrations;
+pub use feedback::{Feedback, FeedbackPut};
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
+pub use keys::{KeyRecord, Tenant};
+pub use schedules::{Fired, Schedule, ScheduleChange, SchedulePut};
+pub use usage::{By, Used};
+pub use webhooks::{Delivery, DeliveryState, Due, Sent, Webhook, WebhookChange, WebhookPut};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

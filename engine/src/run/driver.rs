@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::inbox::{Answer, Reply};
 use super::report::Nodes;
-use super::{Durability, Error, Notice, Options, Outcome, Report, execute::execute};
+use super::{Durability, Error, Notice, Options, Outcome, Report, execute::execute, offload};
 use crate::backend::Usage;
 use crate::cx::{Cx, Progress, Resources, RunContext, Spent};
 use crate::event::{Event, Failure, Record, Timer, Timing};
@@ -64,6 +64,8 @@ struct Running {
     cache: Option<(Duration, String)>,
     ready: Instant,
     began: Instant,
+    /// How long it ran, if that was elsewhere: the rest of its time it waited for that.
+    away: Option<Duration>,
 }
 
 /// Work in flight that can be dropped from outside.
@@ -93,9 +95,9 @@ struct InFlight {
 }
 
 pub(super) struct Driver {
-    state: RunState,
-    options: Options,
-    context: Arc<RunContext>,
+    pub(super) state: RunState,
+    pub(super) options: Options,
+    pub(super) context: Arc<RunContext>,
     /// What has happened and is not applied yet.
     inbox: VecDeque<(Event, Attached)>,
     /// What the journal has taken and not made safe, with what waits for that.
@@ -209,7 +211,7 @@ impl Driver {
             }
             let at_rest = self.is_at_rest();
             if self.is_idle() && self.behind.is_empty() {
-                if at_rest && self.options.park && !self.is_overdue() && self.options.inbox.is_empty() {
+                if at_rest && self.may_park() {
                     let waits = self.state.open_waits();
                     return Ok(self.rested(Outcome::Waiting { waits }));
                 }
@@ -369,7 +371,8 @@ impl Driver {
         }
         let cx = Arc::new(Cx::new(self.context.clone(), scope.clone(), attempt, start.ledger.clone()));
         let cache = start.cache.clone();
-        let running = Box::new(Running { cx: cx.clone(), op, cache, ready, began: Instant::now() });
+        let (began, away) = (Instant::now(), None);
+        let mut running = Box::new(Running { cx: cx.clone(), op, cache, ready, began, away });
         if let Some((_, key)) = &running.cache
             && let Some(outputs) = self.context.resources.cache.get(key)
         {
@@ -380,8 +383,18 @@ impl Driver {
             cx.touch();
         }
         let for_work = cx.clone();
+        let offload = self.offload_for(&start);
         let mut work: Work = Box::pin(async move {
-            let result = execute(start, for_work).await;
+            let result = match offload {
+                None => execute(start, for_work).await,
+                Some((offload, task)) => {
+                    // Boxed: the many that stay here need not carry the room for it.
+                    let there = Box::pin(offload::execute(&*offload, task, start, for_work));
+                    let (result, ran) = there.await;
+                    running.away = ran;
+                    result
+                }
+            };
             Woke::Ended(running, result)
         });
         match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
@@ -417,7 +430,8 @@ impl Driver {
         let spent = running.cx.close();
         let usage = spent.usage;
         let now = Instant::now();
-        let timing = Timing { queued: running.began - running.ready, ran: now - running.began };
+        let ran = running.away.unwrap_or(now - running.began);
+        let timing = Timing { queued: (now - running.ready).saturating_sub(ran), ran };
         let (scope, attempt) = (running.cx.scope().clone(), running.cx.attempt());
         if let (Some((ttl, key)), Ok(outputs)) = (&running.cache, &result) {
             self.context.resources.cache.put(key.clone(), *ttl, outputs.clone());

@@ -18,7 +18,7 @@ use crate::value::{Map, Value};
 
 /// What an open wait keeps.
 pub(super) struct Asked {
-    shown: Map,
+    pub(super) shown: Map,
     /// Until when it waits, in Unix milliseconds; not known before the clock outside the run was looked at.
     until_ms: Option<u64>,
 }

@@ -98,8 +98,9 @@ impl Held {
         }
     }
 
-    /// Forgets how far the job was: the same history is about to be told again.
+    /// Forgets how far the job was: the same history is about to be told again, and the answers with it.
     pub(super) fn begin_again(&self) {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.n_ended.store(0, Ordering::Relaxed);
         self.n_running.store(0, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anabranch_engine::event::RunId;
+use anabranch_engine::journal;
 use anabranch_engine::plan::Plan;
 use anabranch_engine::run::{self, Durability, Outcome, Report};
 use anabranch_engine::value::{Map, Text, Value};
@@ -17,9 +18,13 @@ use super::end::{self, Stopped};
 use super::held::Held;
 use super::journal::Watched;
 use super::{Inner, POLL, RETRY, now_ms};
+use crate::fault::reach;
 use crate::flows::FlowError;
-use crate::job::{End, OpenWait, Progress, Submitted, Usage};
+use crate::job::{End, OpenWait, Progress, Status, Submitted, Usage};
 use crate::store::{Claimed, Receipt, StoreError};
+
+/// Times that a run is read again because its last owner wrote while it was read.
+const TAKE_UPS: usize = 20;
 
 /// A job that this process is about to work on.
 pub(super) struct Begun {
@@ -174,7 +179,7 @@ struct Job<'a> {
 impl Job<'_> {
     /// Carries the run as far as it goes; `None` if the job is lost.
     async fn carry(self, plan: Option<Arc<Plan>>, is_new: bool) -> Option<Closing> {
-        fail::fail_point!("runner::claimed");
+        reach("runner::claimed");
         let claimed = self.claimed;
         if claimed.claims > i32::try_from(self.inner.options.claims_max).unwrap_or(i32::MAX) {
             let n = claimed.claims - 1;
@@ -189,9 +194,6 @@ impl Job<'_> {
                 Err(end) => return Some(Closing::End(end)),
             },
         };
-        if !is_new {
-            self.pass_answers().await;
-        }
         let options = self.options();
         let result = self.within_deadline(self.run(&plan, options.clone(), is_new)).await;
         let report = match result {
@@ -267,14 +269,21 @@ impl Job<'_> {
 
     /// Takes the run up from its journal; begins it if there is none.
     async fn run(self, plan: &Arc<Plan>, options: run::Options, is_new: bool) -> Result<Report, run::Error> {
-        if !is_new {
+        let mut n_tries = 0;
+        while !is_new {
+            n_tries += 1;
             self.held.is_replaying.store(true, Ordering::Relaxed);
+            self.held.begin_again();
+            self.pass_answers().await;
             match run::resume(plan.clone(), self.inner.resources.clone(), options.clone()).await {
-                Err(run::Error::NothingToResume(_)) => {}
+                Err(run::Error::NothingToResume(_)) => break,
+                // The last owner wrote something between the reading and the taking up: that belongs to the run.
+                Err(run::Error::Journal(journal::Error::Fenced { .. }))
+                    if n_tries < TAKE_UPS && self.is_ours().await => {}
                 result => return result,
             }
-            self.held.is_replaying.store(false, Ordering::Relaxed);
         }
+        self.held.is_replaying.store(false, Ordering::Relaxed);
         let inputs: Map = self
             .claimed
             .request
@@ -283,6 +292,16 @@ impl Job<'_> {
             .map(|(name, value)| (Text::from(name.as_str()), Value::from_json(value.clone())))
             .collect();
         run::run(plan.clone(), inputs, self.inner.resources.clone(), options).await
+    }
+
+    /// Whether the job is still this claim's. Each time that it is, and the journal has grown nevertheless, the last owner
+    /// has written: it can do that only until its own lease ends.
+    async fn is_ours(self) -> bool {
+        sleep(RETRY).await;
+        match self.inner.store.job(None, &self.held.id).await {
+            Ok(Some(job)) => job.epoch == self.held.epoch && job.status == Status::Running,
+            _ => false,
+        }
     }
 
     /// Cancels the run when the job's deadline passes.
@@ -330,15 +349,15 @@ impl Job<'_> {
         loop {
             let receipt = match &closing {
                 Closing::End(end) => {
-                    fail::fail_point!("runner::before_end", |_| None);
+                    reach("runner::before_end");
                     store.end(id, epoch, end.clone())
                 }
                 Closing::Park { waits, usage, progress } => {
-                    fail::fail_point!("runner::before_park", |_| None);
+                    reach("runner::before_park");
                     store.park(id, epoch, waits.clone(), *usage, *progress)
                 }
                 Closing::HandOver => {
-                    fail::fail_point!("runner::before_release", |_| None);
+                    reach("runner::before_release");
                     store.release(id, epoch)
                 }
             };
@@ -357,7 +376,7 @@ impl Job<'_> {
             sleep(pause).await;
             pause = (pause * 2).min(POLL);
         }
-        fail::fail_point!("runner::closed", |_| None);
+        reach("runner::closed");
         Some(match closing {
             Closing::End(end) => Told::Ended(end),
             Closing::Park { .. } | Closing::HandOver => Told::Left,
