@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS webhooks (
   old_secret  TEXT,                           -- signs too until `old_until_ms`, after a rotation
   old_until_ms BIGINT,
   disabled_ms BIGINT,
+  disabled_why TEXT,
   created_ms  BIGINT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS webhooks_tenant ON webhooks(tenant);

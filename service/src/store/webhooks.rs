@@ -29,7 +29,7 @@ pub(super) const NOTE_ENDS: &str = "\
     ON CONFLICT DO NOTHING";
 
 /// Most webhooks of a tenant.
-pub const WEBHOOKS_MAX: i64 = 100;
+pub(super) const WEBHOOKS_MAX: i64 = 100;
 
 /// Whom to tell of what.
 #[derive(Debug, Clone, PartialEq, Eq)]
