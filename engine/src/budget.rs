@@ -59,6 +59,17 @@ pub struct Ledger {
     sums: Mutex<Sums>,
 }
 
+/// What one scope may spend, and what it has spent or holds back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Book {
+    /// Path of the scope; empty for the flow itself.
+    pub scope: Text,
+    /// What it may spend.
+    pub limits: Budget,
+    /// What is no longer to be had.
+    pub spent: Usage,
+}
+
 #[derive(Debug, Default)]
 struct Sums {
     settled: Usage,
@@ -110,6 +121,27 @@ impl Ledger {
     /// Gives back what was held, in this scope and all around it.
     pub fn release(&self, usage: Usage) {
         self.chain().for_each(|ledger| ledger.release_here(usage));
+    }
+
+    /// What this scope and all around it may spend and have spent or hold back, the innermost first.
+    pub fn books(&self) -> Vec<Book> {
+        let book = |ledger: &Ledger| Book {
+            scope: ledger.scope.clone(),
+            limits: ledger.limits,
+            spent: ledger.committed(),
+        };
+        self.chain().map(book).collect()
+    }
+
+    /// The innermost ledger of such books, for somebody who spends elsewhere.
+    pub fn of_books(books: &[Book]) -> Arc<Self> {
+        let open = |parent: Option<Arc<Self>>, book: &Book| {
+            let sums = Sums { settled: book.spent, held: Usage::default() };
+            let (scope, limits, sums) = (book.scope.clone(), book.limits, Mutex::new(sums));
+            Some(Arc::new(Self { scope, limits, parent, sums }))
+        };
+        let innermost = books.iter().rev().fold(None, open);
+        innermost.unwrap_or_else(|| Self::new("".into(), Budget::default(), None))
     }
 
     fn chain(&self) -> impl Iterator<Item = &Ledger> {

@@ -223,6 +223,12 @@ impl Cx {
         self.active_ms.store(millis(self.elapsed()), Ordering::Relaxed);
     }
 
+    /// Books what the attempt has used elsewhere, whatever the limits say: it is spent.
+    pub(crate) fn book(&self, usage: Usage) {
+        self.ledger.hold_unchecked(usage);
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) += usage;
+    }
+
     /// What the attempt has used, at its end: to be settled through the journal, and held until then.
     pub(crate) fn close(&self) -> Spent {
         let usage = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));

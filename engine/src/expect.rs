@@ -94,6 +94,7 @@ fn check_end(test: &TestDecl, report: &Report) -> Option<Unmet> {
         Outcome::Succeeded => "it succeeded".to_owned(),
         Outcome::Failed(failure) => failure.to_string(),
         Outcome::Cancelled { reason } => format!("it was cancelled: {reason}"),
+        Outcome::Paused => "it was paused".to_owned(),
         Outcome::Waiting { waits } => {
             let scopes: Vec<String> = waits.iter().map(|wait| wait.scope.to_string()).collect();
             format!("it waits for an answer at {}", scopes.join(", "))

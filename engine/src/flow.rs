@@ -7,6 +7,7 @@ use crate::budget::Budget;
 use crate::diagnostic::{SourceFile, Span, Spanned};
 use crate::event::FailureKind;
 use crate::types::Type;
+use crate::value::Value;
 
 pub mod expression;
 pub mod parse;
@@ -145,7 +146,7 @@ pub struct NodeDecl {
     pub about: Option<String>,
 }
 
-/// What a node runs: exactly one of `op`, `flow`, `loop`, `each`.
+/// What a node runs: exactly one of `op`, `flow`, `loop`, `each`, `wait`.
 #[derive(Debug, Clone)]
 pub enum KindDecl {
     /// `op: module.operator`.
@@ -156,9 +157,26 @@ pub enum KindDecl {
     Loop(Box<LoopDecl>),
     /// `each: expr`.
     Each(Box<EachDecl>),
+    /// `wait: {...}`.
+    Wait(Box<WaitDecl>),
     /// Reported already: none or several of them, one that cannot be read, or one that is not supported yet. Later
     /// checks say nothing about the node, and take its outputs for anything.
     Unknown,
+}
+
+/// `wait: {...}`: a question to somebody outside.
+#[derive(Debug, Clone)]
+pub struct WaitDecl {
+    /// Place of the key `wait`.
+    pub span: Span,
+    /// `for:`, the type of the answer.
+    pub ty: Type,
+    /// `about:`, what is asked.
+    pub about: Option<String>,
+    /// `deadline:`, how long it waits.
+    pub deadline: Option<Spanned<Duration>>,
+    /// `default:`, the value if nobody answers.
+    pub default: Option<Value>,
 }
 
 /// `loop: {...}`.

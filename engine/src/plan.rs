@@ -8,6 +8,7 @@ use crate::flow::expression::Expr;
 use crate::flow::{Need, OnItemError, TestDecl};
 use crate::operator::{DynOperator, OperatorSpec, Port};
 use crate::retry::Retry;
+use crate::scope::Scope;
 use crate::types::Type;
 use crate::value::{Text, Value};
 
@@ -36,6 +37,47 @@ pub struct Plan {
     pub tests: Vec<TestDecl>,
     /// Names of the indexes that settings mention, so that they can be built before the run.
     pub indexes: Vec<Text>,
+}
+
+impl Plan {
+    /// The node that runs at `scope`, whatever the turn or item.
+    pub fn node(&self, scope: &Scope) -> Option<&Node> {
+        let path = scope.to_string();
+        let mut rest = path.as_str();
+        let mut body = &*self.root;
+        loop {
+            let (first, inner) = match rest.split_once('/') {
+                Some((first, inner)) => (first, Some(inner)),
+                None => (rest, None),
+            };
+            let name = first.split('[').next().unwrap_or(first);
+            let node = body.nodes.iter().find(|node| *node.name == *name)?;
+            let Some(inner) = inner else { return Some(node) };
+            (body, rest) = node.inner(inner)?;
+        }
+    }
+}
+
+impl Node {
+    /// The body inside this node that the path `inner` leads into, and the path in it.
+    pub(crate) fn inner<'a>(&self, inner: &'a str) -> Option<(&Body, &'a str)> {
+        match (self.fallback(inner), &self.kind) {
+            (Some(fallback), _) => Some(fallback),
+            (None, Kind::Flow { body, .. }) => Some((body, inner)),
+            (None, Kind::Loop(spec)) => Some((&spec.body, inner)),
+            (None, Kind::Each(spec)) => Some((&spec.body, inner)),
+            (None, Kind::Op(_) | Kind::Wait(_)) => None,
+        }
+    }
+
+    /// The flow that stands in for the node, and the path in it, if `inner` leads there.
+    pub(crate) fn fallback<'a>(&self, inner: &'a str) -> Option<(&Body, &'a str)> {
+        let inner = inner.strip_prefix("on_error/")?;
+        match &self.on_error {
+            OnError::Flow { body, .. } => Some((body, inner)),
+            _ => None,
+        }
+    }
 }
 
 /// What a flow takes from outside.

@@ -24,6 +24,7 @@ mod execute;
 mod fork;
 mod inbox;
 mod inputs;
+mod offload;
 mod replay;
 mod report;
 mod wait;
@@ -33,8 +34,9 @@ pub use diff::{Change, Found, NodeDiff, Side, diff};
 pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::check as check_inputs;
+pub use offload::{Done, NotTaken, Offload, Task, execute_task};
 pub use replay::{Replay, Try, replay};
-pub use wait::OpenWait;
+pub use wait::{OpenWait, WaitDecl, wait_of};
 
 use driver::Driver;
 use inbox::Looking;
@@ -60,10 +62,18 @@ pub struct Options {
     pub inbox: Inbox,
     /// What deadlines of waits are set by.
     pub clock: Clock,
+    /// Who may execute attempts elsewhere; everything is executed here if `None`.
+    pub offload: Option<Arc<dyn Offload>>,
     /// Who is told what happens, as it happens.
     pub observer: Option<Arc<dyn Observer>>,
     /// Cancelling it ends the run and aborts what is in flight.
     pub cancel: CancellationToken,
+    /// Cancelling it starts nothing more; what is in flight ends, and then the run does, with [`Outcome::Paused`].
+    pub pause: CancellationToken,
+    /// Whether the report waits until the journal has made the run's last events safe.
+    ///
+    /// Without it, whoever gives the report away first waits for something that its journal writes after them.
+    pub flush_end: bool,
     /// Nodes that do not run but give these results, by path without indexes (`hop/search`): for the tests of a flow.
     pub stubs: BTreeMap<String, Stub>,
     /// A budget on top of the flow's own: the smaller limit counts.
@@ -84,8 +94,11 @@ impl Default for Options {
             park: false,
             inbox: Inbox::default(),
             clock: Clock::default(),
+            offload: None,
             observer: None,
             cancel: CancellationToken::new(),
+            pause: CancellationToken::new(),
+            flush_end: true,
             stubs: BTreeMap::new(),
             budget: crate::budget::Budget::default(),
             details: true,
@@ -239,6 +252,8 @@ pub enum Outcome {
         /// What it waits for, by scope.
         waits: Vec<OpenWait>,
     },
+    /// It has not ended: it was asked to pause, and nothing is in flight. See [`Options::pause`].
+    Paused,
 }
 
 /// What a run gave.
@@ -324,7 +339,7 @@ pub async fn run(
 /// Drives a run; what is left in its inbox when it has ended is refused, and kept while it waits.
 async fn to_its_end(driver: Driver, mut looking: Looking) -> Result<Report, Error> {
     let report = driver.drive().await?;
-    if let Outcome::Waiting { .. } = report.outcome {
+    if let Outcome::Waiting { .. } | Outcome::Paused = report.outcome {
         looking.0 = None;
     }
     Ok(report)

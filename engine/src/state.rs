@@ -101,6 +101,8 @@ pub struct Start {
     pub op: &'static str,
     /// The operator with its settings.
     pub operator: Arc<dyn DynOperator>,
+    /// Its settings, if they only became known as it started.
+    pub settings: Option<serde_json::Value>,
     /// Names of the input ports.
     pub names: Arc<[Text]>,
     /// Values of the input ports.
@@ -209,6 +211,11 @@ impl RunState {
     /// Seed of all randomness.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The flow that runs.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
     }
 
     /// Events applied so far.

@@ -26,8 +26,10 @@ use crate::value::{
     ByteRange, Chunk, ChunkId, DocumentId, LineRange, Map, Message, Role, Score, Text, TokenCount, Value,
 };
 
+mod durable;
 mod encoders;
 
+pub use durable::{Effect, LossyJournal, clock, take_ran};
 pub use encoders::{Letters, Overlap};
 
 /// A context with no models and no indexes.
@@ -68,7 +70,7 @@ impl Library for MapLibrary {
 
 /// The operators of this module.
 pub fn registry() -> Registry {
-    Registry::default().with::<Work>().with::<Numbers>().with::<Ask>().with::<Passages>()
+    Registry::default().with::<Work>().with::<Numbers>().with::<Ask>().with::<Passages>().with::<Effect>()
 }
 
 /// Compiles a flow over the operators of this module.
@@ -111,7 +113,8 @@ thread_local! {
 struct Live;
 
 impl Live {
-    fn new() -> Self {
+    fn new(cx: &Cx) -> Self {
+        durable::began(cx);
         LIVE.with(|live| live.set(live.get() + 1));
         Self
     }
@@ -165,7 +168,7 @@ impl Operator for Work {
     type Out = WorkOut;
 
     async fn run(&self, cx: &Cx, input: OpenIn) -> Result<WorkOut, OpError> {
-        let _live = Live::new();
+        let _live = Live::new(cx);
         if self.delay_ms > 0 {
             sleep(Duration::from_millis(self.delay_ms)).await;
         }
@@ -266,7 +269,7 @@ impl Operator for Ask {
     type Out = AskOut;
 
     async fn run(&self, cx: &Cx, input: AskIn) -> Result<AskOut, OpError> {
-        let _live = Live::new();
+        let _live = Live::new(cx);
         let messages = vec![Message { role: Role::User, content: input.question }];
         let request = ChatRequest { messages, max_tokens: Some(self.max_tokens), ..ChatRequest::default() };
         let response = cx.chat(&ModelName::default(), &request).await?;

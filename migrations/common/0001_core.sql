@@ -154,5 +154,6 @@ CREATE TABLE IF NOT EXISTS tenants (
   weight      INTEGER NOT NULL DEFAULT 1,
   max_running INTEGER NOT NULL DEFAULT 256,
   max_queued  INTEGER NOT NULL DEFAULT 10000,
+  per_minute  INTEGER,                        -- requests; NULL for what the configuration says
   vtime       BIGINT NOT NULL DEFAULT 0       -- what it was served, by its weight: the least served is next
 );

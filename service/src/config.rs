@@ -181,7 +181,7 @@ impl Config {
         self.rerankers.values_mut().filter_map(RerankerConfig::path_mut).for_each(rebase);
         self.indexes.values_mut().flat_map(IndexConfig::paths_mut).for_each(rebase);
         self.store.path_mut().into_iter().for_each(rebase);
-        self.server.flows.iter_mut().for_each(rebase);
+        self.server.paths_mut().for_each(rebase);
         rebase(&mut self.data);
     }
 }

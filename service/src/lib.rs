@@ -5,12 +5,15 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod access;
+pub mod api;
 pub mod catalog;
 pub mod checked;
 mod cli;
 pub mod client;
 pub mod config;
 pub mod exit;
+mod fault;
 pub mod flows;
 pub mod indexing;
 pub mod job;

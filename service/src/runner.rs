@@ -1,19 +1,70 @@
 //! Works on jobs: claims them, runs them, parks them, hands them over; keeps the lease and notices what others lost.
+//!
+//! ```text
+//!  submit ──free slot──► work ──────────────► end | park
+//!     │                   ▲  └─ lost: forgotten without a word
+//!     └─► queue ─► claim ─┘
+//! ```
+//! A job in this process is a [`held::Held`] on the [`held::Desk`], and one task ([`work`]). Whatever reaches it from
+//! outside (cancel, answers, the end of the lease, a drain) goes through its `Held`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anabranch_engine::cx::Resources;
 use anabranch_engine::run::Notice;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::flows::{Flows, Ready};
-use crate::job::{Job, NewJob, Submitted};
-use crate::store::{Receipt, Store, StoreError};
+use crate::job::{NewJob, Submitted, new_id};
+use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
+
+mod claims;
+mod drain;
+mod end;
+mod held;
+mod journal;
+mod lease;
+#[cfg(test)]
+mod tests;
+mod wait;
+mod wanted;
+mod work;
+
+use held::Desk;
+use lease::Lease;
+use work::{Begun, Submission};
+
+/// How often the store is asked where a notification may have been lost.
+const POLL: Duration = Duration::from_secs(1);
+/// Pause before the store is tried again; doubles up to [`POLL`].
+const RETRY: Duration = Duration::from_millis(50);
+/// What a watcher of a job may be behind before it misses something.
+const LIVE_BEHIND: usize = 1_024;
 
 /// The runner of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Runner(Arc<Inner>);
 
-struct Inner {}
+/// What the tasks of a runner share.
+struct Inner {
+    store: Store,
+    flows: Flows,
+    resources: Arc<Resources>,
+    options: Options,
+    desk: Desk,
+    slots: Arc<Semaphore>,
+    lease: Lease,
+    /// There may be something to claim, or room for it.
+    work: Notify,
+    /// Whether jobs are queued, as far as this process knows: then new ones queue behind them.
+    has_backlog: AtomicBool,
+    is_draining: AtomicBool,
+    /// Ends the runner's own tasks.
+    closed: CancellationToken,
+}
 
 /// How many jobs, how long a lease.
 #[derive(Debug, Clone)]
@@ -21,7 +72,7 @@ pub struct Options {
     /// Jobs that run at once; 0 for a process that only serves the API.
     pub slots: u32,
     /// How long a silent worker keeps its jobs.
-    pub lease: std::time::Duration,
+    pub lease: Duration,
     /// Claims without progress after which a job is set aside.
     pub claims_max: u32,
     /// Items of an each at which they are spread over workers.
@@ -30,15 +81,38 @@ pub struct Options {
     pub is_stepwise: bool,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            slots: 256,
+            lease: Duration::from_secs(15),
+            claims_max: 5,
+            spread: Some(64),
+            is_stepwise: false,
+        }
+    }
+}
+
 /// Something that happens in a job of this process, for those who watch it live. What is journaled has its number.
 #[derive(Debug, Clone)]
 pub enum Live {
     /// Something that is not journaled: a node began, a piece of text.
-    Notice(Notice),
+    Notice(Arc<Notice>),
     /// Records up to this position can be read from the store.
     Journaled(u64),
     /// The job has ended, parked or was handed over.
     Left,
+}
+
+/// How busy a runner is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Jobs that may run at once.
+    pub slots: usize,
+    /// Jobs that run.
+    pub running: usize,
+    /// Whether it takes no more work.
+    pub is_draining: bool,
 }
 
 impl Runner {
@@ -49,48 +123,165 @@ impl Runner {
         resources: Arc<Resources>,
         options: Options,
     ) -> Result<Self, StoreError> {
-        let _ = (store, flows, resources, options);
-        todo!()
+        let worker = new_id("wkr");
+        if options.slots > 0 {
+            store.register(&worker, options.slots, options.lease).await?;
+        }
+        let inner = Arc::new(Inner {
+            slots: Arc::new(Semaphore::new(options.slots as usize)),
+            lease: Lease::new(worker, options.lease),
+            store,
+            flows,
+            resources,
+            options,
+            desk: Desk::default(),
+            work: Notify::new(),
+            has_backlog: AtomicBool::new(true),
+            is_draining: AtomicBool::new(false),
+            closed: CancellationToken::new(),
+        });
+        if inner.options.slots > 0 {
+            inner.spawn(lease::keep);
+            inner.spawn(lease::sweep);
+            inner.spawn(claims::claim);
+            inner.spawn(wanted::attend);
+        }
+        Ok(Self(inner))
     }
 
     /// Takes a job in. If there is a free slot it begins at once, before it is on disk.
+    ///
+    /// The job goes on whether or not the receipt is awaited.
     pub fn submit(&self, job: NewJob, flow: &Ready) -> Receipt<Submitted> {
-        let _ = (job, flow);
-        todo!()
+        self.take_in(job, flow, None)
     }
 
-    /// Takes a job in and waits for its end, at most `wait`. For jobs that begin at once, one commit holds all of it.
-    /// `None` if it has not ended by then (or parked: then the job as it is).
-    pub async fn submit_and_wait(
+    fn take_in(
         &self,
-        job: NewJob,
+        mut job: NewJob,
         flow: &Ready,
-        wait: std::time::Duration,
-    ) -> Result<(Submitted, Option<Job>), StoreError> {
-        let _ = (job, flow, wait);
-        todo!()
-    }
-
-    /// Waits until a job has ended or parked, wherever it runs; `None` after `wait`.
-    pub async fn wait(
-        &self,
-        tenant: &str,
-        id: &str,
-        wait: std::time::Duration,
-    ) -> Result<Option<Job>, StoreError> {
-        let _ = (tenant, id, wait);
-        todo!()
+        told: Option<oneshot::Sender<work::Told>>,
+    ) -> Receipt<Submitted> {
+        let inner = self.0.clone();
+        let Some(permit) = inner.slot_for(&job) else {
+            inner.has_backlog.store(true, Ordering::Relaxed);
+            let receipt = inner.store.submit(job);
+            return Box::pin(async move {
+                let submitted = receipt.await?;
+                inner.work.notify_one();
+                Ok(submitted)
+            });
+        };
+        let worker = inner.lease.worker();
+        job.claimed_by = Some(worker.to_string());
+        let claimed = claimed_at_once(&job);
+        // What depends on the store's word cannot begin before it: a twin's work would be done twice.
+        let must_be_kept_first = job.idempotency.is_some() || !job.kept.is_empty();
+        let is_new = job.kept.is_empty();
+        let (tell, submitted) = oneshot::channel();
+        let submission = Submission { receipt: inner.store.submit(job), tell, must_be_kept_first };
+        let begun = Begun {
+            claimed,
+            worker,
+            plan: Some(flow.plan.clone()),
+            submission: Some(submission),
+            is_new,
+            told,
+            permit,
+        };
+        tokio::spawn(work::work(inner, begun));
+        Box::pin(async move {
+            submitted
+                .await
+                .unwrap_or_else(|_| Err(StoreError::Unavailable("the job's task is gone".to_owned())))
+        })
     }
 
     /// What happens in a job, if it runs in this process.
-    pub fn watch(&self, id: &str) -> Option<tokio::sync::broadcast::Receiver<Live>> {
-        let _ = id;
-        todo!()
+    pub fn watch(&self, id: &str) -> Option<broadcast::Receiver<Live>> {
+        self.0.desk.get(id).map(|held| held.watch())
     }
 
-    /// Stops claiming, lets running nodes end within `grace`, hands over the rest.
-    pub async fn drain(&self, grace: std::time::Duration) {
-        let _ = grace;
-        todo!()
+    /// How busy it is.
+    pub fn load(&self) -> Load {
+        let slots = self.0.options.slots as usize;
+        Load {
+            slots,
+            running: slots.saturating_sub(self.0.slots.available_permits()),
+            is_draining: self.0.is_draining.load(Ordering::Relaxed),
+        }
     }
+
+    /// The worker that it is to the others; another one after its lease was lost.
+    pub fn worker(&self) -> Arc<str> {
+        self.0.lease.worker()
+    }
+
+    /// Resolves once it has looked at the queue and begins what is submitted by itself.
+    #[cfg(test)]
+    async fn settled(&self) {
+        while self.0.has_backlog.load(Ordering::Relaxed) && self.0.options.slots > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Stops as a process does that is killed: without a word.
+    #[cfg(test)]
+    fn abandon(self) {
+        self.0.closed.cancel();
+        self.0.desk.forget_all();
+    }
+
+    /// Looks at once for what was asked of its jobs, instead of when it is told or polls.
+    pub fn look(&self) {
+        self.0.desk.look();
+    }
+}
+
+impl Inner {
+    /// Runs one of the runner's own tasks until the runner is closed.
+    fn spawn<F: Future<Output = ()> + Send>(
+        self: &Arc<Self>,
+        task: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) where
+        F: 'static,
+    {
+        let (closed, task) = (self.closed.clone(), task(self.clone()));
+        tokio::spawn(async move { closed.run_until_cancelled_owned(task).await });
+    }
+
+    /// A place for a new job, unless it has to queue.
+    fn slot_for(&self, job: &NewJob) -> Option<OwnedSemaphorePermit> {
+        let may_begin = job.run_at_ms <= now_ms()
+            && !self.has_backlog.load(Ordering::Relaxed)
+            && !self.is_draining.load(Ordering::Relaxed)
+            && self.lease.holds();
+        may_begin.then(|| self.slots.clone().try_acquire_owned().ok()).flatten()
+    }
+}
+
+/// A job that begins where it was submitted, as a claim of the queue would give it.
+fn claimed_at_once(job: &NewJob) -> Claimed {
+    Claimed {
+        id: job.id.clone(),
+        tenant: job.tenant.clone(),
+        flow: job.flow.clone(),
+        hash: job.hash.clone(),
+        request: job.request.clone(),
+        epoch: 1,
+        claims: 1,
+        wanted: Wanted::default(),
+        deadline_ms: job.deadline_ms,
+        trace: job.trace.clone(),
+    }
+}
+
+/// Unix milliseconds by this machine's clock.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// A pause around `about`, so that processes that began together do not come together.
+fn jittered(about: Duration) -> Duration {
+    about.mul_f64(fastrand::f64().mul_add(0.5, 0.75))
 }

@@ -6,6 +6,7 @@
 pub(crate) mod database;
 mod feedback;
 mod flows;
+mod keys;
 pub mod limits;
 mod schedules;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod webhooks;
 pub use database::migrations;
 pub use feedback::{Feedback, FeedbackPut};
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
+pub use keys::{KeyRecord, Tenant};
 pub use schedules::{Fired, Schedule, ScheduleChange, SchedulePut};
 pub use usage::{By, Used};
 pub use webhooks::{Delivery, DeliveryState, Due, Sent, Webhook, WebhookChange, WebhookPut};
@@ -362,6 +364,18 @@ impl Store {
     /// Claims up to `limit` jobs: the least served tenants first, by priority within a tenant.
     pub async fn claim(&self, worker: &str, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         let _ = (worker, limit);
+        todo!()
+    }
+
+    /// The jobs that are this worker's, each with its epoch.
+    pub async fn owned(&self, worker: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        let _ = worker;
+        todo!()
+    }
+
+    /// Notes that a job has got further since its claim: what came to nothing before counts no more.
+    pub async fn progressed(&self, job: &str, epoch: i64) -> Result<(), StoreError> {
+        let _ = (job, epoch);
         todo!()
     }
 

@@ -15,6 +15,8 @@ use serde_json::{Value as Json, json};
 mod bounds;
 mod edges;
 mod journal;
+mod pause;
+mod waits;
 
 fn outputs(report: &Report) -> Json {
     assert_eq!(report.outcome, Outcome::Succeeded);

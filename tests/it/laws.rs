@@ -19,7 +19,9 @@ use anabranch_engine::value::{Map, Value};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+mod forks;
 mod generate;
+mod offloads;
 
 thread_local! {
     /// Runs made by the law of this thread, for its closing line.

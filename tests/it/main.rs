@@ -1,6 +1,7 @@
 //! The integration tests, one binary. What crosses crates or reads files of the repository is tested here.
 //!
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
+//! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
 //! `engine`: what a run does, construct by construct.
 //! `faults`: what model servers do wrong ends in typed errors, in time, in bounded memory.
@@ -19,6 +20,7 @@
 )]
 
 mod cli;
+mod deploy;
 mod diagnostics;
 mod engine;
 mod faults;
@@ -26,6 +28,7 @@ mod flows;
 mod laws;
 mod operators;
 mod schema;
+mod sdk;
 mod stores;
 mod support;
 mod tidy;

@@ -91,6 +91,7 @@ codes! {
     NEVER_TRUE 54 "FLOW0054" Warning "a comparison with a label can never hold";
     UNKNOWN_EMBEDDER 55 "FLOW0055" Error "there is no such embedder";
     UNKNOWN_RERANKER 56 "FLOW0056" Error "there is no such reranker";
+    INVALID_WAIT 57 "FLOW0057" Error "the declaration of a wait contradicts itself";
 }
 
 impl Code {

@@ -20,6 +20,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod type_name;
+mod waiting;
 
 pub use duration::{duration, written};
 

@@ -356,7 +356,7 @@ pub(crate) fn inner_nodes(node: &NodeDecl) -> &[NodeDecl] {
             EachBody::Nodes(nodes) => nodes,
             EachBody::Op(_) | EachBody::Flow(_) => &[],
         },
-        KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Unknown => &[],
+        KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Wait(_) | KindDecl::Unknown => &[],
     }
 }
 

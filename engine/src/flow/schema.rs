@@ -74,7 +74,7 @@ impl Object {
 /// What makes a node one thing and not another: the keys that it has, and those that it cannot have then.
 fn shape(shape: Shape) -> Value {
     let required = shape.keys();
-    let others = ["op", "flow", "loop", "each", "nodes"];
+    let others = ["op", "flow", "loop", "each", "wait", "nodes"];
     let foreign = ONLY.iter().filter(|(_, shapes, _)| !shapes.contains(&shape)).map(|(key, ..)| *key);
     let refused: Map<String, Value> = others
         .into_iter()

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::inbox::{Answer, Reply};
 use super::report::Nodes;
-use super::{Durability, Error, Notice, Options, Report, execute::execute};
+use super::{Durability, Error, Notice, Options, Outcome, Report, execute::execute, offload};
 use crate::backend::Usage;
 use crate::cx::{Cx, Progress, Resources, RunContext, Spent};
 use crate::event::{Event, Failure, Record, Timer, Timing};
@@ -28,6 +28,7 @@ use crate::value::Value;
 
 mod behind;
 mod notes;
+mod pause;
 mod replay;
 mod timers;
 
@@ -63,6 +64,8 @@ struct Running {
     cache: Option<(Duration, String)>,
     ready: Instant,
     began: Instant,
+    /// How long it ran, if that was elsewhere: the rest of its time it waited for that.
+    away: Option<Duration>,
 }
 
 /// Work in flight that can be dropped from outside.
@@ -92,15 +95,17 @@ struct InFlight {
 }
 
 pub(super) struct Driver {
-    state: RunState,
-    options: Options,
-    context: Arc<RunContext>,
+    pub(super) state: RunState,
+    pub(super) options: Options,
+    pub(super) context: Arc<RunContext>,
     /// What has happened and is not applied yet.
     inbox: VecDeque<(Event, Attached)>,
     /// What the journal has taken and not made safe, with what waits for that.
     behind: Behind,
     /// Attempts with effects, until the journal has it that they begin.
     effects: HashMap<Scope, Box<Start>>,
+    /// Attempts of which the journal has it that they begin: they do, whatever else is held up.
+    promised: VecDeque<(Box<Start>, Instant)>,
     /// Joins with a deadline that has not passed: a run in which one may start has not come to rest.
     joins: HashSet<Scope>,
     /// Timers that ran out while the run rested, and so were early by its own clock.
@@ -148,6 +153,7 @@ impl Driver {
             inbox: VecDeque::new(),
             behind: Behind::default(),
             effects: HashMap::new(),
+            promised: VecDeque::new(),
             joins: HashSet::new(),
             early: Vec::new(),
             ready: VecDeque::new(),
@@ -162,27 +168,34 @@ impl Driver {
         self.inbox.push_back((event, Attached::Nothing));
     }
 
-    /// Drives the run to its end, or to where it only waits.
+    /// Drives the run to its end, or to where it only waits or has paused.
     pub(super) async fn drive(mut self) -> Result<Report, Error> {
-        let cancel = self.options.cancel.clone();
-        let cancelled = cancel.cancelled();
-        tokio::pin!(cancelled);
+        let (cancel, pause) = (self.options.cancel.clone(), self.options.pause.clone());
+        let (cancelled, paused) = (cancel.cancelled(), pause.cancelled());
+        tokio::pin!(cancelled, paused);
         let mut n_in_a_row = 0;
         loop {
             self.take_in()?;
             if let Some(result) = self.state.result().cloned() {
-                self.behind.caught_up().await?;
+                if self.options.flush_end {
+                    self.behind.caught_up().await?;
+                }
                 return Ok(self.report(result));
             }
             if cancel.is_cancelled() {
                 self.happened(Event::CancelRequested { reason: "cancelled".into() });
                 continue;
             }
+            let is_pausing = pause.is_cancelled();
+            if is_pausing && self.has_paused() {
+                self.behind.caught_up().await?;
+                return Ok(self.rested(Outcome::Paused));
+            }
             // Start what there is room for; stop to take in results after a while, so that they are not held up.
             while self.n_running < self.options.concurrency.max(1)
                 && self.inbox.len() < IN_A_ROW
                 && self.behind.n_records() <= limits::JOURNAL_BEHIND
-                && let Some((start, ready)) = self.ready.pop_front()
+                && let Some((start, ready)) = self.next_start(is_pausing)
             {
                 self.start(start, ready).await;
             }
@@ -197,9 +210,10 @@ impl Driver {
                 continue;
             }
             let at_rest = self.is_at_rest();
-            if self.ready.is_empty() && self.in_flight.is_empty() && self.behind.is_empty() {
-                if at_rest && self.options.park {
-                    return Ok(self.parked());
+            if self.is_idle() && self.behind.is_empty() {
+                if at_rest && self.options.park && !self.is_overdue() {
+                    let waits = self.state.open_waits();
+                    return Ok(self.rested(Outcome::Waiting { waits }));
                 }
                 if self.state.n_waits() == 0 {
                     // Whatever waits, waits for something in flight: this cannot happen, and must not hang if it does.
@@ -213,6 +227,7 @@ impl Driver {
             let woke = tokio::select! {
                 biased;
                 () = &mut cancelled => None,
+                () = &mut paused, if !is_pausing => None,
                 safe = self.behind.next(), if !self.behind.is_empty() => {
                     let safe = safe?;
                     self.release(safe);
@@ -317,7 +332,7 @@ impl Driver {
         for mut start in batch.effects {
             // The journal has it: from here on it is an attempt like any other.
             start.has_effects = false;
-            self.begin(start);
+            self.promised.push_back((start, Instant::now()));
         }
         for reply in batch.replies {
             let _unheard = reply.send(Ok(()));
@@ -356,7 +371,8 @@ impl Driver {
         }
         let cx = Arc::new(Cx::new(self.context.clone(), scope.clone(), attempt, start.ledger.clone()));
         let cache = start.cache.clone();
-        let running = Box::new(Running { cx: cx.clone(), op, cache, ready, began: Instant::now() });
+        let (began, away) = (Instant::now(), None);
+        let mut running = Box::new(Running { cx: cx.clone(), op, cache, ready, began, away });
         if let Some((_, key)) = &running.cache
             && let Some(outputs) = self.context.resources.cache.get(key)
         {
@@ -367,8 +383,18 @@ impl Driver {
             cx.touch();
         }
         let for_work = cx.clone();
+        let offload = self.offload_for(&start);
         let mut work: Work = Box::pin(async move {
-            let result = execute(start, for_work).await;
+            let result = match offload {
+                None => execute(start, for_work).await,
+                Some((offload, task)) => {
+                    // Boxed: the many that stay here need not carry the room for it.
+                    let there = Box::pin(offload::execute(&*offload, task, start, for_work));
+                    let (result, ran) = there.await;
+                    running.away = ran;
+                    result
+                }
+            };
             Woke::Ended(running, result)
         });
         match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
@@ -404,7 +430,8 @@ impl Driver {
         let spent = running.cx.close();
         let usage = spent.usage;
         let now = Instant::now();
-        let timing = Timing { queued: running.began - running.ready, ran: now - running.began };
+        let ran = running.away.unwrap_or(now - running.began);
+        let timing = Timing { queued: (now - running.ready).saturating_sub(ran), ran };
         let (scope, attempt) = (running.cx.scope().clone(), running.cx.attempt());
         if let (Some((ttl, key)), Ok(outputs)) = (&running.cache, &result) {
             self.context.resources.cache.put(key.clone(), *ttl, outputs.clone());
@@ -421,6 +448,7 @@ impl Driver {
     /// Drops what runs at `scope`, wherever it is by now; what it used is still told.
     fn abort(&mut self, scope: &Scope) {
         self.ready.retain(|(start, _)| start.scope != *scope);
+        self.promised.retain(|(start, _)| start.scope != *scope);
         self.effects.remove(scope);
         self.behind.drop_starts(scope);
         if let Some(in_flight) = self.in_flight.remove(scope) {

@@ -24,7 +24,7 @@ mod history;
 mod patch;
 
 use cut::Cut;
-use history::History;
+use history::{History, Met, of_node};
 use patch::Patch;
 pub use patch::PatchProblem;
 
@@ -189,13 +189,21 @@ impl<'a> Forked<'a> {
 
     fn take(&mut self, records: &[Record], history: &History) {
         // Where its end stood, so that a race with others ends as it did; at the start if there was none.
-        let ends: BTreeSet<&Scope> = records.iter().filter_map(|record| ended(&record.event)).collect();
-        let early: Vec<Scope> = self.patch.keys().filter(|scope| !ends.contains(scope)).cloned().collect();
+        let ends = |position: usize, record| {
+            let is_end = history.met.get(&position).is_some_and(|met| met.result.is_some());
+            if is_end { of_node(record) } else { None }
+        };
+        let ended: BTreeSet<&Scope> = records
+            .iter()
+            .enumerate()
+            .filter_map(|(position, record)| ends(position, &record.event))
+            .collect();
+        let early: Vec<Scope> = self.patch.keys().filter(|scope| !ended.contains(scope)).cloned().collect();
         for (position, record) in records.iter().enumerate() {
-            if let Some(scope) = ended(&record.event) {
-                self.put(&scope.clone());
+            if let Some(scope) = ends(position, &record.event) {
+                self.put(scope);
             }
-            self.take_one(record, history.read.get(&position));
+            self.take_one(record, history.met.get(&position), history);
             if position == 0 {
                 for scope in &early {
                     self.put(scope);
@@ -214,26 +222,11 @@ impl<'a> Forked<'a> {
         }
     }
 
-    fn take_one(&mut self, record: &Record, read: Option<&history::End>) {
+    fn take_one(&mut self, record: &Record, met: Option<&Met>, history: &History) {
         let is_kept = |scope: &Scope| !self.cut.affects(&scope.to_string());
         match &record.event {
             Event::RunStarted { .. } => {
                 self.keep(record.event.clone());
-            }
-            Event::AttemptEnded { scope, attempt, result, .. } if is_kept(scope) => {
-                let Some(read) = read else { return };
-                let is_begun = self
-                    .begun
-                    .get(scope)
-                    .is_some_and(|(begun, reads)| begun == attempt && *reads == read.reads);
-                let (scope, result) = (scope.clone(), result.clone());
-                if is_begun {
-                    let (usage, timing) = (Usage::default(), Timing::default());
-                    let attempt = *attempt;
-                    self.keep(Event::AttemptEnded { scope, attempt, result, usage, timing });
-                } else if read.is_final && !self.begun.contains_key(&scope) {
-                    self.keep(Event::Given { scope, reads: read.reads.clone(), result });
-                }
             }
             Event::Given { scope, .. } if is_kept(scope) => {
                 self.keep(record.event.clone());
@@ -243,14 +236,49 @@ impl<'a> Forked<'a> {
             {
                 self.keep(record.event.clone());
             }
-            // What the run was told from outside, and what only its own process needed to know.
-            _ => {}
+            // A question that nobody answered is asked again, and has its time again.
+            Event::WaitOpened { scope, .. } if !history.waited.contains(scope) => {}
+            event => {
+                if let (Some(scope), Some(met)) = (of_node(event), met)
+                    && is_kept(scope)
+                {
+                    self.take_met(event, scope, met);
+                }
+                // All else is what the run was told from outside, and what only its own process needed to know.
+            }
+        }
+    }
+
+    /// Keeps what came of a node where it stood, or for when the node starts.
+    fn take_met(&mut self, event: &Event, scope: &Scope, met: &Met) {
+        let begun = self.begun.get(scope);
+        let is_same = begun.is_some_and(|(attempt, reads)| {
+            let ended = if let Event::AttemptEnded { attempt, .. } = event { *attempt } else { 1 };
+            *attempt == ended && *reads == met.reads
+        });
+        if is_same {
+            let (usage, timing) = (Usage::default(), Timing::default());
+            self.keep(match event.clone() {
+                Event::AttemptEnded { scope, attempt, result, .. } => {
+                    Event::AttemptEnded { scope, attempt, result, usage, timing }
+                }
+                other => other,
+            });
+        } else if let (None, Some(result)) = (begun, &met.result) {
+            self.keep(Event::Given {
+                scope: scope.clone(),
+                reads: met.reads.clone(),
+                result: result.clone(),
+            });
         }
     }
 
     /// Adds an event to the new journal, unless it cannot stand there.
     fn keep(&mut self, event: Event) {
-        let ended = ended(&event).cloned();
+        let ended = match &event {
+            Event::AttemptEnded { scope, .. } | Event::Given { scope, .. } => Some(scope.clone()),
+            _ => None,
+        };
         let record = Record { seq: self.state.n_events(), at: Duration::ZERO, event };
         let Ok(actions) = self.state.apply(&record) else { return };
         self.records.push(record);
@@ -260,17 +288,17 @@ impl<'a> Forked<'a> {
         for action in actions {
             match action {
                 Action::Start(start) => {
-                    let reads = self.state.reads(&start);
+                    let reads = self.state.reads(&start.scope, &start.inputs);
                     self.begun.insert(start.scope.clone(), (start.attempt, reads));
+                }
+                Action::Ask { scope, .. } => {
+                    let reads = self.state.reads(&scope, &[]);
+                    self.begun.insert(scope, (1, reads));
                 }
                 Action::Abort(scope) => {
                     self.begun.remove(&scope);
                 }
-                Action::SetTimer { .. }
-                | Action::SetAlarm { .. }
-                | Action::Ask { .. }
-                | Action::Note(_)
-                | Action::Finish => {}
+                Action::SetTimer { .. } | Action::SetAlarm { .. } | Action::Note(_) | Action::Finish => {}
             }
         }
     }
@@ -280,13 +308,5 @@ impl<'a> Forked<'a> {
             Some(Outcome::Failed(failure)) => Err(ForkError::SameFailure(failure.clone())),
             _ => Ok(self.records),
         }
-    }
-}
-
-/// The node execution whose attempt the event ended.
-fn ended(event: &Event) -> Option<&Scope> {
-    match event {
-        Event::AttemptEnded { scope, .. } => Some(scope),
-        _ => None,
     }
 }

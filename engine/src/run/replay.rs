@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::report::Nodes;
-use super::{NodeReport, Notice, Outcome};
+use super::{NodeReport, Notice, OpenWait, Outcome};
 use crate::backend::Usage;
 use crate::budget::Budget;
 use crate::event::{Event, Failure, Record, Timing};
@@ -34,6 +34,8 @@ pub struct Replay {
     pub tries: Vec<Try>,
     /// Attempts that have begun, or wait to begin, and have not ended.
     pub in_flight: Vec<Scope>,
+    /// Waits that are open, in the order in which they began.
+    pub waits: Vec<OpenWait>,
     /// The time of its last event.
     pub elapsed: Duration,
     /// How many events it has.
@@ -107,7 +109,7 @@ impl Story {
                     self.begun.remove(&scope);
                 }
                 Action::Note(notice) => self.nodes.notice(&notice),
-                Action::SetTimer { .. } | Action::SetAlarm { .. } | Action::Ask { .. } | Action::Finish => {}
+                Action::Ask { .. } | Action::SetTimer { .. } | Action::SetAlarm { .. } | Action::Finish => {}
             }
         }
         Ok(())
@@ -173,6 +175,7 @@ impl Story {
             nodes: self.nodes.into_reports(),
             tries: self.tries,
             in_flight,
+            waits: self.state.open_waits(),
             elapsed,
             events: self.state.n_events(),
         }

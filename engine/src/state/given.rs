@@ -2,7 +2,7 @@
 
 use super::frame::{At, Composite, Phase};
 use super::start::{Hindrance, named};
-use super::{RunState, Start, absence, failure, node_of};
+use super::{RunState, absence, failure, node_of};
 use crate::event::{Failure, FailureKind, Timing};
 use crate::flow::expression::Slot;
 use crate::plan::{Kind, Node};
@@ -19,15 +19,25 @@ pub(super) struct Given {
 }
 
 impl RunState {
-    /// Names what an attempt reads, with what its settings took from the run: the same name, the same reading.
-    ///
-    /// To be asked right after the event that began it, while its scope is as it was then.
-    pub(crate) fn reads(&self, start: &Start) -> Option<Text> {
-        let at = self.find(&start.scope)?;
-        match &node_of(&self.frame(at.frame).body, at.node).kind {
-            Kind::Op(op) => Some(self.cache_key(at, op, &start.inputs).into()),
+    /// Names what an attempt reads, with what its settings took from the run, or what a wait shows: the same name, the
+    /// same reading. To be asked right after the event that began it, while its scope is as it was then.
+    pub(crate) fn reads(&self, scope: &Scope, inputs: &[Option<Value>]) -> Option<Text> {
+        let at = self.find(scope)?;
+        let node = self.frame(at.frame).node(at.node);
+        match (&node_of(&self.frame(at.frame).body, at.node).kind, &node.phase) {
+            (Kind::Op(op), _) => Some(self.cache_key(at, op, inputs).into()),
+            (Kind::Wait(_), Phase::Asking(asked)) => Some(name_of(&asked.shown)),
             _ => None,
         }
+    }
+
+    /// As [`RunState::reads`], of a node that is about to start.
+    fn would_read(&self, at: At, node: &Node) -> Result<Option<Text>, Hindrance> {
+        Ok(match &node.kind {
+            Kind::Op(op) => Some(self.cache_key(at, op, &self.op_inputs(at, op)?).into()),
+            Kind::Wait(wait) => Some(name_of(&self.shown(at, wait)?)),
+            Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) => None,
+        })
     }
 
     /// Keeps a result for a node that has not started; ends one that has, if it stands in whatever is read.
@@ -41,7 +51,9 @@ impl RunState {
             }
             Some((
                 at,
-                Phase::Running(_) | Phase::Open(Composite::Sub(_) | Composite::Loop(_) | Composite::Each(_)),
+                Phase::Running(_)
+                | Phase::Asking(_)
+                | Phase::Open(Composite::Sub(_) | Composite::Loop(_) | Composite::Each(_)),
             )) if reads.is_none() => {
                 self.abort(at);
                 self.close_node(at, 0, None);
@@ -62,12 +74,8 @@ impl RunState {
             return Ok(false);
         }
         let Some(Given { reads, result }) = self.given.remove(&self.scope(at)) else { return Ok(false) };
-        if let Some(expected) = reads {
-            let Kind::Op(op) = &node.kind else { return Ok(false) };
-            let inputs = self.op_inputs(at, op)?;
-            if *self.cache_key(at, op, &inputs) != *expected {
-                return Ok(false);
-            }
+        if reads.is_some() && self.would_read(at, node)? != reads {
+            return Ok(false);
         }
         self.settle_given(at, node, result)?;
         Ok(true)
@@ -76,6 +84,12 @@ impl RunState {
     fn settle_given(&mut self, at: At, node: &Node, result: Outputs) -> Result<(), Failure> {
         let scope = self.scope(at);
         let slots = result.and_then(|outputs| output_slots(&scope, node, &outputs));
+        if let Kind::Wait(_) = &node.kind {
+            let is_answer = slots
+                .as_ref()
+                .is_ok_and(|slots| matches!(slots.as_slice(), [_, Slot::Present(Value::Bool(true))]));
+            self.waits.closed(&scope, is_answer);
+        }
         if self.setup.notes {
             let (op, inputs): (Text, Map) = match &node.kind {
                 Kind::Op(op) => {
@@ -84,7 +98,8 @@ impl RunState {
                     let named = named.filter_map(|(name, value)| Some((name.clone(), value?)));
                     (op.spec.name.into(), named.collect())
                 }
-                _ => ("given".into(), Map::new()),
+                Kind::Wait(wait) => ("wait".into(), self.shown(at, wait).unwrap_or_default()),
+                Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) => ("given".into(), Map::new()),
             };
             self.note(|| Notice::Started { scope: scope.clone(), op: op.clone(), attempt: 1, inputs });
             let outputs = slots.as_ref().map(|slots| named(node, slots)).unwrap_or_default();
@@ -103,6 +118,16 @@ impl RunState {
         self.settle(at, slots?);
         Ok(())
     }
+}
+
+/// Names what a wait shows without showing it.
+fn name_of(shown: &Map) -> Text {
+    let mut hasher = blake3::Hasher::new();
+    for (name, value) in shown {
+        let json = value.to_json().to_string();
+        hasher.update(name.as_bytes()).update(b"\0").update(json.as_bytes()).update(b"\0");
+    }
+    hasher.finalize().to_hex().as_str().into()
 }
 
 /// The outputs of a node as they were recorded.

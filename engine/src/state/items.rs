@@ -12,6 +12,7 @@ use crate::flow::expression::Slot;
 use crate::limits;
 use crate::plan::{Each, Kind, Node};
 use crate::run::{Notice, Opened};
+use crate::scope::Scope;
 use crate::value::Value;
 
 /// What an open each keeps.
@@ -195,6 +196,29 @@ impl RunState {
         slots.truncate(node_of(&self.frame(at.frame).body, at.node).outputs.len());
         self.close_node(at, n_ok, None);
         self.settle(at, slots);
+    }
+
+    /// How many items the largest each has that the node at `scope` is in; 0 outside of eaches.
+    pub(crate) fn n_items_around(&self, scope: &Scope) -> usize {
+        let mut n_items = 0;
+        let mut around = self.find(scope).map(|at| at.frame);
+        while let Some(frame) = around {
+            around = match self.frame(frame).role {
+                Role::Root => None,
+                Role::Sub { parent } | Role::Fallback { parent } | Role::Turn { parent, .. } => {
+                    Some(parent.frame)
+                }
+                Role::Item { parent, .. } => {
+                    if let Phase::Open(Composite::Each(items)) =
+                        &self.frame(parent.frame).node(parent.node).phase
+                    {
+                        n_items = n_items.max(items.list.len());
+                    }
+                    Some(parent.frame)
+                }
+            };
+        }
+        n_items
     }
 
     fn items_mut(&mut self, at: At) -> Option<&mut Items> {

@@ -117,7 +117,7 @@ impl RunState {
         attempt: u32,
         delay: Duration,
     ) -> Result<(), Failure> {
-        let operator = self.operator(at, op)?;
+        let (operator, settings) = self.operator(at, op)?;
         let timeout = self.duration(at, op.timeout.as_ref())?;
         let idle_timeout = self.duration(at, op.idle_timeout.as_ref())?;
         let start = Start {
@@ -126,6 +126,7 @@ impl RunState {
             delay,
             op: op.spec.name,
             operator,
+            settings,
             names: op.names.clone(),
             timeout,
             idle_timeout,
@@ -161,9 +162,14 @@ impl RunState {
         hasher.finalize().to_hex().to_string()
     }
 
-    fn operator(&self, at: At, op: &Op) -> Result<Arc<dyn DynOperator>, Failure> {
+    /// The operator, with its settings if they only became known now.
+    fn operator(
+        &self,
+        at: At,
+        op: &Op,
+    ) -> Result<(Arc<dyn DynOperator>, Option<serde_json::Value>), Failure> {
         let (template, holes) = match &op.settings {
-            Settings::Ready(operator) => return Ok(operator.clone()),
+            Settings::Ready(operator) => return Ok((operator.clone(), None)),
             Settings::Late { template, holes } => (template, holes),
         };
         let invalid = |message: String| failure(self.scope(at), FailureKind::InvalidSetting, message);
@@ -182,7 +188,10 @@ impl RunState {
         if let Some(error) = op.spec.validator.iter_errors(&settings).next() {
             return Err(invalid(format!("setting `{}`: {error}", error.instance_path())));
         }
-        op.spec.build(settings).map_err(|error| invalid(format!("settings of `{}`: {error}", op.spec.name)))
+        let operator = op.spec.build(settings.clone());
+        let operator =
+            operator.map_err(|error| invalid(format!("settings of `{}`: {error}", op.spec.name)))?;
+        Ok((operator, Some(settings)))
     }
 
     fn duration(&self, at: At, late: Option<&Late<Duration>>) -> Result<Option<Duration>, Failure> {

@@ -9,14 +9,16 @@ use super::{Action, RunState, failure, node_of};
 use crate::backend::Usage;
 use crate::event::{Failure, FailureKind, Timer, Timing};
 use crate::flow::expression::Slot;
+use crate::flow::parse::written;
 use crate::plan::{Kind, Wait};
 use crate::run::{AnswerError, Notice, OpenWait};
 use crate::scope::Scope;
+use crate::types::Type;
 use crate::value::{Map, Value};
 
 /// What an open wait keeps.
 pub(super) struct Asked {
-    shown: Map,
+    pub(super) shown: Map,
     /// Until when it waits, in Unix milliseconds; not known before the clock outside the run was looked at.
     until_ms: Option<u64>,
 }
@@ -47,9 +49,22 @@ impl RunState {
         self.waits.open.iter().filter_map(|scope| self.open_wait(scope)).collect()
     }
 
+    /// When the next of them ends without one, in Unix milliseconds.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.waits.open.iter().filter_map(|scope| self.asked(scope)?.until_ms).min()
+    }
+
+    fn asked(&self, scope: &Scope) -> Option<&Asked> {
+        let at = self.find(scope)?;
+        match &self.frame(at.frame).node(at.node).phase {
+            Phase::Asking(asked) => Some(asked),
+            _ => None,
+        }
+    }
+
     fn open_wait(&self, scope: &Scope) -> Option<OpenWait> {
         let at = self.find(scope)?;
-        let Phase::Asking(asked) = &self.frame(at.frame).node(at.node).phase else { return None };
+        let asked = self.asked(scope)?;
         let node = node_of(&self.frame(at.frame).body, at.node);
         let Kind::Wait(wait) = &node.kind else { return None };
         Some(OpenWait {
@@ -81,7 +96,7 @@ impl RunState {
     pub(super) fn shown(&self, at: At, wait: &Wait) -> Result<Map, Hindrance> {
         let mut shown = Map::new();
         for (name, expr) in &wait.shown {
-            if let Some(value) = self.port_value(at, expr, &expr.ty, name)? {
+            if let Some(value) = self.port_value(at, expr, &Type::Any, name)? {
                 shown.insert(name.clone(), value);
             }
         }
@@ -98,9 +113,7 @@ impl RunState {
 
     /// Whether the wait at `scope` has begun and is not open yet.
     pub(super) fn is_asking(&self, scope: &Scope) -> bool {
-        self.find(scope).is_some_and(|at| {
-            matches!(&self.frame(at.frame).node(at.node).phase, Phase::Asking(asked) if asked.until_ms.is_none())
-        })
+        self.asked(scope).is_some_and(|asked| asked.until_ms.is_none())
     }
 
     pub(super) fn wait_opened(&mut self, scope: &Scope, until_ms: u64) -> Result<(), String> {
@@ -134,13 +147,13 @@ impl RunState {
         let Kind::Wait(wait) = &node_of(&body, at.node).kind else { return };
         let result = wait.default.clone().map(|value| (value, false)).ok_or_else(|| {
             let message =
-                format!("nobody answered within {:?}, and the wait has no `default`", wait.deadline);
+                format!("nobody answered within {}, and the wait has no `default`", written(wait.deadline));
             failure(scope.clone(), FailureKind::TimedOut, message)
         });
         self.end_wait(at, scope, result);
     }
 
-    fn wait_at(&self, scope: &Scope) -> Option<(At, crate::types::Type)> {
+    fn wait_at(&self, scope: &Scope) -> Option<(At, Type)> {
         let at = self.find(scope)?;
         match &node_of(&self.frame(at.frame).body, at.node).kind {
             Kind::Wait(wait) => Some((at, wait.ty.clone())),

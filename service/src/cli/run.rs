@@ -137,7 +137,7 @@ pub(crate) async fn run(args: &Args) -> Ended {
         print::remark(&answer::footer(&report, args.model_url.is_some()));
     }
     match report.outcome {
-        Outcome::Succeeded | Outcome::Waiting { .. } => Ok(Exit::Ok),
+        Outcome::Succeeded | Outcome::Waiting { .. } | Outcome::Paused => Ok(Exit::Ok),
         Outcome::Cancelled { .. } => Ok(Exit::Interrupted),
         Outcome::Failed(failure) => Err(Error::new(exit_of(failure.kind), failure.to_string())),
     }

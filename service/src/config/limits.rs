@@ -45,6 +45,16 @@ pub struct LimitsConfig {
     #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub batch: usize,
+    /// Requests that a key may make in a minute, at each process; more are refused (429). 60000 if unset. Callers that
+    /// need no key are not counted.
+    #[serde(deserialize_with = "at_least_one")]
+    #[schemars(range(min = 1))]
+    pub requests_per_minute: usize,
+    /// Requests that all keys of a tenant may make in a minute, unless something else was set for the tenant; 240000 if
+    /// unset.
+    #[serde(deserialize_with = "at_least_one")]
+    #[schemars(range(min = 1))]
+    pub tenant_requests_per_minute: usize,
     /// Longest time in which a request must have been sent whole; 30s if unset.
     #[serde(deserialize_with = "some_duration")]
     #[schemars(with = "String")]
@@ -62,6 +72,8 @@ impl Default for LimitsConfig {
             body_bytes: 1 << 20,
             documents_bytes: 32 << 20,
             batch: 10_000,
+            requests_per_minute: 60_000,
+            tenant_requests_per_minute: 240_000,
             body_time: Duration::from_secs(30),
         }
     }

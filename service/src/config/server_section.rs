@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::limits::some_duration;
+use super::secret::SecretRef;
 
 /// Where the service listens, which flows it starts with, how it stops.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -23,6 +24,9 @@ pub struct ServerSection {
     /// Where others find this service, for links in answers and webhooks: `https://rag.example.org`. Links are relative
     /// if it is unset.
     pub public_url: Option<String>,
+    /// Where a key stands that may do everything, for whoever runs the service: `${env:ANABRANCH_ROOT_KEY}`. It has at
+    /// least 32 characters. With `anabranch keys create --local` there are keys without it.
+    pub root_key: Option<SecretRef>,
     /// How long running nodes may go on when the process is asked to stop; 20s if unset. What has not ended then is
     /// handed over to another process, or begins again at the next start.
     #[serde(deserialize_with = "some_duration")]
@@ -40,8 +44,20 @@ impl Default for ServerSection {
             listen: SocketAddr::from(([127, 0, 0, 1], 7117)),
             flows: None,
             public_url: None,
+            root_key: None,
             drain: Duration::from_secs(20),
             lease: Duration::from_secs(15),
         }
+    }
+}
+
+impl ServerSection {
+    /// The paths in it, which start from the folder of the configuration.
+    pub(super) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let key = match &mut self.root_key {
+            Some(SecretRef::File(path)) => Some(path),
+            _ => None,
+        };
+        self.flows.iter_mut().chain(key)
     }
 }

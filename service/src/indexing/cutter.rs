@@ -67,7 +67,7 @@ impl Cutter {
         match report.outcome {
             Outcome::Succeeded => {}
             Outcome::Failed(failure) => return Err(failure.to_string()),
-            Outcome::Cancelled { .. } | Outcome::Waiting { .. } => return Ok(None),
+            Outcome::Cancelled { .. } | Outcome::Waiting { .. } | Outcome::Paused => return Ok(None),
         }
         let chunks = report.outputs.get("chunks").and_then(Value::as_list).unwrap_or_default();
         Ok(Some(

@@ -42,6 +42,8 @@ pub struct NewVersion {
     pub created_by: Option<String>,
     /// What the active version must be for this one to be taken.
     pub expected: Expected,
+    /// Whether it is kept without becoming the active one.
+    pub is_draft: bool,
 }
 
 /// What must be there for a new version to be taken (`If-Match`, `If-None-Match: *`).
@@ -61,7 +63,7 @@ pub enum Expected {
 pub enum FlowPut {
     /// The active version is the same: nothing was added.
     Same(i32),
-    /// It is this version, and active. `true` for the first of its name.
+    /// It is this version, and active unless it is a draft. `true` if none was active before.
     New(i32, bool),
     /// Something else is active than was expected: this etag.
     Unexpected(Option<String>),
@@ -119,7 +121,7 @@ impl Store {
         Ok(sources.map(|sources| serde_json::from_str(&sources)).transpose()?)
     }
 
-    /// Makes a version the active one of its flow, unless it is that already.
+    /// Makes a version the active one of its flow, unless it is that already; a draft is only kept.
     pub async fn put_flow_version(&self, new: &NewVersion) -> Result<FlowPut, StoreError> {
         // Writing the row that names the active version comes first: it holds off others who put the same flow.
         let touch = self.sql(
@@ -163,12 +165,14 @@ impl Store {
                 .bind(&new.created_by)
                 .fetch_one(&mut *tx)
                 .await?;
-            sqlx::query("UPDATE flows SET active = $3 WHERE tenant = $1 AND name = $2")
-                .bind(&new.tenant)
-                .bind(&new.name)
-                .bind(version)
-                .execute(&mut *tx)
-                .await?;
+            if !new.is_draft {
+                sqlx::query("UPDATE flows SET active = $3 WHERE tenant = $1 AND name = $2")
+                    .bind(&new.tenant)
+                    .bind(&new.name)
+                    .bind(version)
+                    .execute(&mut *tx)
+                    .await?;
+            }
             FlowPut::New(version, now.is_none())
         }))
     }
@@ -208,7 +212,7 @@ impl Store {
         let row: Option<VersionRow> = reading!(self.database(), |db| {
             sqlx::query_as(
                 "SELECT v.name, v.version, v.hash, v.etag, v.about, v.created_ms, v.created_by, f.active \
-                 FROM flow_versions v LEFT JOIN flows f ON f.tenant = v.tenant AND f.name = v.name \
+                 FROM flow_versions v JOIN flows f ON f.tenant = v.tenant AND f.name = v.name \
                  WHERE v.tenant = $1 AND v.name = $2 AND v.version = COALESCE($3, f.active)",
             )
             .bind(tenant)
@@ -241,7 +245,7 @@ impl Store {
         let rows: Vec<VersionRow> = reading!(self.database(), |db| {
             sqlx::query_as(
                 "SELECT v.name, v.version, v.hash, v.etag, v.about, v.created_ms, v.created_by, f.active \
-                 FROM flow_versions v LEFT JOIN flows f ON f.tenant = v.tenant AND f.name = v.name \
+                 FROM flow_versions v JOIN flows f ON f.tenant = v.tenant AND f.name = v.name \
                  WHERE v.tenant = $1 AND v.name = $2 ORDER BY v.version DESC",
             )
             .bind(tenant)

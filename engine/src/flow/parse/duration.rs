@@ -45,7 +45,8 @@ pub fn written(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
         if left >= millis {
-            text.push_str(&format!("{}{unit}", left / millis));
+            text.push_str(&(left / millis).to_string());
+            text.push_str(unit);
             left %= millis;
         }
     }

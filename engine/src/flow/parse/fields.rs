@@ -46,6 +46,9 @@ constructs! {
     LOOP "a loop" ["max_turns" "carry" "nodes" "next" "until"]
         { "max_iterations" => "max_turns" "limit" => "max_turns" "while" => "until" "state" => "carry"
           "init" => "carry" };
+    WAIT "a wait" ["for" "about" "deadline" "default"]
+        { "type" => "for" "timeout" => "deadline" "until" => "deadline" "question" => "about" "message" => "about"
+          "description" => "about" "prompt" => "about" };
     STOP_WHEN "`stop_when`" ["quorum"];
     QUORUM "`quorum`" ["of" "agree"];
     RETRY "`retry`" ["attempts" "backoff" "max_backoff" "on"]
@@ -179,6 +182,8 @@ const DEPENDED_ON: &[&str] = &[
     "op",
     "loop",
     "each",
+    "wait",
+    "for",
     "in",
     "with",
     "as",
@@ -195,7 +200,7 @@ fn is_slip(name: &str, key: &str) -> bool {
 }
 
 /// Keys that are known so that they can be refused with a word of their own; no hint names them.
-pub(in crate::flow) const NOT_YET: &[&str] = &["plan", "wait", "allow", "max_nodes", "repair", "fallback"];
+pub(in crate::flow) const NOT_YET: &[&str] = &["plan", "allow", "max_nodes", "repair", "fallback"];
 
 fn listed(keys: &[&str]) -> String {
     keys.iter()

@@ -19,12 +19,13 @@ pub(in crate::flow) enum Shape {
     EachNodes,
     EachOp,
     EachFlow,
+    Wait,
 }
 
 impl Shape {
     /// Every shape.
-    pub(in crate::flow) const ALL: [Self; 6] =
-        [Self::Op, Self::Flow, Self::Loop, Self::EachNodes, Self::EachOp, Self::EachFlow];
+    pub(in crate::flow) const ALL: [Self; 7] =
+        [Self::Op, Self::Flow, Self::Loop, Self::EachNodes, Self::EachOp, Self::EachFlow, Self::Wait];
 
     /// The keys that make a node this.
     pub(in crate::flow) fn keys(self) -> &'static [&'static str] {
@@ -35,6 +36,7 @@ impl Shape {
             Self::EachNodes => &["each", "nodes"],
             Self::EachOp => &["each", "op"],
             Self::EachFlow => &["each", "flow"],
+            Self::Wait => &["wait"],
         }
     }
 
@@ -45,18 +47,21 @@ impl Shape {
 }
 
 const OPS: &[Shape] = &[Shape::Op, Shape::EachOp];
-const CALLS: &[Shape] = &[Shape::Op, Shape::Flow, Shape::EachOp, Shape::EachFlow];
+const READERS: &[Shape] = &[Shape::Op, Shape::Flow, Shape::EachOp, Shape::EachFlow, Shape::Wait];
+const SPENDERS: &[Shape] =
+    &[Shape::Op, Shape::Flow, Shape::Loop, Shape::EachNodes, Shape::EachOp, Shape::EachFlow];
 const EACHES: &[Shape] = &[Shape::EachNodes, Shape::EachOp, Shape::EachFlow];
 const BODIES: &[Shape] = &[Shape::EachNodes];
 
 /// The keys that not every node has: who has them, in code and in words.
 pub(in crate::flow) const ONLY: &[(&str, &[Shape], &str)] = &[
-    ("in", CALLS, "`op` or `flow`"),
+    ("in", READERS, "`op`, `flow` or `wait`"),
     ("with", OPS, "`op`"),
     ("retry", OPS, "`op`"),
     ("timeout", OPS, "`op`"),
     ("idle_timeout", OPS, "`op`"),
     ("cache", OPS, "`op`"),
+    ("budget", SPENDERS, "`op`, `flow`, `loop` or `each`"),
     ("as", EACHES, "`each`"),
     ("nodes", BODIES, "`each`"),
     ("outputs", BODIES, "`each` and `nodes`"),
@@ -108,6 +113,14 @@ impl Reader<'_> {
                     .map(Box::new)
                     .map(KindDecl::Loop)
             }
+            Some(Shape::Wait) => {
+                let span = fields.key("wait").unwrap_or_default();
+                fields
+                    .take("wait")
+                    .and_then(|node| self.wait_decl(name, span, node))
+                    .map(Box::new)
+                    .map(KindDecl::Wait)
+            }
             Some(shape) => self.each(shape, &mut fields).map(Box::new).map(KindDecl::Each),
             None => None,
         };
@@ -143,13 +156,8 @@ impl Reader<'_> {
             KINDS.iter().filter_map(|key| fields.key(key).map(|span| (*key, span))).collect();
         let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
         let has_nodes = fields.key("nodes").is_some();
-        for (key, span) in given.iter().filter(|(key, _)| matches!(*key, "plan" | "wait")) {
-            let hint = match *key {
-                "plan" => "flows that are written down work today: `flow: name`, or a `loop` around one",
-                _ => {
-                    "ask before the run, with an input, or end the flow here and start a second one with the answer"
-                }
-            };
+        for (key, span) in given.iter().filter(|(key, _)| *key == "plan") {
+            let hint = "flows that are written down work today: `flow: name`, or a `loop` around one";
             let message = format!("`{key}` is part of the language, but this version cannot run it yet");
             self.report(Code::NOT_YET, *span, message, Some(hint.to_owned()));
         }
@@ -160,7 +168,8 @@ impl Reader<'_> {
             (["each"], true) => Some(Shape::EachNodes),
             (["op", "each"], false) => Some(Shape::EachOp),
             (["flow", "each"], false) => Some(Shape::EachFlow),
-            (["plan" | "wait"], _) => None,
+            (["wait"], _) => Some(Shape::Wait),
+            (["plan"], _) => None,
             // Which kind was meant is said where the key is reported.
             ([], _) if !KINDS.iter().all(|key| fields.lacks(key)) => None,
             (["each"], false) => {
@@ -176,7 +185,7 @@ impl Reader<'_> {
                 } else if has_nodes {
                     "put the nodes under `loop`, or add `each: a_list` to run them for every item"
                 } else {
-                    "give it one of `op`, `flow`, `loop` and `each`"
+                    "give it one of `op`, `flow`, `loop`, `each` and `wait`"
                 };
                 self.report(Code::NODE_KIND, name.span, message, Some(hint.to_owned()));
                 None
@@ -191,7 +200,7 @@ impl Reader<'_> {
                     name.value,
                     listed.join(" and ")
                 );
-                let hint = "a node is one of `op`, `flow`, `loop` and `each`; `each` takes one `op`, `flow` or `nodes`";
+                let hint = "a node is one of `op`, `flow`, `loop`, `each` and `wait`; `each` takes one `op`, `flow` or `nodes`";
                 let place = given.get(1).map_or(name.span, |(_, span)| *span);
                 self.report(Code::NODE_KIND, place, message, Some(hint.to_owned()));
                 None
@@ -211,6 +220,10 @@ impl Reader<'_> {
                     Some("a loop's first values stand under `carry`; its nodes see all names around it")
                 }
                 ("in", Shape::EachNodes) => Some("the nodes inside see the item and all names around them"),
+                ("timeout" | "idle_timeout" | "budget", Shape::Wait) => {
+                    Some("`wait: {deadline: 2h}` bounds it")
+                }
+                ("retry" | "cache" | "with", Shape::Wait) => Some("a wait is a question, asked once"),
                 ("timeout" | "idle_timeout", _) => Some("`budget: {wall: 30s}` bounds all that runs inside"),
                 ("retry" | "cache" | "with", _) => Some("give it to the nodes inside"),
                 ("outputs", Shape::EachOp | Shape::EachFlow) => {

@@ -95,6 +95,7 @@ pub(super) fn objects() -> Vec<Object> {
         input(),
         node(),
         loop_(),
+        wait(),
         stop_when(),
         quorum(),
         retry(),
@@ -164,6 +165,7 @@ fn node() -> Object {
             ("flow", text(), "The flow that the node runs, by name."),
             ("loop", at("loop"), "Nodes that run again and again."),
             ("each", at("expression"), "The list over whose items the body runs: `op`, `flow` or `nodes`."),
+            ("wait", at("wait"), "A question to somebody outside. What it shows stands under `in`."),
             ("in", map_of("expression"), "What goes into each input."),
             ("with", json!({ "type": "object" }), "Settings. `${ expr }` is evaluated when the node starts."),
             ("when", at("expression"), "Whether the node runs. If not, its outputs are absent."),
@@ -235,6 +237,24 @@ fn loop_() -> Object {
             ("nodes", nodes(), "The nodes of a turn."),
             ("next", named("expression"), "Values for the next turn, for everything that is carried."),
             ("until", named("expression"), "Reason and condition; the first that is true ends the loop."),
+        ],
+    }
+}
+
+fn wait() -> Object {
+    Object {
+        name: "wait",
+        construct: &fields::WAIT,
+        required: &["for"],
+        properties: vec![
+            ("for", at("type"), "Type of the answer."),
+            ("about", text(), "What is asked."),
+            ("deadline", at("duration"), "How long it waits; 24 hours by default, at most 30 days."),
+            (
+                "default",
+                Value::Object(serde_json::Map::new()),
+                "The value if nobody answers. Without it the node fails then.",
+            ),
         ],
     }
 }

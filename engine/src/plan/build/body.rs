@@ -103,6 +103,7 @@ impl Builder<'_> {
             KindDecl::Flow(name) => self.flow_node(place, decl, name, &mut uses),
             KindDecl::Loop(inner) => self.looping(place, decl, inner, &mut uses),
             KindDecl::Each(inner) => self.each(place, decl, inner, &mut uses),
+            KindDecl::Wait(wait) => self.wait_node(place, decl, wait, &mut uses),
         };
         let known = built.outputs.is_some();
         let outputs = built.outputs.unwrap_or_default();

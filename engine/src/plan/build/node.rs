@@ -6,11 +6,13 @@ use super::body::BuiltKind;
 use super::wiring::{Side, Wanted};
 use super::{Builder, Place, Uses};
 use crate::diagnostic::{Code, Diagnostic, Spanned, nearest, suggest};
-use crate::flow::{self, ExprText, NodeDecl};
+use crate::flow::{self, ExprText, NodeDecl, WaitDecl};
 use crate::limits;
-use crate::plan::{Kind, Late, Op};
+use crate::operator::Port;
+use crate::plan::{Kind, Late, Op, Wait};
 use crate::retry::Retry;
 use crate::types::Type;
+use crate::value::Text;
 
 impl Builder<'_> {
     /// `op: name`.
@@ -80,6 +82,33 @@ impl Builder<'_> {
             height,
             budget: Some(compiled.budget),
         }
+    }
+
+    /// `wait: {...}`.
+    pub(crate) fn wait_node(
+        &mut self,
+        place: Place<'_>,
+        decl: &NodeDecl,
+        wait: &WaitDecl,
+        uses: &mut Uses,
+    ) -> BuiltKind {
+        let side =
+            Side { what: "a wait".to_owned(), span: wait.span, ports: Vec::new(), open: Some(&Type::Any) };
+        let wired = self.wire(place, decl, &side, uses);
+        let shown = wired.names.into_iter().zip(wired.exprs.into_iter().flatten()).collect();
+        let port = |name: &str, ty: Type, doc: &str| Port { name: name.into(), ty, doc: doc.into() };
+        let outputs = vec![
+            port("value", wait.ty.clone(), "The answer, or the default if nobody gave one."),
+            port("answered", Type::Bool, "Whether somebody answered."),
+        ];
+        let wait = Wait {
+            ty: wait.ty.clone(),
+            about: wait.about.as_deref().map(Text::from),
+            shown,
+            deadline: wait.deadline.as_ref().map_or(limits::WAIT_DEADLINE, |deadline| deadline.value),
+            default: wait.default.clone(),
+        };
+        BuiltKind { kind: Kind::Wait(wait), outputs: Some(outputs), height: 0, budget: None }
     }
 
     /// A node that runs nothing that is known. What it reads is read all the same: it may hold mistakes of its own.

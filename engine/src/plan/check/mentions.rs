@@ -39,7 +39,7 @@ pub(crate) fn of_node(node: &NodeDecl) -> Vec<Mention> {
     let mut inner: Vec<Mention> = Vec::new();
     let mut shadowed: Vec<&str> = Vec::new();
     match &node.kind {
-        KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Unknown => outer.append(&mut own),
+        KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Wait(_) | KindDecl::Unknown => outer.append(&mut own),
         KindDecl::Loop(decl) => {
             outer.append(&mut own);
             outer.extend(values(&decl.carry));

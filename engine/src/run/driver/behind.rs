@@ -9,6 +9,7 @@ use crate::state::Start;
 
 /// What waits for records to be safe.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "they come boxed and go on boxed")]
 pub(super) struct Batch {
     /// Attempts that follow from them.
     pub(super) starts: Vec<Box<Start>>,
@@ -51,6 +52,11 @@ impl Behind {
     /// Whether attempts wait for the journal.
     pub(super) fn holds_starts(&self) -> bool {
         self.queue.iter().any(|(_, _, batch)| !batch.starts.is_empty() || !batch.effects.is_empty())
+    }
+
+    /// Whether attempts with effects wait for the journal, which says that they begin.
+    pub(super) fn holds_effects(&self) -> bool {
+        self.queue.iter().any(|(_, _, batch)| !batch.effects.is_empty())
     }
 
     pub(super) fn drop_starts(&mut self, scope: &Scope) {

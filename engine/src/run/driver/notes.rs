@@ -59,9 +59,8 @@ impl Driver {
         }
     }
 
-    /// What there is to say of a run that only waits.
-    pub(super) fn parked(self) -> Report {
-        let outcome = Outcome::Waiting { waits: self.state.open_waits() };
+    /// What there is to say of a run that has not ended.
+    pub(super) fn rested(self, outcome: Outcome) -> Report {
         self.report(RunResult { outcome, outputs: Map::new(), absent: BTreeMap::new() })
     }
 }

@@ -13,10 +13,14 @@ impl Driver {
     /// Whether nothing goes on but waiting for answers: then the run's own clock stands still.
     pub(super) fn is_at_rest(&self) -> bool {
         self.state.n_waits() > 0
-            && self.ready.is_empty()
-            && self.in_flight.is_empty()
+            && self.is_idle()
             && !self.behind.holds_starts()
             && !self.joins.iter().any(|scope| self.state.awaits(&Timer::Join(scope.clone())))
+    }
+
+    /// Whether the deadline of a wait has passed, so that its timer runs out at once.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.state.next_deadline_ms().is_some_and(|until_ms| until_ms <= self.options.clock.now_ms())
     }
 
     /// Sets again the timers that ran out while the run rested.

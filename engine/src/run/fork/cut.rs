@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ForkError;
 use crate::diagnostic::suggest;
-use crate::plan::{Body, Kind, Node, OnError};
+use crate::plan::{Body, Kind, Node};
 
 /// The cut through one open scope, and those inside it.
 pub(super) struct Cut<'p> {
@@ -83,7 +83,7 @@ impl<'p> Cut<'p> {
                 }
                 return Ok(Some(node));
             }
-            (None, Some(rest)) => match (fallback(node, rest), &node.kind) {
+            (None, Some(rest)) => match (node.fallback(rest), &node.kind) {
                 (Some((body, rest)), _) => (Part::OnError, body, Some(rest)),
                 (None, Kind::Flow { body, .. }) => (Part::Flow, &**body, Some(rest)),
                 (None, Kind::Loop(_) | Kind::Each(_)) => {
@@ -159,7 +159,7 @@ impl<'p> Cut<'p> {
         if cut.is_whole {
             return true;
         }
-        let (part, rest) = match (segment.index, fallback(node, rest)) {
+        let (part, rest) = match (segment.index, node.fallback(rest)) {
             (None, Some((_, rest))) => (Part::OnError, rest),
             (None, None) => (Part::Flow, rest),
             (Some(index), _) => (Part::Index(index), rest),
@@ -178,15 +178,6 @@ impl<'p> Cut<'p> {
                 Some(PartCut::Whole) => true,
                 Some(PartCut::Inner(inner)) => inner.affects(rest),
             }
-    }
-}
-
-/// The flow that stands in for the node, and the path in it, if `rest` leads there.
-fn fallback<'p, 'a>(node: &'p Node, rest: &'a str) -> Option<(&'p Body, &'a str)> {
-    let rest = rest.strip_prefix("on_error/")?;
-    match &node.on_error {
-        OnError::Flow { body, .. } => Some((body, rest)),
-        _ => None,
     }
 }
 

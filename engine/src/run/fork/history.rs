@@ -1,9 +1,9 @@
 //! What a run was, as far as starting it again asks: what ran, what failed, and what each attempt read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::event::{Event, Record, Timer};
+use crate::event::{Event, Failure, Record, Timer};
 use crate::plan::Plan;
 use crate::run::{Notice, Outcome};
 use crate::scope::Scope;
@@ -12,17 +12,21 @@ use crate::value::{Text, Value};
 
 use super::ForkError;
 
-/// The end of an attempt, by the state that it met.
-pub(super) struct End {
-    /// What the attempt read.
+/// An event of an attempt or a wait, by the state that it met.
+pub(super) struct Met {
+    /// What the attempt read, or the wait showed.
     pub(super) reads: Option<Text>,
-    /// Whether no attempt followed.
-    pub(super) is_final: bool,
+    /// What the node gave in the end, if this was its end: no attempt followed.
+    pub(super) result: Option<Outputs>,
 }
+
+type Outputs = Result<Vec<Option<Value>>, Failure>;
 
 pub(super) struct History {
     /// By position of the record.
-    pub(super) read: HashMap<usize, End>,
+    pub(super) met: HashMap<usize, Met>,
+    /// Waits that came to an end.
+    pub(super) waited: HashSet<Scope>,
     /// Nodes, turns and items that began.
     pub(super) seen: BTreeSet<String>,
     /// Node executions that failed and did not succeed later; whether it was a timer that failed them.
@@ -38,7 +42,8 @@ impl History {
             return Err(ForkError::NotStarted);
         }
         let mut history = Self {
-            read: HashMap::new(),
+            met: HashMap::new(),
+            waited: HashSet::new(),
             seen: BTreeSet::new(),
             failed: BTreeMap::new(),
             outputs: HashMap::new(),
@@ -66,46 +71,72 @@ impl History {
         record: &Record,
     ) -> Result<(), IllegalEvent> {
         match &record.event {
-            Event::AttemptEnded { scope, result, .. } => {
-                let reads = begun.remove(scope).flatten();
-                self.read.insert(position, End { reads, is_final: true });
-                self.ended(scope, result.as_ref().ok());
-            }
-            Event::Given { scope, result, .. } => self.ended(scope, result.as_ref().ok()),
+            Event::Given { scope, result, .. } => self.ended(scope, result),
             Event::TimerFired(timer @ Timer::Wall(scope)) if state.awaits(timer) => {
                 self.failed.insert(scope.clone(), true);
             }
-            _ => {}
+            event => {
+                if let Some(scope) = of_node(event) {
+                    let reads = begun.get(scope).cloned().flatten();
+                    self.met.insert(position, Met { reads, result: None });
+                    // Put back if an attempt follows.
+                    if matches!(event, Event::AttemptEnded { .. }) {
+                        begun.remove(scope);
+                    }
+                }
+            }
         }
+        let is_wait_over =
+            matches!(record.event, Event::WaitAnswered { .. } | Event::TimerFired(Timer::Wait(_)));
         for action in state.apply(record)? {
             match action {
                 Action::Start(start) => {
                     self.seen.insert(start.scope.to_string());
-                    begun.insert(start.scope.clone(), state.reads(&start));
+                    begun.insert(start.scope.clone(), state.reads(&start.scope, &start.inputs));
+                }
+                Action::Ask { scope, .. } => {
+                    self.seen.insert(scope.to_string());
+                    let reads = state.reads(&scope, &[]);
+                    begun.insert(scope, reads);
                 }
                 Action::Abort(scope) => {
                     begun.remove(&scope);
                 }
-                Action::Note(notice) => self.note(&notice),
-                Action::SetTimer { .. } | Action::SetAlarm { .. } | Action::Ask { .. } | Action::Finish => {}
+                Action::Note(notice) => {
+                    if let Notice::Ended { scope, outputs, failure, .. } = &*notice
+                        && is_wait_over
+                        && of_node(&record.event) == Some(scope)
+                        && let Some(met) = self.met.get_mut(&position)
+                    {
+                        let values = ["value", "answered"].map(|port| outputs.get(port).cloned());
+                        let result = failure.clone().map_or_else(|| Ok(values.to_vec()), Err);
+                        met.result = Some(result.clone());
+                        self.waited.insert(scope.clone());
+                        self.ended(scope, &result);
+                    }
+                    self.note(&notice);
+                }
+                Action::SetTimer { .. } | Action::SetAlarm { .. } | Action::Finish => {}
             }
         }
-        if let Event::AttemptEnded { scope, .. } = &record.event
-            && begun.contains_key(scope)
-            && let Some(end) = self.read.get_mut(&position)
-        {
-            end.is_final = false;
+        if let Event::AttemptEnded { scope, result, .. } = &record.event {
+            self.ended(scope, result);
+            if !begun.contains_key(scope)
+                && let Some(met) = self.met.get_mut(&position)
+            {
+                met.result = Some(result.clone());
+            }
         }
         Ok(())
     }
 
-    fn ended(&mut self, scope: &Scope, outputs: Option<&Vec<Option<Value>>>) {
-        match outputs {
-            Some(outputs) => {
+    fn ended(&mut self, scope: &Scope, result: &Outputs) {
+        match result {
+            Ok(outputs) => {
                 self.failed.remove(scope);
                 self.outputs.insert(scope.clone(), outputs.clone());
             }
-            None => {
+            Err(_) => {
                 self.failed.insert(scope.clone(), false);
             }
         }
@@ -121,5 +152,16 @@ impl History {
             }
             _ => {}
         }
+    }
+}
+
+/// The node execution of which an event tells that it went on or ended.
+pub(super) fn of_node(event: &Event) -> Option<&Scope> {
+    match event {
+        Event::AttemptEnded { scope, .. }
+        | Event::WaitOpened { scope, .. }
+        | Event::WaitAnswered { scope, .. }
+        | Event::TimerFired(Timer::Wait(scope)) => Some(scope),
+        _ => None,
     }
 }

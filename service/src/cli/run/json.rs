@@ -11,6 +11,7 @@ pub(crate) fn report(flow: &str, report: &Report) -> Json {
         Outcome::Failed(_) => "failed",
         Outcome::Cancelled { .. } => "cancelled",
         Outcome::Waiting { .. } => "waiting",
+        Outcome::Paused => "paused",
     };
     let mut json = json!({
         "flow": flow,
@@ -29,7 +30,7 @@ pub(crate) fn report(flow: &str, report: &Report) -> Json {
             Outcome::Waiting { waits } => {
                 object.insert("waits".to_owned(), json!(waits));
             }
-            Outcome::Succeeded => {}
+            Outcome::Succeeded | Outcome::Paused => {}
         }
         object.insert("usage".to_owned(), json!(report.usage));
         let nodes: Vec<Json> = report

@@ -1,0 +1,10 @@
+//! Two jobs side by side.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::App;
+
+/// The endpoints.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}

@@ -1,0 +1,10 @@
+//! Flows: versions, checks, graphs.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::App;
+
+/// The endpoints.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}

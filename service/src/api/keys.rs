@@ -1,0 +1,10 @@
+//! Keys and what they allow.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::App;
+
+/// The endpoints.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}

@@ -1,0 +1,10 @@
+//! The Model Context Protocol: flows as tools.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::App;
+
+/// The endpoints.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}

@@ -1,0 +1,117 @@
+//! The OpenAPI document: made from the handlers, with what holds for all of them said once.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+use super::problem::{Code, Mistake, ProblemBody, Span};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Anabranch",
+        description = "Runs Modular RAG flows as durable jobs.\n\nA *flow* is a graph of operators; a *job* is a run \
+                       of one that was submitted here and that survives restarts. Every error is an RFC 9457 problem \
+                       with a `code`, a `request_id` and all mistakes at once. 429 is the caller's fault, 503 is ours; \
+                       both say when to try again.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "jobs", description = "Submit, watch, stop, answer and repeat jobs."),
+        (name = "batches", description = "Many jobs in one request."),
+        (name = "flows", description = "Flows, their versions, and what is wrong with one."),
+        (name = "operators", description = "What flows are made of."),
+        (name = "indexes", description = "What flows search."),
+        (name = "keys", description = "Who may call."),
+        (name = "webhooks", description = "Being told of ends."),
+        (name = "schedules", description = "Jobs by the clock."),
+        (name = "usage", description = "What was used, and how good it was."),
+        (name = "openai", description = "Flows as models, for OpenAI's clients."),
+        (name = "mcp", description = "Flows as tools, for MCP's clients."),
+        (name = "ops", description = "How the process is."),
+    ),
+    components(schemas(ProblemBody, Mistake, Span)),
+)]
+struct Base;
+
+/// What the document begins with, before any endpoint.
+pub fn base() -> Document {
+    let mut document = Base::openapi();
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A key, with scopes of `read`, `run`, `edit` and `admin`. None is needed on the machine itself while there is none.",
+        ))
+        .build();
+    document
+        .components
+        .get_or_insert_default()
+        .security_schemes
+        .insert("key".to_owned(), SecurityScheme::Http(scheme).into());
+    document
+}
+
+/// The document of all endpoints.
+pub fn document() -> Json {
+    let (_, document) = super::groups().split_for_parts();
+    let mut json = serde_json::to_value(document).unwrap_or_default();
+    if let Some(Json::Object(paths)) = json.get_mut("paths") {
+        // `{*scope}` takes the rest of the path; OpenAPI has no word for it.
+        let all: Vec<(String, Json)> = std::mem::take(paths).into_iter().collect();
+        *paths = all.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+        let ordered: BTreeMap<String, Json> = std::mem::take(paths).into_iter().collect();
+        for (path, mut item) in ordered {
+            for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                add_problems(&path, operation);
+            }
+            paths.insert(path, item);
+        }
+    }
+    json
+}
+
+/// The problems that an operation can have by its nature: what needs a key can lack it, and so on.
+fn add_problems(path: &str, operation: &mut Json) {
+    let has = |key: &str| operation.get(key).is_some_and(|value| !value.is_null());
+    let is_open = !has("security");
+    let mut codes: Vec<Code> = Vec::new();
+    if !is_open {
+        codes.extend([Code::NoKey, Code::NoScope, Code::TooMany, Code::StoreAway]);
+    }
+    if has("parameters") {
+        codes.push(Code::BadParameter);
+    }
+    if path.contains('{') {
+        codes.push(Code::NotFound);
+    }
+    if has("requestBody") {
+        codes.extend([Code::BadJson, Code::TooSlow, Code::TooLarge, Code::MediaType, Code::Invalid]);
+    }
+    codes.push(Code::Internal);
+    if is_open {
+        codes.push(Code::Overloaded);
+    }
+    let Some(responses) = operation.get_mut("responses").and_then(Json::as_object_mut) else { return };
+    for code in codes {
+        let status = code.status();
+        responses.entry(status.as_str().to_owned()).or_insert_with(|| problem(status.canonical_reason()));
+    }
+    responses.sort_keys();
+}
+
+fn problem(what: Option<&str>) -> Json {
+    json!({
+        "description": what.unwrap_or("a problem"),
+        "content": { super::problem::MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
+    })
+}
+
+/// The document as the file `service/openapi.json` has it.
+pub fn file() -> String {
+    let mut text = serde_json::to_string_pretty(&document()).unwrap_or_default();
+    text.push('\n');
+    text
+}

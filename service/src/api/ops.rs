@@ -1,0 +1,143 @@
+//! How the process is: alive, ready, and its own documentation.
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{Html, IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{App, docs, openapi};
+
+/// How long the store may take to say that it is there.
+const STORE_TIME: Duration = Duration::from_secs(2);
+
+/// The endpoints.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
+        .routes(routes!(document))
+        .routes(routes!(page))
+}
+
+/// Whether the process can do its work, and what is in the way if not.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// Whether requests may be sent here.
+    pub ready: bool,
+    /// Each thing that is needed: `ok`, or what is wrong.
+    pub checks: std::collections::BTreeMap<&'static str, String>,
+}
+
+/// The process is alive
+///
+/// Looks at nothing else: a database that is away is no reason to restart the process.
+#[utoipa::path(get, path = "/healthz", tag = "ops", responses((status = 200, description = "alive", body = str, content_type = "text/plain")))]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The process can do its work
+///
+/// 503 while the store is away, its tables are not those of this build, or the process is stopping.
+#[utoipa::path(get, path = "/readyz", tag = "ops", responses(
+    (status = 200, description = "requests may be sent here", body = Readiness),
+    (status = 503, description = "requests should go elsewhere", body = Readiness),
+))]
+async fn readyz(State(app): State<App>) -> Response {
+    let mut checks = std::collections::BTreeMap::new();
+    let store = match tokio::time::timeout(STORE_TIME, app.store.ready()).await {
+        Ok(Ok(())) => "ok".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the store did not answer within {} s", STORE_TIME.as_secs()),
+    };
+    checks.insert("store", store);
+    let is_migrated = app.is_migrated.load(Ordering::Relaxed);
+    checks.insert(
+        "migrations",
+        if is_migrated { "ok" } else { "some are missing: `anabranch migrate`" }.to_owned(),
+    );
+    checks.insert("process", if app.is_stopping() { "it is stopping" } else { "ok" }.to_owned());
+    let ready = checks.values().all(|check| check == "ok");
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(CACHE_CONTROL, "no-store")], Json(Readiness { ready, checks })).into_response()
+}
+
+/// Counts for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "ops", responses((status = 200, description = "Prometheus text", body = str, content_type = "text/plain")))]
+async fn metrics(State(app): State<App>) -> Response {
+    let queue = tokio::time::timeout(STORE_TIME, app.store.queue(None)).await.ok().and_then(Result::ok);
+    let limits = &app.config.limits;
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let mut gauges: Vec<(&str, &str, &str, u64)> = vec![
+        ("anabranch_requests_total", "counter", "Requests answered.", count(&app.counts.requests)),
+        (
+            "anabranch_requests_refused_total",
+            "counter",
+            "Requests refused for want of room.",
+            count(&app.counts.refused),
+        ),
+        (
+            "anabranch_jobs_submitted_total",
+            "counter",
+            "Jobs taken in by this process.",
+            count(&app.counts.submitted),
+        ),
+        (
+            "anabranch_streams",
+            "gauge",
+            "Open streams of events.",
+            (limits.streams.saturating_sub(app.streams.available_permits())) as u64,
+        ),
+        (
+            "anabranch_requests_in_flight",
+            "gauge",
+            "Requests being answered.",
+            (limits.requests.saturating_sub(app.requests.available_permits())) as u64,
+        ),
+    ];
+    if let Some(queue) = queue {
+        let age_ms = queue.oldest_ms.map_or(0, |oldest| app.now_ms().saturating_sub(oldest));
+        gauges.push(("anabranch_jobs_queued", "gauge", "Jobs that could begin now.", queue.depth));
+        gauges.push(("anabranch_jobs_running", "gauge", "Jobs that run, anywhere.", queue.running));
+        gauges.push(("anabranch_jobs_waiting", "gauge", "Jobs that wait for answers.", queue.waiting));
+        gauges.push((
+            "anabranch_queue_age_milliseconds",
+            "gauge",
+            "Age of the oldest queued job.",
+            u64::try_from(age_ms).unwrap_or_default(),
+        ));
+    }
+    let mut text = String::new();
+    for (name, kind, help, value) in gauges {
+        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+    }
+    text.push_str(&format!("# HELP anabranch_build_info The build.\n# TYPE anabranch_build_info gauge\nanabranch_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION")));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// This document
+#[utoipa::path(get, path = "/openapi.json", tag = "ops", responses((status = 200, description = "the OpenAPI document", body = Object)))]
+async fn document() -> Response {
+    static FILE: OnceLock<String> = OnceLock::new();
+    let file = FILE.get_or_init(openapi::file);
+    ([(CONTENT_TYPE, "application/json")], file.as_str()).into_response()
+}
+
+/// This document, for reading
+#[utoipa::path(get, path = "/docs", tag = "ops", responses((status = 200, description = "a page", body = str, content_type = "text/html")))]
+async fn page() -> Response {
+    static PAGE: OnceLock<String> = OnceLock::new();
+    let page = PAGE.get_or_init(|| docs::page(&openapi::document()));
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+    ([(CONTENT_SECURITY_POLICY, policy)], Html(page.as_str())).into_response()
+}

@@ -1,0 +1,10 @@
+//! Usage and feedback.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::App;
+
+/// The endpoints.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}

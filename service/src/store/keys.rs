@@ -1,0 +1,288 @@
+//! Keys and tenants: who may call, and how much a tenant may have.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use super::database::{reading, row, transaction, writing};
+use super::{Store, StoreError};
+use crate::access::Scope;
+
+/// A key as it is kept: without the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// `key_…`.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// What it is for.
+    pub name: String,
+    /// Hash of the key.
+    pub hash: String,
+    /// What it may do.
+    pub scopes: BTreeSet<Scope>,
+    /// Unix ms.
+    pub created_ms: i64,
+    /// Not good from then on (unix ms).
+    pub expires_ms: Option<i64>,
+    /// Not good any more since then (unix ms).
+    pub revoked_ms: Option<i64>,
+    /// When it was last used, to the minute (unix ms).
+    pub used_ms: Option<i64>,
+}
+
+/// What a tenant may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its name.
+    pub name: String,
+    /// Its share of the workers beside the others.
+    pub weight: u32,
+    /// Jobs that run at once.
+    pub max_running: u32,
+    /// Jobs that wait in the queue.
+    pub max_queued: u32,
+    /// Requests a minute; `None` for what holds for all.
+    pub requests_per_minute: Option<NonZeroU32>,
+}
+
+impl Tenant {
+    /// A tenant that nothing was said about, with a queue of `max_queued`.
+    pub fn named(name: &str, max_queued: u32) -> Self {
+        Self { name: name.to_owned(), weight: 1, max_running: 256, max_queued, requests_per_minute: None }
+    }
+}
+
+row! {
+    struct KeyRow {
+        key_id: String,
+        tenant: String,
+        name: String,
+        hash: String,
+        scopes: String,
+        created_ms: i64,
+        expires_ms: Option<i64>,
+        revoked_ms: Option<i64>,
+        used_ms: Option<i64>,
+    }
+}
+
+impl From<KeyRow> for KeyRecord {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            id: row.key_id,
+            tenant: row.tenant,
+            name: row.name,
+            hash: row.hash,
+            // A scope of a newer build gives nothing here.
+            scopes: row.scopes.split_whitespace().filter_map(Scope::parse).collect(),
+            created_ms: row.created_ms,
+            expires_ms: row.expires_ms,
+            revoked_ms: row.revoked_ms,
+            used_ms: row.used_ms,
+        }
+    }
+}
+
+row! {
+    struct TenantRow {
+        tenant: String,
+        weight: i32,
+        max_running: i32,
+        max_queued: i32,
+        per_minute: Option<i32>,
+    }
+}
+
+impl From<TenantRow> for Tenant {
+    fn from(row: TenantRow) -> Self {
+        let count = |stored: i32| u32::try_from(stored).unwrap_or_default();
+        Self {
+            name: row.tenant,
+            weight: count(row.weight).max(1),
+            max_running: count(row.max_running),
+            max_queued: count(row.max_queued),
+            requests_per_minute: row.per_minute.and_then(|rate| NonZeroU32::new(count(rate))),
+        }
+    }
+}
+
+const KEY: &str = "key_id, tenant, name, hash, scopes, created_ms, expires_ms, revoked_ms, used_ms";
+
+impl Store {
+    /// Whether there ever was a key.
+    pub async fn has_keys(&self) -> Result<bool, StoreError> {
+        let one: Option<i32> = reading!(self.database(), |db| {
+            sqlx::query_scalar("SELECT 1 FROM keys LIMIT 1").fetch_optional(db).await?
+        });
+        Ok(one.is_some())
+    }
+
+    /// Keeps a new key.
+    pub async fn put_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        let insert = self.sql(INSERT);
+        let scopes = words(&key.scopes);
+        writing!(self.database(), |db| {
+            sqlx::query(insert)
+                .bind(&key.id)
+                .bind(&key.tenant)
+                .bind(&key.name)
+                .bind(&key.hash)
+                .bind(scopes)
+                .bind(key.created_ms)
+                .bind(key.expires_ms)
+                .execute(db)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Keeps a new key that stands for another one, which is good until `until_ms` at most. `false` if the other one is
+    /// not there, or was revoked.
+    pub async fn rotate_key(&self, old: &str, until_ms: i64, key: &KeyRecord) -> Result<bool, StoreError> {
+        let insert = self.sql(INSERT);
+        let scopes = words(&key.scopes);
+        Ok(transaction!(self.database(), |tx| {
+            let n = sqlx::query(
+                "UPDATE keys SET expires_ms = CASE WHEN expires_ms < $3 THEN expires_ms ELSE $3 END \
+                 WHERE key_id = $1 AND tenant = $2 AND revoked_ms IS NULL",
+            )
+            .bind(old)
+            .bind(&key.tenant)
+            .bind(until_ms)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+            if n == 0 {
+                return Ok(false);
+            }
+            sqlx::query(insert)
+                .bind(&key.id)
+                .bind(&key.tenant)
+                .bind(&key.name)
+                .bind(&key.hash)
+                .bind(scopes)
+                .bind(key.created_ms)
+                .bind(key.expires_ms)
+                .execute(&mut *tx)
+                .await?;
+            true
+        }))
+    }
+
+    /// The key with this hash.
+    pub async fn key_by_hash(&self, hash: &str) -> Result<Option<KeyRecord>, StoreError> {
+        let sql = self.sql(&format!("SELECT {KEY} FROM keys WHERE hash = $1"));
+        let row: Option<KeyRow> =
+            reading!(self.database(), |db| sqlx::query_as(sql).bind(hash).fetch_optional(db).await?);
+        Ok(row.map(Into::into))
+    }
+
+    /// A key of a tenant; of any with `None`.
+    pub async fn key(&self, tenant: Option<&str>, id: &str) -> Result<Option<KeyRecord>, StoreError> {
+        let sql =
+            self.sql(&format!("SELECT {KEY} FROM keys WHERE key_id = $1 AND tenant = COALESCE($2, tenant)"));
+        let row: Option<KeyRow> = reading!(self.database(), |db| sqlx::query_as(sql)
+            .bind(id)
+            .bind(tenant)
+            .fetch_optional(db)
+            .await?);
+        Ok(row.map(Into::into))
+    }
+
+    /// Keys of a tenant, or of all, newest first; those before the key `before` in that order, at most `limit`.
+    pub async fn keys(
+        &self,
+        tenant: Option<&str>,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<KeyRecord>, StoreError> {
+        // Ids sort by time.
+        let sql = self.sql(&format!(
+            "SELECT {KEY} FROM keys WHERE tenant = COALESCE($1, tenant) AND ($2 IS NULL OR key_id < $2) \
+             ORDER BY key_id DESC LIMIT $3"
+        ));
+        let rows: Vec<KeyRow> = reading!(self.database(), |db| {
+            sqlx::query_as(sql).bind(tenant).bind(before).bind(i64::from(limit)).fetch_all(db).await?
+        });
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    /// Ends a key for good. `false` if there is none such.
+    pub async fn revoke_key(&self, tenant: Option<&str>, id: &str) -> Result<bool, StoreError> {
+        let sql = self.sql(
+            "UPDATE keys SET revoked_ms = COALESCE(revoked_ms, {now}) \
+             WHERE key_id = $1 AND tenant = COALESCE($2, tenant)",
+        );
+        let n = writing!(self.database(), |db| {
+            sqlx::query(sql).bind(id).bind(tenant).execute(db).await?.rows_affected()
+        });
+        Ok(n > 0)
+    }
+
+    /// Notes that a key was used.
+    pub async fn key_used(&self, id: &str, at_ms: i64) -> Result<(), StoreError> {
+        writing!(self.database(), |db| {
+            sqlx::query("UPDATE keys SET used_ms = $2 WHERE key_id = $1")
+                .bind(id)
+                .bind(at_ms)
+                .execute(db)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// What a tenant may have, if something was said about it.
+    pub async fn tenant(&self, name: &str) -> Result<Option<Tenant>, StoreError> {
+        let row: Option<TenantRow> = reading!(self.database(), |db| {
+            sqlx::query_as(
+                "SELECT tenant, weight, max_running, max_queued, per_minute FROM tenants WHERE tenant = $1",
+            )
+            .bind(name)
+            .fetch_optional(db)
+            .await?
+        });
+        Ok(row.map(Into::into))
+    }
+
+    /// The tenants that something was said about, or that have a key, by name: at most `limit` after the name `after`.
+    pub async fn tenants(&self, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
+        Ok(reading!(self.database(), |db| {
+            sqlx::query_scalar(
+                "SELECT tenant FROM (SELECT tenant FROM tenants UNION SELECT tenant FROM keys) AS t \
+                 WHERE tenant > $1 ORDER BY tenant LIMIT $2",
+            )
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(db)
+            .await?
+        }))
+    }
+
+    /// Says what a tenant may have.
+    pub async fn put_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        let stored = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+        writing!(self.database(), |db| {
+            sqlx::query(
+                "INSERT INTO tenants (tenant, weight, max_running, max_queued, per_minute) \
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant) DO UPDATE SET weight = excluded.weight, \
+                 max_running = excluded.max_running, max_queued = excluded.max_queued, \
+                 per_minute = excluded.per_minute",
+            )
+            .bind(&tenant.name)
+            .bind(stored(tenant.weight))
+            .bind(stored(tenant.max_running))
+            .bind(stored(tenant.max_queued))
+            .bind(tenant.requests_per_minute.map(|rate| stored(rate.get())))
+            .execute(db)
+            .await?;
+        });
+        Ok(())
+    }
+}
+
+const INSERT: &str = "INSERT INTO keys (key_id, tenant, name, hash, scopes, created_ms, expires_ms) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+fn words(scopes: &BTreeSet<Scope>) -> String {
+    scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ")
+}
