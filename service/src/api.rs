@@ -27,6 +27,7 @@ pub mod diff;
 mod docs;
 pub mod events;
 pub mod export;
+pub mod feedback;
 pub mod flows;
 pub mod headers;
 pub mod indexes;

@@ -25,7 +25,7 @@ pub(super) const NOTE_ENDS: &str = "\
           WHEN 5 THEN 'job.cancelled' ELSE 'job.timed_out' END AS event \
           FROM jobs WHERE job_id IN ({list:$1}) AND status >= 2) e \
     JOIN webhooks w ON w.tenant = e.tenant AND w.disabled_ms IS NULL \
-    WHERE e.webhook = w.webhook_id OR (' ' || w.events || ' ') LIKE ('% ' || e.event || ' %') \
+    WHERE e.webhook = w.webhook_id OR e.webhook = w.url OR (' ' || w.events || ' ') LIKE ('% ' || e.event || ' %') \
     ON CONFLICT DO NOTHING";
 
 /// Most webhooks of a tenant.
