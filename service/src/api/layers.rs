@@ -53,6 +53,14 @@ impl Ids {
         }
     }
 
+    /// What a job of this request carries on: the caller's `traceparent`, or a new one.
+    pub fn traceparent(&self) -> String {
+        self.traceparent.clone().unwrap_or_else(|| {
+            let span = fastrand::u64(1..);
+            format!("00-{}-{span:016x}-01", self.trace_id)
+        })
+    }
+
     /// The ids of the request that is being answered.
     pub fn current() -> Option<Self> {
         REQUEST.try_with(Clone::clone).ok()
