@@ -373,12 +373,6 @@ impl Store {
         todo!()
     }
 
-    /// Notes that a job has got further since its claim: what came to nothing before counts no more.
-    pub async fn progressed(&self, job: &str, epoch: i64) -> Result<(), StoreError> {
-        let _ = (job, epoch);
-        todo!()
-    }
-
     /// What was asked of the jobs of this worker; a job is listed until it ends, parks or the flag is taken.
     pub async fn wanted(&self, worker: &str) -> Result<Vec<(String, Wanted)>, StoreError> {
         let _ = worker;
