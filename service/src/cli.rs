@@ -8,11 +8,16 @@ use crate::exit::{self, Exit, exit_codes};
 
 mod check;
 mod completions;
+mod doctor;
 mod explain;
+mod flows;
 mod index;
+mod jobs;
+mod keys;
 mod load;
 mod operators;
 mod print;
+mod remote;
 mod report;
 mod run;
 mod schema;
@@ -62,6 +67,10 @@ enum Command {
     Test(test::Args),
     Index(index::Args),
     Search(search::Args),
+    Jobs(Box<jobs::Args>),
+    Flows(Box<flows::Args>),
+    Keys(Box<keys::Args>),
+    Doctor(doctor::Args),
     Operators(operators::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -85,6 +94,10 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Test(args) => wait(test::run(&args)),
         Command::Index(args) => wait(index::run(&args)),
         Command::Search(args) => wait(search::run(&args)),
+        Command::Jobs(args) => wait(jobs::run(&args)),
+        Command::Flows(args) => wait(flows::run(&args)),
+        Command::Keys(args) => wait(keys::run(&args)),
+        Command::Doctor(args) => wait(doctor::run(&args)),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Operators(args) => operators::run(&args),
