@@ -78,6 +78,8 @@ pub struct Parts {
     pub requests: Semaphore,
     /// Cancelled when the process is asked to stop: no new work, streams end.
     pub stopping: CancellationToken,
+    /// Cancelled once everything that ran here has ended or was handed over: nobody needs to wait any longer.
+    pub handed_over: CancellationToken,
     /// Who may call, and how often.
     pub access: Access,
     /// How full the queues of tenants are.

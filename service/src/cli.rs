@@ -15,6 +15,7 @@ mod index;
 mod jobs;
 mod keys;
 mod load;
+mod migrate;
 mod operators;
 mod print;
 mod remote;
@@ -22,6 +23,7 @@ mod report;
 mod run;
 mod schema;
 mod search;
+mod serve;
 mod test;
 mod world;
 
@@ -71,6 +73,9 @@ enum Command {
     Flows(Box<flows::Args>),
     Keys(Box<keys::Args>),
     Doctor(doctor::Args),
+    Serve(Box<serve::Args>),
+    Worker(Box<serve::WorkerArgs>),
+    Migrate(migrate::Args),
     Operators(operators::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -98,6 +103,9 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Flows(args) => wait(flows::run(&args)),
         Command::Keys(args) => wait(keys::run(&args)),
         Command::Doctor(args) => wait(doctor::run(&args)),
+        Command::Serve(args) => wait(serve::run(&args)),
+        Command::Worker(args) => wait(serve::worker(&args)),
+        Command::Migrate(args) => wait(migrate::run(&args)),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Operators(args) => operators::run(&args),

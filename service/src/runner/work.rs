@@ -141,7 +141,7 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
                 came_of_it = &mut carried => {
                     // Both went into one commit: whoever submitted hears of it in any case.
                     if !is_forwarded {
-                        drop(forwarded.await);
+                        let _is_kept = forwarded.await;
                     }
                     break came_of_it;
                 }
