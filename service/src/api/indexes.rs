@@ -35,7 +35,7 @@ const DOCUMENTS_MAX: usize = 10_000;
 /// Longest name of a document, in bytes.
 const ID_BYTES: usize = 1_024;
 /// Longest time that indexing the documents of a request takes.
-const INDEXING_MAX: Duration = Duration::from_secs(600);
+const INDEXING_MAX: Duration = Duration::from_mins(10);
 
 /// The endpoints.
 pub fn routes() -> OpenApiRouter<App> {
