@@ -80,6 +80,8 @@ pub struct Options {
     pub stubs: BTreeMap<String, Stub>,
     /// A budget on top of the flow's own: the smaller limit counts.
     pub budget: crate::budget::Budget,
+    /// Whether results of nodes with `cache` may stand in for their execution; they are kept in any case.
+    pub use_cache: bool,
     /// Whether the report lists every node execution.
     pub details: bool,
 }
@@ -103,6 +105,7 @@ impl Default for Options {
             flush_end: true,
             stubs: BTreeMap::new(),
             budget: crate::budget::Budget::default(),
+            use_cache: true,
             details: true,
         }
     }

@@ -21,6 +21,7 @@ pub mod job;
 pub mod library;
 pub mod outgoing;
 pub mod overrides;
+pub mod process;
 pub mod resources;
 pub mod runner;
 pub mod schedules;
