@@ -155,7 +155,17 @@ impl Runner {
     ///
     /// The job goes on whether or not the receipt is awaited.
     pub fn submit(&self, job: NewJob, flow: &Ready) -> Receipt<Submitted> {
-        self.take_in(job, flow, None)
+        self.take_in(job, flow, None, None)
+    }
+
+    /// As [`Self::submit`], with all that happens in the job from its beginning, if it begins here.
+    pub fn submit_watched(
+        &self,
+        job: NewJob,
+        flow: &Ready,
+    ) -> (Receipt<Submitted>, broadcast::Receiver<Live>) {
+        let (live, watcher) = broadcast::channel(LIVE_BEHIND);
+        (self.take_in(job, flow, None, Some(live)), watcher)
     }
 
     fn take_in(
@@ -163,6 +173,7 @@ impl Runner {
         mut job: NewJob,
         flow: &Ready,
         told: Option<oneshot::Sender<work::Told>>,
+        live: Option<broadcast::Sender<Live>>,
     ) -> Receipt<Submitted> {
         let inner = self.0.clone();
         let Some(permit) = inner.slot_for(&job) else {
@@ -189,6 +200,7 @@ impl Runner {
             submission: Some(submission),
             is_new,
             told,
+            live,
             permit,
         };
         tokio::spawn(work::work(inner, begun));

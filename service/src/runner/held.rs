@@ -39,7 +39,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(id: &str, epoch: i64) -> Arc<Self> {
+    pub(super) fn new(id: &str, epoch: i64, live: Option<broadcast::Sender<Live>>) -> Arc<Self> {
         Arc::new(Self {
             id: id.into(),
             epoch,
@@ -50,7 +50,7 @@ impl Held {
             inbox: Inbox::default(),
             is_cancel_asked: AtomicBool::new(false),
             answered: Mutex::default(),
-            live: OnceLock::new(),
+            live: live.map_or_else(OnceLock::new, OnceLock::from),
             is_replaying: AtomicBool::new(false),
             n_running: AtomicU64::new(0),
             n_ended: AtomicU64::new(0),

@@ -24,7 +24,7 @@ impl Runner {
         let until = Instant::now() + wait;
         let (tell, told) = oneshot::channel();
         let (tenant, id, submitted_job) = (job.tenant.clone(), job.id.clone(), job.clone());
-        let receipt = self.take_in(job, flow, Some(tell));
+        let receipt = self.take_in(job, flow, Some(tell), None);
         let (submitted, came_of_it) = submitted_and_told(receipt, told, until).await?;
         match (submitted, came_of_it) {
             (Submitted::New, Some(Told::Ended(end))) => {
