@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anabranch::access::{Key, Scope};
 use anabranch::api::{self, App, Roles};
 use anabranch::config::{self, Config, StoreConfig};
-use anabranch::indexes::{Indexes, Opened};
+use anabranch::indexes::{Indexes, Opened, Written};
 use anabranch::indexing::{Cutter, Encoder};
 use anabranch::job::new_id;
 use anabranch::process::{Process, Start};
@@ -75,7 +75,11 @@ impl Service {
         let process = Process::start(Start {
             config,
             resources: Arc::new(resources),
-            indexes: Indexes::new([(opened, Cutter::load(None, &registry).unwrap())]),
+            indexes: Indexes::new([Written {
+                opened,
+                cutter: Cutter::load(None, &registry).unwrap(),
+                is_of_files: false,
+            }]),
             registry,
             listen: None,
             roles: Roles { api: true, worker: true },
