@@ -38,7 +38,7 @@ pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_i
 pub use inspect::{Inspection, OpenNode, inspect};
 pub use offload::{Done, NotTaken, Offload, Task, execute_task};
 pub use replay::{Replay, Try, replay};
-pub use wait::{OpenWait, WaitDecl, wait_of};
+pub use wait::{OpenWait, WaitDecl, wait_of, waits_of};
 
 use driver::Driver;
 use inbox::Looking;

@@ -17,6 +17,7 @@ mod papers;
 mod project;
 mod server;
 mod vectors;
+mod waits;
 
 const QUESTION: &str = "question=What happens to a loop without max_turns?";
 

@@ -211,7 +211,7 @@ impl Driver {
             }
             let at_rest = self.is_at_rest();
             if self.is_idle() && self.behind.is_empty() {
-                if at_rest && self.options.park && !self.is_overdue() {
+                if at_rest && self.may_park() {
                     let waits = self.state.open_waits();
                     return Ok(self.rested(Outcome::Waiting { waits }));
                 }
