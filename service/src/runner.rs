@@ -18,6 +18,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::flows::{Flows, Ready};
+use crate::indexes::TenantResources;
 use crate::job::{NewJob, Submitted, new_id};
 use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
 
@@ -54,7 +55,7 @@ pub struct Runner(Arc<Inner>);
 struct Inner {
     store: Store,
     flows: Flows,
-    resources: Arc<Resources>,
+    resources: TenantResources,
     options: Options,
     desk: Desk,
     slots: Arc<Semaphore>,
@@ -142,7 +143,7 @@ impl Runner {
             lease: Lease::new(worker, options.lease),
             store,
             flows,
-            resources,
+            resources: TenantResources::new(resources),
             options,
             desk: Desk::default(),
             work: Notify::new(),

@@ -302,7 +302,7 @@ async fn execute(inner: &Arc<Inner>, claimed: ClaimedTask) {
         refuse(format!("it was lost by {CLAIMS_MAX} workers"))
     } else {
         match (serde_json::from_str::<Task>(&claimed.input), inner.flows.pinned(&claimed.hash).await) {
-            (Ok(task), Ok(plan)) => execute_task(&plan, task, inner.resources.clone()).await,
+            (Ok(task), Ok(plan)) => execute_task(&plan, task, inner.resources.of(&claimed.tenant)).await,
             (Err(error), _) => refuse(format!("the task cannot be read: {error}")),
             (_, Err(error)) => refuse(format!("its flow cannot be used: {error}")),
         }

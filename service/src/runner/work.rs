@@ -229,7 +229,7 @@ impl Job<'_> {
             self.held.cancel.cancel();
             self.held.begin_again();
             let options = run::Options { taken_up: None, ..options };
-            report = match run::resume(plan, self.inner.resources.clone(), options).await {
+            report = match run::resume(plan, self.inner.resources.of(&self.claimed.tenant), options).await {
                 Ok(report) => report,
                 Err(error) => return of_error(&error),
             };
@@ -299,7 +299,9 @@ impl Job<'_> {
             self.held.is_replaying.store(true, Ordering::Relaxed);
             self.held.begin_again();
             self.pass_answers().await;
-            match run::resume(plan.clone(), self.inner.resources.clone(), options.clone()).await {
+            match run::resume(plan.clone(), self.inner.resources.of(&self.claimed.tenant), options.clone())
+                .await
+            {
                 Err(run::Error::NothingToResume(_)) => break,
                 // The last owner wrote something between the reading and the taking up: that belongs to the run.
                 Err(run::Error::Journal(journal::Error::Fenced { .. }))
@@ -315,7 +317,7 @@ impl Job<'_> {
             .iter()
             .map(|(name, value)| (Text::from(name.as_str()), Value::from_json(value.clone())))
             .collect();
-        run::run(plan.clone(), inputs, self.inner.resources.clone(), options).await
+        run::run(plan.clone(), inputs, self.inner.resources.of(&self.claimed.tenant), options).await
     }
 
     /// Whether the job is still this claim's. Each time that it is, and the journal has grown nevertheless, the last owner
