@@ -18,6 +18,7 @@ pub mod flows;
 pub mod indexing;
 pub mod job;
 pub mod library;
+pub mod mcp;
 pub mod outgoing;
 pub mod overrides;
 pub mod resources;
