@@ -15,6 +15,7 @@ pub mod config;
 pub mod exit;
 mod fault;
 pub mod flows;
+pub mod indexes;
 pub mod indexing;
 pub mod job;
 pub mod library;

@@ -35,7 +35,7 @@ impl World {
     }
 
     async fn at(at: At) -> Self {
-        let options = store::Options { at, retention: Duration::from_hours(1) };
+        let options = store::Options::new(at);
         let store = Store::open(options, true).await.unwrap();
         let flows = Flows::new(store.clone(), Arc::new(testing::registry()), Arc::new(|| None));
         Self { store, flows }
