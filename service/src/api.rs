@@ -84,6 +84,8 @@ pub struct Parts {
     pub tenant_resources: TenantResources,
     /// The indexes, to be searched and written.
     pub indexes: Indexes,
+    /// Cancelled once everything that ran here has ended or was handed over: nobody needs to wait any longer.
+    pub handed_over: CancellationToken,
     /// Who may call, and how often.
     pub access: Access,
     /// How full the queues of tenants are.

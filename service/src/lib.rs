@@ -22,6 +22,7 @@ pub mod library;
 pub mod mcp;
 pub mod outgoing;
 pub mod overrides;
+pub mod process;
 pub mod resources;
 pub mod runner;
 pub mod schedules;

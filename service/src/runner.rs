@@ -42,7 +42,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Pause before the store is tried again; doubles up to [`POLL`].
 const RETRY: Duration = Duration::from_millis(50);
 /// What a watcher of a job may be behind before it misses something.
-const LIVE_BEHIND: usize = 1_024;
+const LIVE_BEHIND: usize = 256;
 
 /// The runner of a process. Cheap to clone.
 #[derive(Clone)]
@@ -96,6 +96,8 @@ impl Default for Options {
 /// Something that happens in a job of this process, for those who watch it live. What is journaled has its number.
 #[derive(Debug, Clone)]
 pub enum Live {
+    /// The job has come to this process.
+    Came,
     /// Something that is not journaled: a node began, a piece of text.
     Notice(Arc<Notice>),
     /// Records up to this position can be read from the store.

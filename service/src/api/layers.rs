@@ -125,7 +125,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     }
     Counts::more(&app.counts.requests);
     let status = response.status().as_u16();
-    let ms = started.elapsed().as_millis();
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if status >= 500 {
         tracing::warn!(%request_id, %method, path, status, ms, "answered");
     } else {

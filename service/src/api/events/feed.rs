@@ -148,7 +148,7 @@ impl Feed {
                         }
                     }
                     Ok(Live::Journaled(upto)) if upto < self.watched.next => {}
-                    Ok(Live::Journaled(_)) => return None,
+                    Ok(Live::Journaled(_) | Live::Came) => return None,
                     Ok(Live::Left) | Err(RecvError::Closed) => {
                         *live = None;
                         return None;

@@ -139,7 +139,11 @@ pub async fn take_in(app: &App, prepared: Prepared, wait: Option<Duration>) -> R
     let Prepared { job, flow } = prepared;
     let id = job.id.clone();
     let (submitted, ended) = match wait.filter(|wait| !wait.is_zero()) {
-        Some(wait) => app.runner.submit_and_wait(job, &flow, wait).await?,
+        Some(wait) => tokio::select! {
+            ended = app.runner.submit_and_wait(job, &flow, wait) => ended?,
+            // Its end will be seen elsewhere; whether it was taken in at all is in the store.
+            () = app.handed_over.cancelled() => return Ok(Taken { id, is_replayed: false, job: None }),
+        },
         None => (app.runner.submit(job, &flow).await?, None),
     };
     came_of(app, id, submitted, ended)
@@ -165,6 +169,12 @@ async fn respond(app: &App, tenant: &str, taken: Taken) -> Result<Response, Prob
         Some(job) => job,
         None => match app.store.job(Some(tenant), &taken.id).await? {
             Some(job) => job,
+            None if app.is_stopping() => {
+                return Err(Problem::new(
+                    Code::Stopping,
+                    "the process is stopping, and the job was not taken in",
+                ));
+            }
             // The first request's job was deleted since; its key still stands for it.
             None => return Err(Problem::not_found("job", &taken.id)),
         },

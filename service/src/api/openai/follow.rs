@@ -110,7 +110,7 @@ impl Following {
                         return Some(Piece::Text(text));
                     }
                 }
-                Ok(Live::Journaled(_)) => {}
+                Ok(Live::Journaled(_) | Live::Came) => {}
                 // Whoever missed something cannot go on in the middle of a sentence: the end has all of it.
                 Ok(Live::Left) | Err(RecvError::Lagged(_) | RecvError::Closed) => self.live = None,
             }
