@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
+    CallToolRequestParams, CallToolResponse, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams,
     ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
@@ -18,7 +18,6 @@ use crate::api::caller::{Caller, Scope};
 use crate::api::problem::{Code, Problem};
 
 mod flow;
-mod schema;
 mod search;
 mod text;
 
@@ -54,6 +53,14 @@ impl Tools {
         let parts = context.extensions.get::<axum::http::request::Parts>();
         let caller = parts.and_then(|parts| parts.extensions.get::<Caller>()).cloned();
         caller.map(Arc::new).ok_or_else(|| ErrorData::internal_error("nobody knows who calls", None))
+    }
+}
+
+/// A schema as tools declare it.
+fn object(json: serde_json::Value) -> JsonObject {
+    match json {
+        serde_json::Value::Object(object) => object,
+        _ => JsonObject::new(),
     }
 }
 
@@ -121,7 +128,7 @@ impl ServerHandler for Tools {
             }
             (Err(_), Some(index)) => {
                 must_have(&caller, Scope::Read)?;
-                search::call(&self.app, &index, arguments, &context).await?
+                search::call(&self.app, &caller, index, arguments, &context).await?
             }
             (Err(error), None) => return Err(refused(&Problem::flow(error, None))),
         };

@@ -17,6 +17,7 @@ use anabranch_engine::run::Notice;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::indexes::TenantResources;
 use crate::flows::{Flows, Ready};
 use crate::job::{NewJob, Submitted, new_id};
 use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
@@ -52,7 +53,7 @@ pub struct Runner(Arc<Inner>);
 struct Inner {
     store: Store,
     flows: Flows,
-    resources: Arc<Resources>,
+    resources: TenantResources,
     options: Options,
     desk: Desk,
     slots: Arc<Semaphore>,
@@ -134,7 +135,7 @@ impl Runner {
             lease: Lease::new(worker, options.lease),
             store,
             flows,
-            resources,
+            resources: TenantResources::new(resources),
             options,
             desk: Desk::default(),
             work: Notify::new(),

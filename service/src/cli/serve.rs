@@ -95,15 +95,15 @@ async fn serve(
     let world = world::World::new(&common.world)?;
     let registry = Arc::new(anabranch_operators::registry());
     let cancel = world::cancel_on_stop();
-    let mut resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
+    let resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
     let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
-    let indexes = world.indexes(&names, &registry, &resources, &cancel).await?;
-    Arc::make_mut(&mut resources).indexes = indexes;
+    let indexes = world.writable(&names, &registry, &resources, &cancel).await?;
     let listen = listen(world.config.server.listen);
     let env = |name: &str| std::env::var(name).ok();
     let start = Start {
         config: world.config,
         resources,
+        indexes,
         registry,
         listen,
         roles,

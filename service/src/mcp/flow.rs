@@ -13,14 +13,14 @@ use serde_json::{Value as Json, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{TOOLS_MAX, refused, schema, text};
+use super::{TOOLS_MAX, object, refused, text};
 use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::jobs::{JobRequest, prepare};
 use crate::api::openai::answer::Gives;
 use crate::api::openai::call::{ANSWER_TIME, failure, late};
 use crate::api::problem::Problem;
-use crate::flows::Ready;
+use crate::flows::{Ready, schema};
 use crate::job::{Job, Status, Submitted};
 use crate::runner::Live;
 
@@ -53,8 +53,8 @@ fn tool(flow: &Ready) -> Tool {
     let plan = &flow.plan;
     let about =
         plan.about.as_deref().map_or_else(|| format!("Runs the flow `{}`.", flow.name), str::to_owned);
-    Tool::new_with_raw(flow.name.clone(), Some(about.into()), Arc::new(schema::inputs(plan)))
-        .with_raw_output_schema(Arc::new(schema::outputs(plan)))
+    Tool::new_with_raw(flow.name.clone(), Some(about.into()), Arc::new(object(schema::inputs(plan))))
+        .with_raw_output_schema(Arc::new(object(schema::outputs(plan))))
         .with_annotations(ToolAnnotations::new().destructive(false))
 }
 
@@ -153,7 +153,7 @@ async fn show(peer: &Peer<RoleServer>, token: ProgressToken, mut live: Receiver<
                 }
                 _ => continue,
             },
-            Ok(Live::Journaled(_)) | Err(RecvError::Lagged(_)) => continue,
+            Ok(Live::Came | Live::Journaled(_)) | Err(RecvError::Lagged(_)) => continue,
             Ok(Live::Left) | Err(RecvError::Closed) => return,
         };
         n_sent += 1;

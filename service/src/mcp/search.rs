@@ -3,26 +3,42 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_engine::diagnostic::SourceFile;
-use anabranch_engine::plan::{Environment, Plan, compile};
-use anabranch_engine::run::{self, Options, Outcome};
-use anabranch_engine::value::{Map as Values, Value};
+use anabranch_engine::backend::{Filter, Namespace};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations};
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::text;
+use super::{object, text};
 use crate::api::App;
+use crate::api::caller::Caller;
+use crate::indexes::namespace_of;
+use crate::indexes::search::{By, Search};
 
 /// What the names of these tools begin with.
 const PREFIX: &str = "search_";
 /// Chunks that are given unless more or fewer are asked for.
-const TOP_K: u64 = 8;
+const TOP_K: u32 = 8;
 /// Most chunks that are given.
-const TOP_K_MAX: u64 = 50;
+const TOP_K_MAX: u32 = 50;
 /// Longest time for a search.
 const TIME: Duration = Duration::from_secs(60);
+
+/// What a search is asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    query: String,
+    #[serde(default = "top_k")]
+    top_k: u32,
+    #[serde(default)]
+    namespace: Namespace,
+}
+
+fn top_k() -> u32 {
+    TOP_K
+}
 
 /// A tool for each index.
 pub(super) fn list(app: &App) -> Vec<Tool> {
@@ -57,97 +73,48 @@ fn tool(index: &str) -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-fn object(json: Json) -> JsonObject {
-    match json {
-        Json::Object(object) => object,
-        _ => JsonObject::new(),
-    }
-}
-
-/// Searches.
+/// Searches the caller's part of an index.
 pub(super) async fn call(
     app: &App,
-    index: &str,
+    caller: &Caller,
+    index: String,
     arguments: JsonObject,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResult, ErrorData> {
-    let searching = tokio::time::timeout(TIME, search(app, index, &arguments, context));
-    match searching.await {
-        Ok(Ok(found)) => {
-            let mut result = CallToolResult::success(vec![ContentBlock::text(text::of_chunks(&found))]);
-            result.structured_content = Some(json!({ "chunks": found }));
-            Ok(result)
-        }
-        Ok(Err(Failed::Wrong(message))) => Err(ErrorData::invalid_params(message, None)),
-        Ok(Err(Failed::Broken(message))) => Ok(CallToolResult::error(vec![ContentBlock::text(message)])),
-        Err(_) => {
-            let message = format!("the search did not end within {} s", TIME.as_secs());
-            Ok(CallToolResult::error(vec![ContentBlock::text(message)]))
-        }
+    let asked: Asked = serde_json::from_value(Json::Object(arguments))
+        .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
+    if !(1..=TOP_K_MAX).contains(&asked.top_k) {
+        let message = format!("`top_k` is a whole number from 1 to {TOP_K_MAX}");
+        return Err(ErrorData::invalid_params(message, None));
     }
-}
-
-enum Failed {
-    /// The arguments make no sense.
-    Wrong(String),
-    /// The index or its embedder failed.
-    Broken(String),
-}
-
-/// Runs a flow of one node: the operator that flows search with, so that both find the same.
-async fn search(
-    app: &App,
-    index: &str,
-    arguments: &JsonObject,
-    context: &RequestContext<RoleServer>,
-) -> Result<Vec<Json>, Failed> {
-    let wrong = |message: &str| Failed::Wrong(message.to_owned());
-    let known = ["query", "top_k", "namespace"];
-    if let Some(name) = arguments.keys().find(|name| !known.contains(&name.as_str())) {
-        return Err(Failed::Wrong(format!(
-            "there is no argument `{name}`; there are `query`, `top_k`, `namespace`"
-        )));
-    }
-    let query = arguments.get("query").and_then(Json::as_str).ok_or_else(|| wrong("`query` is a text"))?;
-    let top_k = match arguments.get("top_k") {
-        None | Some(Json::Null) => TOP_K,
-        Some(top_k) => top_k
-            .as_u64()
-            .filter(|top_k| (1..=TOP_K_MAX).contains(top_k))
-            .ok_or_else(|| Failed::Wrong(format!("`top_k` is a whole number from 1 to {TOP_K_MAX}")))?,
+    // Says so where the part is another tenant's.
+    namespace_of(&caller.tenant, &asked.namespace)
+        .map_err(|message| ErrorData::invalid_params(message, None))?;
+    let has_vectors = app.resources.indexes.get(&index).is_some_and(|entry| entry.embedder.is_some());
+    let search = Search {
+        index,
+        query: asked.query,
+        by: if has_vectors { By::Hybrid } else { By::Words },
+        top_k: asked.top_k,
+        filter: Filter::default(),
+        namespace: asked.namespace,
     };
-    let mut settings = json!({ "index": index, "top_k": top_k });
-    if let (Some(namespace), Some(settings)) = (arguments.get("namespace"), settings.as_object_mut()) {
-        settings.insert("namespace".to_owned(), namespace.clone());
-    }
-    let has_vectors = app.resources.indexes.get(index).is_some_and(|entry| entry.embedder.is_some());
-    let operator = if has_vectors { "retrieve.hybrid" } else { "retrieve.bm25" };
-    let flow = format!(
-        "flow: search\ninputs: {{ query: text }}\nnodes:\n  search:\n    op: {operator}\n    with: {settings}\n    \
-         in: {{ query: inputs.query }}\noutputs: {{ chunks: search.chunks }}\n"
-    );
-    let plan = plan(app, flow)?;
-    let inputs: Values = [("query".into(), Value::Text(query.into()))].into_iter().collect();
-    let options = Options { cancel: context.ct.child_token(), ..Options::default() };
-    let report = run::run(plan, inputs, app.resources.clone(), options)
-        .await
-        .map_err(|error| Failed::Broken(error.to_string()))?;
-    match report.outcome {
-        Outcome::Succeeded => {}
-        Outcome::Failed(failure) => return Err(Failed::Broken(failure.message)),
-        _ => return Err(wrong("the search was stopped")),
-    }
-    let found = report.outputs.get("chunks").and_then(Value::as_list).unwrap_or_default();
-    Ok(found.iter().map(Value::to_json).collect())
-}
-
-fn plan(app: &App, flow: String) -> Result<Arc<Plan>, Failed> {
-    let environment = Environment { registry: &app.registry, names: None, library: &() };
-    match compile(&SourceFile::new("(search)", flow), &environment) {
-        Ok((plan, _)) => Ok(Arc::new(plan)),
-        Err(problems) => {
-            let first = problems.iter().next().map(|problem| problem.message.clone());
-            Err(Failed::Wrong(first.unwrap_or_default()))
+    let resources = app.tenant_resources.of(&caller.tenant);
+    let searching = tokio::time::timeout(TIME, search.run(&app.registry, resources));
+    let found = tokio::select! {
+        found = searching => found,
+        () = context.ct.cancelled() => return Err(ErrorData::invalid_request("the call was taken back", None)),
+    };
+    let why = match found {
+        Ok(Ok(found)) => {
+            let chunks: Vec<Json> =
+                found.iter().filter_map(|chunk| serde_json::to_value(&**chunk).ok()).collect();
+            let mut result = CallToolResult::success(vec![ContentBlock::text(text::of_chunks(&chunks))]);
+            result.structured_content = Some(json!({ "chunks": chunks }));
+            return Ok(result);
         }
-    }
+        Ok(Err(error)) => crate::exit::chain(&error),
+        Err(_) => format!("the search did not end within {} s", TIME.as_secs()),
+    };
+    Ok(CallToolResult::error(vec![ContentBlock::text(why)]))
 }
