@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS workers (                        -- one heartbeat a p
   started_ms  BIGINT NOT NULL
 );
 
+-- What is small stands first: lists and searches read no further than they must.
 CREATE TABLE IF NOT EXISTS jobs (
   job_id      TEXT NOT NULL PRIMARY KEY,
   tenant      TEXT NOT NULL,
@@ -48,36 +49,37 @@ CREATE TABLE IF NOT EXISTS jobs (
   priority    SMALLINT NOT NULL DEFAULT 0,    -- higher first
   wake_ms     BIGINT NOT NULL,                -- queued: not before; waiting: the earliest deadline of its waits
   owner       TEXT,                           -- workers.worker while running
-  epoch       BIGINT NOT NULL DEFAULT 0,      -- +1 at every claim
+  epoch       BIGINT NOT NULL DEFAULT 0,      -- +1 whenever the job changes hands
   claims      INTEGER NOT NULL DEFAULT 0,     -- claims since the last progress: what kills its workers is set aside
   wanted      SMALLINT NOT NULL DEFAULT 0,    -- bits: 1 cancel now, 2 cancel gracefully, 4 answers have come
-  request     TEXT NOT NULL,                  -- {inputs, seed, budget, cache, ...}; or a list of blobs, see `payload`
-  result      TEXT,                           -- {outputs, absent}; or a list of blobs
-  error       TEXT,
-  waits       TEXT,                           -- open waits while it waits
-  usage       TEXT,
-  progress    TEXT,
-  labels      TEXT,
-  webhook     TEXT,
+  deadline_ms BIGINT,
+  created_ms  BIGINT NOT NULL,
+  started_ms  BIGINT,
+  finished_ms BIGINT,
   session_id  TEXT,
   trace       TEXT,                           -- W3C traceparent of the submission
   batch_id    TEXT,
   retry_of    TEXT,
-  deadline_ms BIGINT,
-  created_ms  BIGINT NOT NULL,
   created_by  TEXT,                           -- key id
-  started_ms  BIGINT,
-  finished_ms BIGINT
+  webhook     TEXT,
+  labels      TEXT,
+  usage       TEXT,
+  progress    TEXT,
+  error       TEXT,
+  waits       TEXT,                           -- open waits while it waits
+  request     TEXT NOT NULL,                  -- {inputs, seed, budget, cache, ...}; large inputs stand in blobs
+  result      TEXT                            -- {outputs, absent}; large outputs stand in blobs
 );
+-- Ids are made in the order of time, so lists go by them.
 CREATE INDEX IF NOT EXISTS jobs_ready    ON jobs(tenant, priority DESC, wake_ms) WHERE status = 0;
 CREATE INDEX IF NOT EXISTS jobs_waiting  ON jobs(wake_ms) WHERE status = 2;
 CREATE INDEX IF NOT EXISTS jobs_running  ON jobs(owner) WHERE status = 1;
 CREATE INDEX IF NOT EXISTS jobs_wanted   ON jobs(owner) WHERE wanted <> 0;
-CREATE INDEX IF NOT EXISTS jobs_listed   ON jobs(tenant, created_ms DESC, job_id DESC);
-CREATE INDEX IF NOT EXISTS jobs_by_flow  ON jobs(tenant, flow, created_ms DESC);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs(tenant, status, created_ms DESC);
+CREATE INDEX IF NOT EXISTS jobs_listed   ON jobs(tenant, job_id);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs(tenant, status, job_id);
+CREATE INDEX IF NOT EXISTS jobs_by_flow  ON jobs(tenant, flow, status, job_id);
 CREATE INDEX IF NOT EXISTS jobs_batch    ON jobs(batch_id, job_id) WHERE batch_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS jobs_session  ON jobs(tenant, session_id, created_ms DESC) WHERE session_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_session  ON jobs(tenant, session_id, job_id) WHERE session_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_finished ON jobs(finished_ms) WHERE finished_ms IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS job_labels (

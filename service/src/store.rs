@@ -3,33 +3,51 @@
 //! Whatever changes a job goes through one writer task a process, which commits many jobs at once ([`Receipt`]s say
 //! when); everything else reads and writes by itself.
 
+mod commit;
 pub(crate) mod database;
+mod entry;
+mod failpoints;
 mod feedback;
 mod flows;
+mod holdings;
+mod jobs;
 mod keys;
 pub mod limits;
+mod lists;
+mod payload;
+mod reading;
+mod rows;
 mod schedules;
+mod statements;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod wakes;
 mod webhooks;
+mod workers;
+mod writer;
+mod writing;
 
 pub use database::migrations;
 pub use feedback::{Feedback, FeedbackPut};
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
 pub use keys::{KeyRecord, Tenant};
 pub use schedules::{Fired, Schedule, ScheduleChange, SchedulePut};
+pub use tasks::{ClaimedTask, DoneTask, NewTask};
 pub use usage::{By, Used};
 pub use webhooks::{Delivery, DeliveryState, Due, Sent, Webhook, WebhookChange, WebhookPut};
+pub use writer::Writing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_engine::event::Record;
-use anabranch_engine::journal::Journal;
-
-use crate::job::{End, Job, NewJob, OpenWait, Progress, Request, Status, Submitted, Usage};
+use crate::job::{Request, Status};
+use database::{Database, reading, writing};
+use wakes::Wakes;
+use writer::Writer;
+use writing::KnownBlobs;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,8 +70,18 @@ pub type Receipt<T = ()> = std::pin::Pin<Box<dyn Future<Output = Result<T, Store
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.0.options.at).finish()
+    }
+}
+
 struct Inner {
-    database: database::Database,
+    database: Arc<Database>,
+    writer: Writer,
+    wakes: Arc<Wakes>,
+    known: KnownBlobs,
+    options: Options,
 }
 
 /// Which database, and what is kept how long.
@@ -203,186 +231,73 @@ pub enum Wake {
 impl Store {
     /// Opens the store, with its tables at the newest version if `migrate`.
     pub async fn open(options: Options, migrate: bool) -> Result<Self, StoreError> {
-        let database = database::Database::open(&options.at, migrate).await?;
-        Ok(Self(Arc::new(Inner { database })))
+        failpoints::arm();
+        let database = Arc::new(Database::open(&options.at, migrate).await?);
+        let wakes = Wakes::start(&database, options.is_polled);
+        let writer = Writer::start(database.clone(), wakes.clone());
+        Ok(Self(Arc::new(Inner { database, writer, wakes, known: KnownBlobs::default(), options })))
     }
 
-    pub(crate) fn database(&self) -> &database::Database {
+    pub(crate) fn database(&self) -> &Database {
         &self.0.database
     }
 
+    /// A text of SQL as the database says it; see [`database`].
     pub(crate) fn sql(&self, text: &str) -> sqlx::AssertSqlSafe<String> {
         self.0.database.sql(text)
     }
 
+    /// How the store was opened.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
     /// Whether the database answers, and can be written.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        todo!()
+        if self.writing().is_away {
+            return Err(StoreError::Unavailable("the database is away".to_owned()));
+        }
+        // Changes nothing, and yet is written: a full disk shows here.
+        let sql = "UPDATE tenants SET vtime = vtime WHERE tenant = (SELECT MIN(tenant) FROM tenants)";
+        let ready = async {
+            writing!(self.database(), |db| {
+                sqlx::query(sql).execute(db).await?;
+            });
+            Ok(())
+        };
+        match tokio::time::timeout(limits::ACQUIRE, ready).await {
+            Ok(ready) => ready,
+            Err(_) => Err(StoreError::Unavailable("the database does not answer".to_owned())),
+        }
+    }
+
+    /// How the writer is doing.
+    pub fn writing(&self) -> Writing {
+        self.0.writer.writing()
     }
 
     /// The database's clock (unix ms).
     pub async fn now_ms(&self) -> Result<i64, StoreError> {
-        todo!()
+        let sql = self.sql("SELECT {now}");
+        Ok(reading!(self.database(), |db| sqlx::query_scalar(sql).fetch_one(db).await?))
+    }
+
+    /// Waits until everything handed in so far is on disk, or was given up.
+    pub async fn flush(&self) {
+        self.0.writer.flush().await;
     }
 
     /// Hands everything handed in so far to the disk and ends the writer.
     pub async fn close(&self) {
-        todo!()
+        self.flush().await;
+        self.0.writer.stop();
+        self.0.wakes.stop();
+        self.0.database.close().await;
     }
 
     /// What others did, as it happens; with polling as the safety net where a notification may be lost.
     pub fn wakes(&self) -> tokio::sync::broadcast::Receiver<Wake> {
-        todo!()
-    }
-
-    // ---- written by the one writer, many jobs a commit ----
-
-    /// Takes a job in.
-    pub fn submit(&self, job: NewJob) -> Receipt<Submitted> {
-        let _ = job;
-        todo!()
-    }
-
-    /// The journal of jobs that were claimed with `epoch`.
-    pub fn journal(&self, epoch: i64) -> Arc<dyn Journal> {
-        let _ = epoch;
-        todo!()
-    }
-
-    /// Ends a job, after whatever was journaled of it before.
-    pub fn end(&self, job: &str, epoch: i64, end: End) -> Receipt {
-        let _ = (job, epoch, end);
-        todo!()
-    }
-
-    /// Lets go of a job that waits for answers.
-    pub fn park(
-        &self,
-        job: &str,
-        epoch: i64,
-        waits: Vec<OpenWait>,
-        usage: Usage,
-        progress: Progress,
-    ) -> Receipt {
-        let _ = (job, epoch, waits, usage, progress);
-        todo!()
-    }
-
-    /// Lets go of a job so that another worker takes it up.
-    pub fn release(&self, job: &str, epoch: i64) -> Receipt {
-        let _ = (job, epoch);
-        todo!()
-    }
-
-    // ---- jobs ----
-
-    /// One job; `tenant: None` looks at all tenants.
-    pub async fn job(&self, tenant: Option<&str>, id: &str) -> Result<Option<Job>, StoreError> {
-        let _ = (tenant, id);
-        todo!()
-    }
-
-    /// Jobs, newest first.
-    pub async fn jobs(
-        &self,
-        tenant: &str,
-        filter: &Filter,
-        cursor: Option<&str>,
-        limit: u32,
-    ) -> Result<Page<Job>, StoreError> {
-        let _ = (tenant, filter, cursor, limit);
-        todo!()
-    }
-
-    /// Records of a job from `seq` on, at most `limit`.
-    pub async fn records(&self, id: &str, seq: u64, limit: usize) -> Result<Vec<(i64, Record)>, StoreError> {
-        let _ = (id, seq, limit);
-        todo!()
-    }
-
-    /// Forgets a job that has ended; `false` if there is none such.
-    pub async fn delete(&self, tenant: &str, id: &str) -> Result<bool, StoreError> {
-        let _ = (tenant, id);
-        todo!()
-    }
-
-    /// Asks for a job to be stopped.
-    pub async fn cancel(&self, tenant: &str, id: &str, now: bool) -> Result<CancelAsked, StoreError> {
-        let _ = (tenant, id, now);
-        todo!()
-    }
-
-    /// Keeps an answer to a wait and wakes the job.
-    pub async fn answer(&self, tenant: &str, id: &str, answer: &Answer) -> Result<Answered, StoreError> {
-        let _ = (tenant, id, answer);
-        todo!()
-    }
-
-    /// The answers to a job's waits.
-    pub async fn answers(&self, id: &str) -> Result<Vec<Answer>, StoreError> {
-        let _ = id;
-        todo!()
-    }
-
-    /// Jobs of a tenant that are queued, and the age of the oldest; of all tenants with `None`.
-    pub async fn queue(&self, tenant: Option<&str>) -> Result<Queue, StoreError> {
-        let _ = tenant;
-        todo!()
-    }
-
-    /// Forgets jobs that ended before `before_ms`, at most `limit` of them at once; how many.
-    pub async fn prune(&self, before_ms: i64, limit: u32) -> Result<u64, StoreError> {
-        let _ = (before_ms, limit);
-        todo!()
-    }
-
-    // ---- workers ----
-
-    /// Makes a worker known, with a lease.
-    pub async fn register(&self, worker: &str, slots: u32, lease: Duration) -> Result<(), StoreError> {
-        let _ = (worker, slots, lease);
-        todo!()
-    }
-
-    /// Renews the lease; `false` if it was lost meanwhile.
-    pub async fn heartbeat(&self, worker: &str, lease: Duration) -> Result<bool, StoreError> {
-        let _ = (worker, lease);
-        todo!()
-    }
-
-    /// Takes a worker off the list; what it still has goes back to the queue.
-    pub async fn deregister(&self, worker: &str) -> Result<(), StoreError> {
-        let _ = worker;
-        todo!()
-    }
-
-    /// Puts the jobs and tasks of lost workers back into the queue, and wakes waiting jobs whose deadline has come.
-    pub async fn sweep(&self) -> Result<Swept, StoreError> {
-        todo!()
-    }
-
-    /// Claims up to `limit` jobs: the least served tenants first, by priority within a tenant.
-    pub async fn claim(&self, worker: &str, limit: u32) -> Result<Vec<Claimed>, StoreError> {
-        let _ = (worker, limit);
-        todo!()
-    }
-
-    /// The jobs that are this worker's, each with its epoch.
-    pub async fn owned(&self, worker: &str) -> Result<Vec<(String, i64)>, StoreError> {
-        let _ = worker;
-        todo!()
-    }
-
-    /// Notes that a job has got further since its claim: what came to nothing before counts no more.
-    pub async fn progressed(&self, job: &str, epoch: i64) -> Result<(), StoreError> {
-        let _ = (job, epoch);
-        todo!()
-    }
-
-    /// What was asked of the jobs of this worker; a job is listed until it ends, parks or the flag is taken.
-    pub async fn wanted(&self, worker: &str) -> Result<Vec<(String, Wanted)>, StoreError> {
-        let _ = worker;
-        todo!()
+        self.0.wakes.listen()
     }
 }
 

@@ -2,5 +2,5 @@
 
 mod corpus;
 mod pgvector;
-mod postgres;
+pub(crate) mod postgres;
 mod qdrant;

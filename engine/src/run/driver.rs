@@ -373,7 +373,8 @@ impl Driver {
         let cache = start.cache.clone();
         let (began, away) = (Instant::now(), None);
         let mut running = Box::new(Running { cx: cx.clone(), op, cache, ready, began, away });
-        if let Some((_, key)) = &running.cache
+        if self.options.use_cache
+            && let Some((_, key)) = &running.cache
             && let Some(outputs) = self.context.resources.cache.get(key)
         {
             self.ended(&running, Ok((*outputs).clone()));

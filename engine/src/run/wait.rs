@@ -44,9 +44,13 @@ impl WaitDecl {
 /// The wait that runs of `plan` open at `scope` (`hop[2]/approve`), if there is one: whoever takes answers for a run
 /// that is elsewhere can tell a wrong one without it. Whether the run has come that far is not said.
 pub fn wait_of(plan: &Plan, scope: &Scope) -> Option<WaitDecl> {
-    let path = scope.to_string();
-    let segments: Vec<&str> = path.split('/').map(|part| part.split('[').next().unwrap_or(part)).collect();
-    wait_in(&plan.root, &segments)
+    let node = plan.node(scope)?;
+    match &node.kind {
+        Kind::Wait(wait) => {
+            Some(WaitDecl { ty: wait.ty.clone(), about: wait.about.clone().or_else(|| node.about.clone()) })
+        }
+        Kind::Op(_) | Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) => None,
+    }
 }
 
 /// The paths of the waits of `plan`, without indexes, in the order in which they are written.
@@ -78,21 +82,5 @@ fn inner(kind: &Kind) -> Option<&Body> {
         Kind::Flow { body, .. } => Some(body),
         Kind::Loop(inner) => Some(&inner.body),
         Kind::Each(inner) => Some(&inner.body),
-    }
-}
-
-fn wait_in(body: &Body, segments: &[&str]) -> Option<WaitDecl> {
-    let (first, rest) = segments.split_first()?;
-    let node = body.nodes.iter().find(|node| *node.name == **first)?;
-    if let (Kind::Wait(wait), []) = (&node.kind, rest) {
-        return Some(WaitDecl {
-            ty: wait.ty.clone(),
-            about: wait.about.clone().or_else(|| node.about.clone()),
-        });
-    }
-    let found = inner(&node.kind).and_then(|body| wait_in(body, rest));
-    match (&node.on_error, rest.split_first()) {
-        (OnError::Flow { body, .. }, Some((&"on_error", rest))) => found.or_else(|| wait_in(body, rest)),
-        _ => found,
     }
 }

@@ -17,7 +17,7 @@
 //!         // Several statements at once; what returns early with `?` is undone.
 //!         let sql = self.sql("UPDATE keys SET used_ms = {now} WHERE key_id IN ({list:$1})");
 //!         transaction!(self.database(), |tx| {
-//!             sqlx::query(sql.clone()).bind(json_list).execute(&mut *tx).await?;
+//!             sqlx::query(sql).bind(json_list).execute(&mut *tx).await?;
 //!         });
 //!     }
 //! }
@@ -104,10 +104,10 @@ macro_rules! transaction {
 
 /// A row that is read by the names of its columns, from either database.
 macro_rules! row {
-    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
-        struct $name { $($field: $ty),* }
+        $vis struct $name { $($field: $ty),* }
 
         impl<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> for $name {
             fn from_row(row: &'r sqlx::sqlite::SqliteRow) -> sqlx::Result<Self> {

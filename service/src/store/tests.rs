@@ -1,51 +1,56 @@
-//! The store on SQLite, in memory and in files.
+//! What cannot be seen from outside: how payloads are cut, and what waits.
 
+use serde_json::{Value, json};
+
+use super::payload::{Kept, Known, pack, wanted};
 use super::*;
-use crate::flows::Bundle;
 
-async fn memory() -> Store {
-    Store::open(Options::new(At::Memory), true).await.unwrap()
+fn alphanumeric(random: &mut fastrand::Rng, n: usize) -> String {
+    (0..n).map(|_| random.alphanumeric()).collect()
 }
 
-fn bundle(name: &str) -> Bundle {
-    Bundle {
-        name: name.to_owned(),
-        flow: format!("flow: {name}"),
-        flows: BTreeMap::default(),
-        prompts: BTreeMap::default(),
+#[test]
+fn a_growing_value_costs_its_growth() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut known = Known::default();
+    let (mut state, mut stored) = (String::new(), 0);
+    for _ in 0..40 {
+        state.push_str(&alphanumeric(&mut random, 10_000));
+        let packed = pack(&json!({ "value": state }), &mut known).unwrap();
+        stored += packed.bytes();
+    }
+    let ratio = stored as f64 / state.len() as f64;
+    assert!(ratio < 1.6, "{ratio}");
+}
+
+#[test]
+fn what_is_packed_comes_back() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for size in [0, 100, 8_000, 9_000, 70_000, 3_000_000] {
+        let text = alphanumeric(&mut random, size);
+        let value = json!({ "inputs": { "a/b~": text, "small": 1 }, "result": { "ok": [{ "value": [text] }, null] } });
+        let packed = pack(&value, &mut Known::default()).unwrap();
+        let blobs: std::collections::HashMap<String, Vec<u8>> = packed
+            .blobs
+            .into_iter()
+            .map(|blob| {
+                let body = super::payload::unpacked(blob.codec, blob.size, blob.body).unwrap();
+                (blob.hash, body)
+            })
+            .collect();
+        assert_eq!(blobs.is_empty(), size < 8_100, "{size}");
+        let kept = Kept::parse(&packed.text).unwrap();
+        assert!(wanted([&kept]).iter().all(|(_, hashes)| hashes.len() <= 16));
+        assert_eq!(kept.filled(&blobs).unwrap(), value);
     }
 }
 
-#[tokio::test]
-async fn a_flow_has_versions_and_one_is_active() {
-    let store = memory().await;
-    let put = async |hash: &str, expected| {
-        store.put_bundle(hash, &bundle("qa")).await.unwrap();
-        let new = NewVersion {
-            tenant: "t".into(),
-            name: "qa".into(),
-            hash: hash.into(),
-            etag: format!("e-{hash}"),
-            expected,
-            ..NewVersion::default()
-        };
-        store.put_flow_version(&new).await.unwrap()
-    };
-    assert_eq!(put("h1", Expected::Nothing).await, FlowPut::New(1, true));
-    assert_eq!(put("h1", Expected::Anything).await, FlowPut::Same(1));
-    assert_eq!(put("h2", Expected::Nothing).await, FlowPut::Unexpected(Some("e-h1".into())));
-    assert_eq!(put("h2", Expected::Etag("e-h1".into())).await, FlowPut::New(2, false));
-    assert!(store.activate("t", "qa", 1).await.unwrap());
-    assert!(!store.activate("t", "qa", 7).await.unwrap());
-    let active = store.flow("t", "qa", None).await.unwrap().unwrap();
-    assert_eq!((active.version, active.is_active), (1, true));
-    assert_eq!(store.flow("other", "qa", None).await.unwrap(), None);
-    let versions = store.versions("t", "qa").await.unwrap();
-    assert_eq!(
-        versions.iter().map(|v| (v.version, v.is_active)).collect::<Vec<_>>(),
-        [(2, false), (1, true)]
-    );
-    assert_eq!(store.flows("t").await.unwrap().len(), 1);
-    assert_eq!(store.bundle("h2").await.unwrap(), Some(bundle("qa")));
-    assert_eq!(store.in_flight("t", "qa", Some(1)).await.unwrap(), 0);
+#[test]
+fn what_a_flow_says_is_never_taken_for_a_blob() {
+    let value = json!({ "value": [["/value", 0, "00"]], "text": "x".repeat(10_000) });
+    let packed = pack(&value, &mut Known::default()).unwrap();
+    assert_eq!(packed.blobs.len(), 0);
+    assert_eq!(Kept::parse(&packed.text).unwrap().filled(&Default::default()).unwrap(), value);
+    assert!(Kept::parse(r#"[{"a":null},[["/b",0,""]]]"#).unwrap().filled(&Default::default()).is_err());
+    let _: Value = value;
 }

@@ -20,7 +20,7 @@ const START: Duration = Duration::from_secs(30);
 /// The user and group `nobody`: `PostgreSQL` does not run as root.
 const NOBODY: u32 = 65534;
 
-pub(super) struct Postgres {
+pub(crate) struct Postgres {
     folder: TempDir,
     bin: PathBuf,
     server: Child,
@@ -28,7 +28,7 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// A server that has just been made, with the user `anabranch` who may do everything.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
         if is_root() {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -52,34 +52,49 @@ impl Postgres {
         // Whoever is called `locked` needs a password, everybody else is let in.
         let rules = "local all locked scram-sha-256\nlocal all all trust\n";
         fs::write(data.join("pg_hba.conf"), rules).unwrap();
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let server = command(&bin, "postgres", folder.path())
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=40", "-k"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let server = begin(&bin, folder.path());
         let this = Self { folder, bin, server };
-        let begun = Instant::now();
-        loop {
-            match PgConnection::connect(&this.url("anabranch")).await {
-                Ok(connection) => break connection.close().await.unwrap(),
-                Err(error) => assert!(begun.elapsed() < START, "{error}\n{}", this.log()),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        this.answers().await;
         this
     }
 
-    pub(super) fn url(&self, user: &str) -> String {
-        format!("postgres:///postgres?host={}&user={user}", self.folder.path().display())
+    /// Begins again after a [`Postgres::stop`], with what was committed before.
+    pub(crate) async fn begin_again(&mut self) {
+        self.server = begin(&self.bin, self.folder.path());
+        self.answers().await;
+    }
+
+    /// Waits until it answers.
+    async fn answers(&self) {
+        let begun = Instant::now();
+        loop {
+            match PgConnection::connect(&self.url("anabranch")).await {
+                Ok(connection) => break connection.close().await.unwrap(),
+                Err(error) => assert!(begun.elapsed() < START, "{error}\n{}", self.log()),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Makes a database.
+    pub(crate) async fn create(&self, database: &str) {
+        let mut connection = self.connection().await;
+        let sql = sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"));
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// The address of one of its databases.
+    pub(crate) fn url_of(&self, database: &str, user: &str) -> String {
+        format!("postgres:///{database}?host={}&user={user}", self.folder.path().display())
+    }
+
+    pub(crate) fn url(&self, user: &str) -> String {
+        self.url_of("postgres", user)
     }
 
     /// How an index in it is reached, with waits that a test can sit through.
-    pub(super) fn settings(&self, index: &str) -> PgSettings {
+    pub(crate) fn settings(&self, index: &str) -> PgSettings {
         PgSettings {
             lock_timeout: Duration::from_millis(300),
             ..PgSettings::new(self.url("anabranch"), index)
@@ -87,18 +102,18 @@ impl Postgres {
     }
 
     /// Runs statements as the user who may do everything.
-    pub(super) async fn run(&self, sql: &'static str) {
+    pub(crate) async fn run(&self, sql: &'static str) {
         let mut connection = self.connection().await;
         sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
     }
 
-    pub(super) async fn connection(&self) -> PgConnection {
+    pub(crate) async fn connection(&self) -> PgConnection {
         PgConnection::connect(&self.url("anabranch")).await.unwrap()
     }
 
     /// Ends it at once, as a crash would.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let stopped = command(&self.bin, "pg_ctl", self.folder.path())
             .args(["stop", "-m", "immediate", "-D"])
             .arg(self.folder.path().join("data"))
@@ -120,6 +135,20 @@ impl Drop for Postgres {
             self.stop();
         }
     }
+}
+
+/// The server in `folder`, as a process.
+fn begin(bin: &Path, folder: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    command(bin, "postgres", folder)
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200", "-k"])
+        .arg(folder)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 fn is_root() -> bool {

@@ -1,0 +1,369 @@
+//! One commit: the statements for a batch of entries of many jobs, and what became of each of them.
+
+use std::collections::{HashMap, HashSet};
+
+use super::StoreError;
+use super::database::Database;
+use super::entry::{Claim, Entry, Records, Submission, Work};
+use super::failpoints::reach;
+use super::limits;
+use super::payload::Blob;
+use super::rows::{Connection, Given, Rows};
+use super::statements::{
+    END_JOB, FIND_KEY, FIND_RECORDS, INSERT_BLOB, INSERT_JOB, INSERT_LABEL, INSERT_RECORDS, INSERT_TENANT,
+    IS_ENDED, IS_PARKED, JOB, NOTE_KEY, PARK_JOB, RELEASE_JOB, job_row, key_rows,
+};
+use crate::job::Submitted;
+
+/// What became of an entry.
+pub(super) type Outcome = Result<Submitted, StoreError>;
+
+/// Writes all entries in one transaction; an error says nothing about whether they were written.
+pub(super) async fn commit(database: &Database, batch: &[Entry]) -> Result<Vec<Outcome>, sqlx::Error> {
+    reach("store::commit_before")?;
+    let outcomes = match database {
+        Database::Sqlite { write, .. } => {
+            let mut held = write.begin_with("BEGIN IMMEDIATE").await?;
+            let outcomes = Batch::new(database, batch).write(&mut *held).await?;
+            held.commit().await?;
+            outcomes
+        }
+        Database::Postgres { write, .. } => {
+            let mut held = write.begin().await?;
+            let outcomes = Batch::new(database, batch).write(&mut *held).await?;
+            held.commit().await?;
+            outcomes
+        }
+    };
+    reach("store::commit_after")?;
+    reach("store::commit_reply_lost")?;
+    Ok(outcomes)
+}
+
+/// Key of an idempotent request: whose, where, which.
+type Key<'a> = (&'a str, &'a str, &'a str);
+
+struct Batch<'a> {
+    database: &'a Database,
+    entries: &'a [Entry],
+    /// By entry; what is not here has been written.
+    outcomes: HashMap<usize, Outcome>,
+}
+
+/// Records of one claim that go into one row, and the entries that they come from.
+struct Row<'a> {
+    claim: &'a Claim,
+    first: i64,
+    n: i64,
+    at_ms: i64,
+    body: String,
+    entries: Vec<usize>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(database: &'a Database, entries: &'a [Entry]) -> Self {
+        Self { database, entries, outcomes: HashMap::new() }
+    }
+
+    async fn write(mut self, connection: &mut impl Connection) -> Result<Vec<Outcome>, sqlx::Error> {
+        self.submit(connection).await?;
+        self.blobs(connection).await?;
+        self.records(connection).await?;
+        self.end(connection).await?;
+        self.park(connection).await?;
+        self.release(connection).await?;
+        let outcome = |index| self.outcomes.remove(&index).unwrap_or(Ok(Submitted::New));
+        Ok((0..self.entries.len()).map(outcome).collect())
+    }
+
+    fn submissions(&self) -> impl Iterator<Item = (usize, &'a Submission)> + use<'a> {
+        self.entries.iter().enumerate().filter_map(|(index, entry)| match &entry.work {
+            Work::Submit(submission) => Some((index, &**submission)),
+            _ => None,
+        })
+    }
+
+    /// Submissions that are not repetitions of others.
+    fn accepted(&self) -> Vec<&'a Submission> {
+        let is_new = |(index, _): &(usize, _)| !self.outcomes.contains_key(index);
+        self.submissions().filter(is_new).map(|(_, submission)| submission).collect()
+    }
+
+    async fn submit(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        if self.submissions().next().is_none() {
+            return Ok(());
+        }
+        reach("store::submit")?;
+        self.find_twins(connection).await?;
+        let mut jobs = Rows::new(JOB);
+        let mut labels = Rows::new(&["tenant", "name", "value", "job_id"]);
+        let mut tenants = Rows::new(&["tenant"]);
+        let mut seen = HashSet::new();
+        for submission in self.accepted() {
+            let job = &submission.job;
+            jobs.push(job_row(submission));
+            for (name, value) in &job.labels {
+                labels.push([(&job.tenant).into(), name.into(), value.into(), (&job.id).into()]);
+            }
+            if seen.insert(&job.tenant) {
+                tenants.push([(&job.tenant).into()]);
+            }
+        }
+        connection.run(INSERT_TENANT, &tenants).await?;
+        // A row that is there already is ours: the answer to an earlier attempt was lost.
+        connection.run(&self.database.statement(INSERT_JOB), &jobs).await?;
+        connection.run(INSERT_LABEL, &labels).await?;
+        Ok(())
+    }
+
+    /// Notes the keys of idempotent requests; those that repeat a request of this batch or of an earlier one get the
+    /// job of that.
+    async fn find_twins(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        let mut firsts: HashMap<Key<'a>, &'a Submission> = HashMap::new();
+        for (_, submission) in self.submissions() {
+            if let Some(key) = key(submission) {
+                firsts.entry(key).or_insert(submission);
+            }
+        }
+        if firsts.is_empty() {
+            return Ok(());
+        }
+        let keys = key_rows(firsts.values().copied());
+        let age = limits::IDEMPOTENCY.as_millis().to_string();
+        let noted = connection.run(&NOTE_KEY.replace("{idempotency}", &age), &keys).await?.len();
+        // Which job each key stands for, and the hash of the request that was first.
+        let mut found: HashMap<&str, (String, String)> = HashMap::new();
+        if noted < firsts.len() {
+            for (asked, _, before) in connection.run(FIND_KEY, &keys).await? {
+                let first = firsts.values().find(|first| first.job.id == asked);
+                if let (Some(first), Some((object, hash))) = (first, before.split_once(' ')) {
+                    found.insert(&first.job.id, (object.to_owned(), hash.to_owned()));
+                }
+            }
+        }
+        for (index, submission) in self.submissions() {
+            let Some(first) = key(submission).and_then(|key| firsts.get(&key)) else { continue };
+            let own = (first.job.id.clone(), body_hash(first).to_owned());
+            let (object, hash) = found.get(first.job.id.as_str()).unwrap_or(&own);
+            if *object != submission.job.id {
+                let is_same = body_hash(submission) == hash;
+                let outcome = if is_same { Submitted::Before(object.clone()) } else { Submitted::OtherBody };
+                self.outcomes.insert(index, Ok(outcome));
+            }
+        }
+        Ok(())
+    }
+
+    async fn blobs(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        let mut rows = Rows::new(&["job_id", "hash", "size", "codec", "body"]);
+        let mut push = |job: &str, blobs: &[Blob]| {
+            for blob in blobs {
+                let hash = blob.hash.as_str();
+                rows.push([
+                    job.into(),
+                    hash.into(),
+                    blob.size.into(),
+                    blob.codec.into(),
+                    blob.body.clone().into(),
+                ]);
+            }
+        };
+        for submission in self.accepted() {
+            push(&submission.job.id, &submission.request.blobs);
+            if let Some(kept) = &submission.kept {
+                push(&submission.job.id, &kept.blobs);
+            }
+        }
+        for entry in self.entries {
+            match &entry.work {
+                Work::Records(records) => push(&records.claim.job, &records.blobs),
+                Work::End(ending) => push(&ending.claim.job, &ending.result.blobs),
+                _ => {}
+            }
+        }
+        connection.run(INSERT_BLOB, &rows).await?;
+        Ok(())
+    }
+
+    async fn records(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        let rows = self.rows();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        reach("store::journal")?;
+        let mut table = Rows::new(&["job_id", "seq", "n", "epoch", "at_ms", "body"]);
+        for row in &rows {
+            table.push([
+                (&row.claim.job).into(),
+                row.first.into(),
+                row.n.into(),
+                row.claim.epoch.into(),
+                row.at_ms.into(),
+                row.body.as_str().into(),
+            ]);
+        }
+        let written: HashSet<(String, i64)> = connection
+            .run(INSERT_RECORDS, &table)
+            .await?
+            .into_iter()
+            .map(|(job, seq, _)| (job, seq))
+            .collect();
+        let missing: Vec<&Row<'_>> =
+            rows.iter().filter(|row| !written.contains(&(row.claim.job.clone(), row.first))).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // Either another has the job, or an earlier attempt wrote this and its answer was lost.
+        let mut asked = Rows::new(&["job_id", "seq", "n", "epoch"]);
+        for row in &missing {
+            asked.push([(&row.claim.job).into(), row.first.into(), row.n.into(), row.claim.epoch.into()]);
+        }
+        let ours: HashSet<(String, i64)> =
+            connection.run(FIND_RECORDS, &asked).await?.into_iter().map(|(job, seq, _)| (job, seq)).collect();
+        for row in missing {
+            if !ours.contains(&(row.claim.job.clone(), row.first)) {
+                for index in &row.entries {
+                    self.outcomes.insert(*index, Err(StoreError::Fenced(row.claim.job.clone())));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that all records of the batch go into.
+    fn rows(&self) -> Vec<Row<'a>> {
+        let mut rows: Vec<Row<'a>> = Vec::new();
+        let mut last: HashMap<&'a Claim, usize> = HashMap::new();
+        let kept =
+            self.accepted().into_iter().filter_map(|submission| Some((None, submission.kept.as_ref()?)));
+        let given = self.entries.iter().enumerate().filter_map(|(index, entry)| match &entry.work {
+            Work::Records(records) => Some((Some(index), records)),
+            _ => None,
+        });
+        for (index, records) in kept.chain(given) {
+            let Records { claim, first, n, at_ms, items, .. } = records;
+            let row = last.get(claim).and_then(|row| rows.get_mut(*row));
+            match row.filter(|row| row.first + row.n == *first) {
+                Some(row) => {
+                    row.n += n;
+                    row.body.push(',');
+                    row.body.push_str(items);
+                    row.entries.extend(index);
+                }
+                None => {
+                    last.insert(claim, rows.len());
+                    let body = format!("[{items}");
+                    rows.push(Row {
+                        claim,
+                        first: *first,
+                        n: *n,
+                        at_ms: *at_ms,
+                        body,
+                        entries: index.into_iter().collect(),
+                    });
+                }
+            }
+        }
+        for row in &mut rows {
+            row.body.push(']');
+        }
+        rows
+    }
+
+    async fn end(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        let mut rows = Rows::new(&["job_id", "epoch", "status", "result", "error", "usage", "progress"]);
+        let mut claims = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let Work::End(ending) = &entry.work else { continue };
+            claims.push((index, &ending.claim));
+            rows.push([
+                (&ending.claim.job).into(),
+                ending.claim.epoch.into(),
+                i64::from(ending.status.number()).into(),
+                (&ending.result.text).into(),
+                (&ending.error).into(),
+                (&ending.usage).into(),
+                (&ending.progress).into(),
+            ]);
+        }
+        if claims.is_empty() {
+            return Ok(());
+        }
+        reach("store::end")?;
+        let ended = connection.run(&self.database.statement(END_JOB), &rows).await?;
+        self.check(connection, &claims, ended, IS_ENDED).await
+    }
+
+    async fn park(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        let mut rows = Rows::new(&["job_id", "epoch", "waits", "wake_ms", "usage", "progress"]);
+        let mut claims = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let Work::Park(parking) = &entry.work else { continue };
+            claims.push((index, &parking.claim));
+            rows.push([
+                (&parking.claim.job).into(),
+                parking.claim.epoch.into(),
+                (&parking.waits).into(),
+                parking.wake_ms.into(),
+                (&parking.usage).into(),
+                (&parking.progress).into(),
+            ]);
+        }
+        if claims.is_empty() {
+            return Ok(());
+        }
+        reach("store::park")?;
+        let parked = connection.run(&self.database.statement(PARK_JOB), &rows).await?;
+        self.check(connection, &claims, parked, IS_PARKED).await
+    }
+
+    async fn release(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        let mut rows = Rows::new(&["job_id", "epoch"]);
+        for entry in self.entries {
+            if let Work::Release(claim) = &entry.work {
+                rows.push([(&claim.job).into(), claim.epoch.into()]);
+            }
+        }
+        // What is not there any more has been let go of already.
+        connection.run(&self.database.statement(RELEASE_JOB), &rows).await?;
+        Ok(())
+    }
+
+    /// Jobs that were not changed are another's by now, unless an earlier attempt changed them and its answer was lost.
+    async fn check(
+        &mut self,
+        connection: &mut impl Connection,
+        claims: &[(usize, &Claim)],
+        changed: Vec<Given>,
+        is_done: &str,
+    ) -> Result<(), sqlx::Error> {
+        let changed: HashSet<(String, i64)> =
+            changed.into_iter().map(|(job, epoch, _)| (job, epoch)).collect();
+        let mut asked = Rows::new(&["job_id", "epoch"]);
+        let is_missing = |claim: &Claim| !changed.contains(&(claim.job.clone(), claim.epoch));
+        let missing: Vec<_> = claims.iter().filter(|(_, claim)| is_missing(claim)).collect();
+        for (_, claim) in &missing {
+            asked.push([(&claim.job).into(), claim.epoch.into()]);
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let done: HashSet<(String, i64)> =
+            connection.run(is_done, &asked).await?.into_iter().map(|(job, epoch, _)| (job, epoch)).collect();
+        for (index, claim) in missing {
+            if !done.contains(&(claim.job.clone(), claim.epoch)) {
+                self.outcomes.insert(*index, Err(StoreError::Fenced(claim.job.clone())));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key(submission: &Submission) -> Option<Key<'_>> {
+    let idempotency = submission.job.idempotency.as_ref()?;
+    Some((&submission.job.tenant, &idempotency.endpoint, &idempotency.key))
+}
+
+fn body_hash(submission: &Submission) -> &str {
+    submission.job.idempotency.as_ref().map_or("", |idempotency| &idempotency.body_hash)
+}

@@ -1,0 +1,157 @@
+//! Lists of jobs, a page at a time, newest first.
+//!
+//! Ids are made in the order of time, so that every list is a walk along an index that ends with the id. A list of
+//! several statuses is a walk for each of them, put together: whatever is asked for, few rows are looked at.
+
+use std::fmt::Write as _;
+
+use super::database::reading;
+use super::reading::JobRow;
+use super::{Filter, Page, Store, StoreError, limits};
+use crate::job::{Job, Status};
+
+/// How far the clock that made an id may be from the one that wrote the time beside it.
+const CLOCKS_APART_MS: i64 = 60_000;
+
+/// What a list shows of a job: all but what it was given and what it made.
+const COLUMNS: &str = "jobs.job_id, jobs.tenant, flow, version, hash, status, priority, wake_ms, owner, epoch, deadline_ms, \
+     created_ms, started_ms, finished_ms, session_id, trace, batch_id, retry_of, created_by, webhook, labels, usage, \
+     progress, error, waits, NULL AS request, NULL AS result";
+
+#[derive(Debug)]
+enum Bind {
+    Text(String),
+    Int(i64),
+}
+
+/// The conditions of a list, and what is bound to them.
+#[derive(Default)]
+struct Conditions {
+    text: String,
+    binds: Vec<Bind>,
+}
+
+impl Conditions {
+    /// The place of a value.
+    fn bind(&mut self, value: Bind) -> String {
+        self.binds.push(value);
+        format!("${}", self.binds.len())
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        self.bind(Bind::Text(text.to_owned()))
+    }
+
+    fn add(&mut self, condition: &str) {
+        let _unfailing = write!(self.text, " AND {condition}");
+    }
+}
+
+/// The first id that can have been made at this time.
+fn id_at(ms: i64) -> String {
+    let hex = format!("{:012x}", ms.max(0));
+    format!("job_{hex}")
+}
+
+impl Store {
+    /// Jobs, newest first, without what they were given and what they made.
+    pub async fn jobs(
+        &self,
+        tenant: &str,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<Job>, StoreError> {
+        let limit = limit.clamp(1, limits::PAGE);
+        let (text, binds) = list(tenant, filter, cursor, i64::from(limit) + 1);
+        let sql = self.sql(&text);
+        let mut rows: Vec<JobRow> = reading!(self.database(), |db| {
+            let mut query = sqlx::query_as(sql);
+            for bind in binds {
+                query = match bind {
+                    Bind::Text(text) => query.bind(text),
+                    Bind::Int(number) => query.bind(number),
+                };
+            }
+            query.fetch_all(db).await?
+        });
+        let is_more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| is_more).map(|row| row.job_id().to_owned());
+        let mut items = Vec::new();
+        for row in rows {
+            items.push(self.whole(row).await?);
+        }
+        Ok(Page { items, next })
+    }
+}
+
+fn list(tenant: &str, filter: &Filter, cursor: Option<&str>, limit: i64) -> (String, Vec<Bind>) {
+    let mut all = Conditions::default();
+    let tenant = all.text(tenant);
+    all.add(&format!("jobs.tenant = {tenant}"));
+    let equal = [("flow", &filter.flow), ("session_id", &filter.session_id), ("batch_id", &filter.batch_id)];
+    for (column, value) in equal {
+        if let Some(value) = value {
+            let place = all.text(value);
+            all.add(&format!("{column} = {place}"));
+        }
+    }
+    // With labels it is their index that is walked along.
+    let id = if filter.labels.is_empty() { "jobs.job_id" } else { "l.job_id" };
+    if let Some(cursor) = cursor {
+        let place = all.text(cursor);
+        all.add(&format!("{id} < {place}"));
+    }
+    if let Some(after) = filter.created_after {
+        let (least, at) =
+            (all.text(&id_at(after.saturating_sub(CLOCKS_APART_MS))), all.bind(Bind::Int(after)));
+        all.add(&format!("{id} >= {least} AND created_ms >= {at}"));
+    }
+    if let Some(before) = filter.created_before {
+        let (most, at) =
+            (all.text(&id_at(before.saturating_add(CLOCKS_APART_MS))), all.bind(Bind::Int(before)));
+        all.add(&format!("{id} < {most} AND created_ms < {at}"));
+    }
+    if let Some(q) = filter.q.as_ref().filter(|q| !q.is_empty()) {
+        let escaped = q.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let place = all.text(&format!("%{escaped}%"));
+        let like = |column: &str| format!("lower({column}) LIKE {place} ESCAPE '\\'");
+        all.add(&format!("({})", ["jobs.job_id", "flow", "session_id", "error"].map(like).join(" OR ")));
+    }
+    for (index, (name, value)) in filter.labels.iter().enumerate() {
+        let (name, value) = (all.text(name), all.text(value));
+        let label = |l: &str| {
+            format!(
+                "{l}.tenant = {tenant} AND {l}.name = {name} AND {l}.value = {value} AND {l}.job_id = jobs.job_id"
+            )
+        };
+        match index {
+            0 => all.add(&label("l")),
+            _ => all.add(&format!("EXISTS (SELECT 1 FROM job_labels m WHERE {})", label("m"))),
+        }
+    }
+    let limit = all.bind(Bind::Int(limit));
+    let walk = |statuses: &[Status]| {
+        let numbers: Vec<String> = statuses.iter().map(|status| status.number().to_string()).collect();
+        let status = match numbers.as_slice() {
+            [] => String::new(),
+            [one] => format!(" AND status = {one}"),
+            several => format!(" AND status IN ({})", several.join(", ")),
+        };
+        let from = if filter.labels.is_empty() { "jobs" } else { "job_labels l CROSS JOIN jobs" };
+        let text = &all.text;
+        format!("SELECT {COLUMNS} FROM {from} WHERE TRUE{text}{status} ORDER BY {id} DESC LIMIT {limit}")
+    };
+    let is_narrow = !filter.labels.is_empty() || filter.session_id.is_some() || filter.batch_id.is_some();
+    let statuses: &[Status] = match (filter.statuses.as_slice(), &filter.flow) {
+        (statuses, _) if is_narrow => return (walk(statuses), all.binds),
+        ([], None) => return (walk(&[]), all.binds),
+        // The jobs of a flow stand by their status in the index.
+        ([], Some(_)) => &Status::ALL,
+        (statuses, _) => statuses,
+    };
+    let one = |status: &Status| format!("SELECT * FROM ({}) w{}", walk(&[*status]), status.number());
+    let walks: Vec<String> = statuses.iter().map(one).collect();
+    (format!("{} ORDER BY job_id DESC LIMIT {limit}", walks.join(" UNION ALL ")), all.binds)
+}
