@@ -97,7 +97,7 @@ fn check_end(test: &TestDecl, report: &Report) -> Option<Unmet> {
         Outcome::Paused => "it was paused".to_owned(),
         Outcome::Waiting { waits } => {
             let scopes: Vec<String> = waits.iter().map(|wait| wait.scope.to_string()).collect();
-            format!("it waits for an answer at {}", scopes.join(", "))
+            format!("it waits for an answer at {}; stub it", scopes.join(", "))
         }
     };
     let Some(fails) = &test.expect.fails else {

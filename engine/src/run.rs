@@ -24,6 +24,7 @@ mod execute;
 mod fork;
 mod inbox;
 mod inputs;
+mod inspect;
 mod offload;
 mod replay;
 mod report;
@@ -33,10 +34,11 @@ pub use clock::Clock;
 pub use diff::{Change, Found, NodeDiff, Side, diff};
 pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
-pub use inputs::check as check_inputs;
+pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_input};
+pub use inspect::{Inspection, OpenNode, inspect};
 pub use offload::{Done, NotTaken, Offload, Task, execute_task};
 pub use replay::{Replay, Try, replay};
-pub use wait::{OpenWait, WaitDecl, wait_of};
+pub use wait::{OpenWait, WaitDecl, wait_of, waits_of};
 
 use driver::Driver;
 use inbox::Looking;
@@ -78,6 +80,8 @@ pub struct Options {
     pub stubs: BTreeMap<String, Stub>,
     /// A budget on top of the flow's own: the smaller limit counts.
     pub budget: crate::budget::Budget,
+    /// Whether results of nodes with `cache` may stand in for their execution; they are kept in any case.
+    pub use_cache: bool,
     /// Whether the report lists every node execution.
     pub details: bool,
 }
@@ -101,6 +105,7 @@ impl Default for Options {
             flush_end: true,
             stubs: BTreeMap::new(),
             budget: crate::budget::Budget::default(),
+            use_cache: true,
             details: true,
         }
     }

@@ -17,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::access::Access;
 use crate::config::Config;
 use crate::flows::Flows;
+use crate::indexes::{Indexes, TenantResources};
 use crate::runner::Runner;
 use crate::store::Store;
 
@@ -25,6 +26,7 @@ pub mod body;
 pub mod caller;
 pub mod diff;
 mod docs;
+pub mod etag;
 pub mod events;
 pub mod export;
 pub mod flows;
@@ -43,6 +45,7 @@ pub mod problem;
 mod rates;
 pub mod schedules;
 pub mod tenants;
+pub mod time;
 pub mod usage;
 pub mod webhooks;
 
@@ -77,6 +80,12 @@ pub struct Parts {
     pub requests: Semaphore,
     /// Cancelled when the process is asked to stop: no new work, streams end.
     pub stopping: CancellationToken,
+    /// What each tenant may use of them: its own part of every index.
+    pub tenant_resources: TenantResources,
+    /// The indexes, to be searched and written.
+    pub indexes: Indexes,
+    /// Cancelled once everything that ran here has ended or was handed over: nobody needs to wait any longer.
+    pub handed_over: CancellationToken,
     /// Who may call, and how often.
     pub access: Access,
     /// How full the queues of tenants are.

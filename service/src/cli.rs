@@ -11,12 +11,14 @@ mod completions;
 mod explain;
 mod index;
 mod load;
+mod migrate;
 mod operators;
 mod print;
 mod report;
 mod run;
 mod schema;
 mod search;
+mod serve;
 mod test;
 mod world;
 
@@ -62,6 +64,9 @@ enum Command {
     Test(test::Args),
     Index(index::Args),
     Search(search::Args),
+    Serve(Box<serve::Args>),
+    Worker(Box<serve::WorkerArgs>),
+    Migrate(migrate::Args),
     Operators(operators::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -85,6 +90,9 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Test(args) => wait(test::run(&args)),
         Command::Index(args) => wait(index::run(&args)),
         Command::Search(args) => wait(search::run(&args)),
+        Command::Serve(args) => wait(serve::run(&args)),
+        Command::Worker(args) => wait(serve::worker(&args)),
+        Command::Migrate(args) => wait(migrate::run(&args)),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Operators(args) => operators::run(&args),

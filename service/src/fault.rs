@@ -12,3 +12,11 @@ pub(crate) fn reach(point: &str) {
     #[cfg(not(feature = "failpoints"))]
     let _ = point;
 }
+
+/// As [`reach`], at `point` of one flow alone: `runner::begun::poison`.
+pub(crate) fn reach_with(point: &str, flow: &str) {
+    #[cfg(feature = "failpoints")]
+    reach(&format!("{point}::{flow}"));
+    #[cfg(not(feature = "failpoints"))]
+    let _ = (point, flow);
+}

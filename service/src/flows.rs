@@ -14,6 +14,8 @@ use crate::store::{Expected, FlowPut, FlowVersion, NewVersion, Store, StoreError
 
 mod compile;
 mod folder;
+pub mod graph;
+pub mod schema;
 mod shelf;
 #[cfg(test)]
 mod tests;

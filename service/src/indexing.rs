@@ -27,12 +27,14 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 mod cutter;
+mod direct;
 mod encoder;
 mod stages;
 #[cfg(test)]
 mod tests;
 
 pub use cutter::Cutter;
+pub use direct::{Given, Target, remove};
 use encoder::{Cut, Encoded};
 pub use encoder::{Encoder, Failure};
 pub use stages::Progress;

@@ -42,7 +42,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Pause before the store is tried again; doubles up to [`POLL`].
 const RETRY: Duration = Duration::from_millis(50);
 /// What a watcher of a job may be behind before it misses something.
-const LIVE_BEHIND: usize = 1_024;
+const LIVE_BEHIND: usize = 256;
 
 /// The runner of a process. Cheap to clone.
 #[derive(Clone)]
@@ -96,6 +96,8 @@ impl Default for Options {
 /// Something that happens in a job of this process, for those who watch it live. What is journaled has its number.
 #[derive(Debug, Clone)]
 pub enum Live {
+    /// The job has come to this process.
+    Came,
     /// Something that is not journaled: a node began, a piece of text.
     Notice(Arc<Notice>),
     /// Records up to this position can be read from the store.
@@ -153,7 +155,17 @@ impl Runner {
     ///
     /// The job goes on whether or not the receipt is awaited.
     pub fn submit(&self, job: NewJob, flow: &Ready) -> Receipt<Submitted> {
-        self.take_in(job, flow, None)
+        self.take_in(job, flow, None, None)
+    }
+
+    /// As [`Self::submit`], with all that happens in the job from its beginning, if it begins here.
+    pub fn submit_watched(
+        &self,
+        job: NewJob,
+        flow: &Ready,
+    ) -> (Receipt<Submitted>, broadcast::Receiver<Live>) {
+        let (live, watcher) = broadcast::channel(LIVE_BEHIND);
+        (self.take_in(job, flow, None, Some(live)), watcher)
     }
 
     fn take_in(
@@ -161,6 +173,7 @@ impl Runner {
         mut job: NewJob,
         flow: &Ready,
         told: Option<oneshot::Sender<work::Told>>,
+        live: Option<broadcast::Sender<Live>>,
     ) -> Receipt<Submitted> {
         let inner = self.0.clone();
         let Some(permit) = inner.slot_for(&job) else {
@@ -187,6 +200,7 @@ impl Runner {
             submission: Some(submission),
             is_new,
             told,
+            live,
             permit,
         };
         tokio::spawn(work::work(inner, begun));

@@ -9,6 +9,7 @@ mod entry;
 mod failpoints;
 mod feedback;
 mod flows;
+mod holdings;
 mod jobs;
 mod keys;
 pub mod limits;

@@ -17,11 +17,12 @@ mod papers;
 mod project;
 mod server;
 mod vectors;
+mod waits;
 
 const QUESTION: &str = "question=What happens to a loop without max_turns?";
 
 /// The binary, which cargo builds beside the folder of the tests.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let target = tests.parent().and_then(Path::parent).unwrap();
     let path = target.join(format!("anabranch{}", std::env::consts::EXE_SUFFIX));

@@ -313,9 +313,10 @@ async fn a_cached_result_is_used_again_for_the_same_inputs_only() {
     let resources =
         Arc::new(Resources { models: [("default".to_owned(), model)].into(), ..Resources::default() });
     let plan = testing::plan(yaml, &()).unwrap();
-    for (q, n_calls) in [("x", 1), ("x", 1), ("y", 2)] {
+    for (q, use_cache, n_calls) in [("x", true, 1), ("x", true, 1), ("y", true, 2), ("y", false, 3)] {
         let inputs = [("q".into(), Value::text(q))].into_iter().collect();
-        let report = run(plan.clone(), inputs, resources.clone(), Options::default()).await.unwrap();
+        let options = Options { use_cache, ..Options::default() };
+        let report = run(plan.clone(), inputs, resources.clone(), options).await.unwrap();
         assert_eq!(outputs(&report), json!({ "t": q }));
         assert_eq!(parrot.calls.load(Ordering::SeqCst), n_calls);
     }

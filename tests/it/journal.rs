@@ -29,7 +29,7 @@ async fn database(server: &Postgres, name: &str) -> Store {
 
 /// A store in a database that is there.
 async fn open(server: &Postgres, name: &str) -> Store {
-    Store::open(Options::new(At::Postgres(server.database_url(name).into())), true).await.unwrap()
+    Store::open(Options::new(At::Postgres(server.url_of(name, "anabranch").into())), true).await.unwrap()
 }
 
 /// Runs what is said of every store on each of them: each by itself in memory and in a file, all of them on one server.

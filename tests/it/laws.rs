@@ -19,6 +19,7 @@ use anabranch_engine::value::{Map, Value};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+mod answers;
 mod forks;
 mod generate;
 mod offloads;

@@ -46,6 +46,16 @@ pub(crate) fn files_below(folder: &str) -> Vec<String> {
     found
 }
 
+/// A client for services of this machine.
+pub(crate) fn client() -> reqwest::Client {
+    // An error means that another test of this process was first.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let no_roots = rustls::ClientConfig::builder()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    reqwest::Client::builder().tls_backend_preconfigured(no_roots).no_proxy().build().unwrap()
+}
+
 /// A flow file of the repository, named by its path from the root.
 pub(crate) fn source(path: &str) -> Arc<SourceFile> {
     SourceFile::new(path, read(path))

@@ -211,7 +211,7 @@ impl Driver {
             }
             let at_rest = self.is_at_rest();
             if self.is_idle() && self.behind.is_empty() {
-                if at_rest && self.options.park && !self.is_overdue() {
+                if at_rest && self.may_park() {
                     let waits = self.state.open_waits();
                     return Ok(self.rested(Outcome::Waiting { waits }));
                 }
@@ -373,7 +373,8 @@ impl Driver {
         let cache = start.cache.clone();
         let (began, away) = (Instant::now(), None);
         let mut running = Box::new(Running { cx: cx.clone(), op, cache, ready, began, away });
-        if let Some((_, key)) = &running.cache
+        if self.options.use_cache
+            && let Some((_, key)) = &running.cache
             && let Some(outputs) = self.context.resources.cache.get(key)
         {
             self.ended(&running, Ok((*outputs).clone()));

@@ -95,8 +95,12 @@ impl Inbox {
         answering
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.n_queued.load(Ordering::Acquire) == 0
+    }
+
     pub(crate) fn pop(&self) -> Option<Answer> {
-        if self.0.n_queued.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return None;
         }
         let mut queue = self.lock();

@@ -19,6 +19,8 @@ use crate::scope::Scope;
 use crate::state::Start;
 use crate::value::{Text, Value};
 
+#[cfg(test)]
+mod tests;
 mod wire;
 
 /// Executes attempts elsewhere, for runs whose eaches have many items.

@@ -44,29 +44,43 @@ impl WaitDecl {
 /// The wait that runs of `plan` open at `scope` (`hop[2]/approve`), if there is one: whoever takes answers for a run
 /// that is elsewhere can tell a wrong one without it. Whether the run has come that far is not said.
 pub fn wait_of(plan: &Plan, scope: &Scope) -> Option<WaitDecl> {
-    let path = scope.to_string();
-    let segments: Vec<&str> = path.split('/').map(|part| part.split('[').next().unwrap_or(part)).collect();
-    wait_in(&plan.root, &segments)
+    let node = plan.node(scope)?;
+    match &node.kind {
+        Kind::Wait(wait) => {
+            Some(WaitDecl { ty: wait.ty.clone(), about: wait.about.clone().or_else(|| node.about.clone()) })
+        }
+        Kind::Op(_) | Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) => None,
+    }
 }
 
-fn wait_in(body: &Body, segments: &[&str]) -> Option<WaitDecl> {
-    let (first, rest) = segments.split_first()?;
-    let node = body.nodes.iter().find(|node| *node.name == **first)?;
-    let inner = match &node.kind {
-        Kind::Wait(wait) if rest.is_empty() => {
-            return Some(WaitDecl {
-                ty: wait.ty.clone(),
-                about: wait.about.clone().or_else(|| node.about.clone()),
-            });
+/// The paths of the waits of `plan`, without indexes, in the order in which they are written.
+pub fn waits_of(plan: &Plan) -> Vec<String> {
+    let mut paths = Vec::new();
+    waits_in(&plan.root, "", &mut paths);
+    paths
+}
+
+fn waits_in(body: &Body, within: &str, paths: &mut Vec<String>) {
+    for node in &body.nodes {
+        let path = format!("{within}{}", node.name);
+        if let Kind::Wait(_) = node.kind {
+            paths.push(path.clone());
         }
+        if let Some(inner) = inner(&node.kind) {
+            waits_in(inner, &format!("{path}/"), paths);
+        }
+        if let OnError::Flow { body, .. } = &node.on_error {
+            waits_in(body, &format!("{path}/on_error/"), paths);
+        }
+    }
+}
+
+/// The body that a node opens, if it opens one.
+fn inner(kind: &Kind) -> Option<&Body> {
+    match kind {
         Kind::Op(_) | Kind::Wait(_) => None,
         Kind::Flow { body, .. } => Some(body),
         Kind::Loop(inner) => Some(&inner.body),
         Kind::Each(inner) => Some(&inner.body),
-    };
-    let found = inner.and_then(|body| wait_in(body, rest));
-    match (&node.on_error, rest.split_first()) {
-        (OnError::Flow { body, .. }, Some((&"on_error", rest))) => found.or_else(|| wait_in(body, rest)),
-        _ => found,
     }
 }

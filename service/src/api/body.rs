@@ -134,7 +134,8 @@ pub fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses a body that does not say that it is JSON.
+pub fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(given) = headers.get(CONTENT_TYPE) else {
         return Err(Problem::new(Code::MediaType, "the header `Content-Type` is missing")
             .hint("send `Content-Type: application/json`"));

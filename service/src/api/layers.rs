@@ -53,6 +53,14 @@ impl Ids {
         }
     }
 
+    /// What a job of this request carries on: the caller's `traceparent`, or a new one.
+    pub fn traceparent(&self) -> String {
+        self.traceparent.clone().unwrap_or_else(|| {
+            let span = fastrand::u64(1..);
+            format!("00-{}-{span:016x}-01", self.trace_id)
+        })
+    }
+
     /// The ids of the request that is being answered.
     pub fn current() -> Option<Self> {
         REQUEST.try_with(Clone::clone).ok()
@@ -117,7 +125,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     }
     Counts::more(&app.counts.requests);
     let status = response.status().as_u16();
-    let ms = started.elapsed().as_millis();
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if status >= 500 {
         tracing::warn!(%request_id, %method, path, status, ms, "answered");
     } else {

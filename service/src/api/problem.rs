@@ -95,6 +95,10 @@ codes! {
     QueueFull = TOO_MANY_REQUESTS, "queue_full", "too many jobs are queued";
     /// Something of ours is wrong.
     Internal = INTERNAL_SERVER_ERROR, "internal", "something went wrong here";
+    /// A job that was waited for failed.
+    JobFailed = BAD_GATEWAY, "job_failed", "the job failed";
+    /// A job that was waited for has not ended in time.
+    Late = GATEWAY_TIMEOUT, "late", "the job has not ended in time";
     /// A backend failed.
     Backend = BAD_GATEWAY, "backend", "a backend failed";
     /// The process has as much to do as it can.

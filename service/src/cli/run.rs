@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anabranch_engine::budget::Budget;
 use anabranch_engine::event::{FailureKind, RunId};
-use anabranch_engine::run::{self as engine, Observer, Options, Outcome};
+use anabranch_engine::run::{self as engine, Inbox, Options, Outcome};
 
 use super::{Ended, load, print, world};
 use crate::exit::{self, Error, Exit};
@@ -13,6 +13,7 @@ use crate::overrides;
 use crate::resources::Overrides;
 
 mod answer;
+mod asking;
 mod inputs;
 mod json;
 mod progress;
@@ -27,21 +28,26 @@ mod progress;
   anabranch run quickstart -i question=@question.txt --model-url http://localhost:8000/v1
   anabranch run quickstart -i question=\"Who?\" --set search.with.index=notes
   anabranch run quickstart -i question=\"Who?\" --budget model_calls=3,wall=30s --json
+  anabranch run approval -i question=\"Who?\" --answer review=true
 
 An input declared as `text` is taken as it stands; any other type is read as
 YAML, so JSON works too: -i hops=3 -i tags='[a, b]'. A value @FILE is read from
 that file; @@ begins a text with an @.
 
+A flow that waits for an answer takes it from --answer, and otherwise asks at
+the terminal. Without one, the run stops there and says what it waits for.
+
 JSON (--json):
-  {flow, status: \"succeeded\"|\"failed\"|\"cancelled\", outputs,
+  {flow, status: \"succeeded\"|\"failed\"|\"cancelled\"|\"waiting\", outputs,
    absent: {NAME: {what, why}}, error?: {kind, message, scope?, attempt?},
+   waits?: [{scope, type, about?, shown, until_ms}],
    usage: {model_calls, prompt_tokens, cached_tokens, completion_tokens, cost},
    nodes: [{node, op, attempts, skipped?, error?, inputs?, outputs?, usage,
             queued_ms, ran_ms}],
    elapsed_ms}
 JSON lines (--jsonl): {notice, scope, ...} for all that happens, as it happens
-(notice: started, ended, skipped, opened, part, closed, progress); the last
-line is the object of --json.
+(notice: started, ended, skipped, opened, part, closed, waiting, progress);
+the last line is the object of --json.
 
 How a failed run ends: 4 if a backend failed, 5 if a budget or limit was
 reached, 1 for anything else.")]
@@ -54,6 +60,9 @@ pub(crate) struct Args {
     /// Read inputs from a JSON or YAML file; `-i` goes on top
     #[arg(long, value_name = "FILE")]
     inputs: Option<PathBuf>,
+    /// Answer a wait of the flow; in a loop or each `hop/approve`; can be repeated
+    #[arg(long, value_name = "NODE=VALUE")]
+    answer: Vec<String>,
     /// Use the OpenAI-compatible server at this address as the model `default`
     #[arg(long, value_name = "URL")]
     model_url: Option<String>,
@@ -92,6 +101,7 @@ pub(crate) async fn run(args: &Args) -> Ended {
     let file = overrides::apply(&load::read(&load::find(&args.flow)?)?, &args.set)?;
     let plan = Arc::new(load::compile_or_complain(&file, &registry, Some(&world.names()))?);
     let inputs = inputs::gather(&plan, args.inputs.as_deref(), &args.input)?;
+    let answers = asking::Answers::read(&plan, &args.answer)?;
     let models = Overrides {
         model_url: args.model_url.clone(),
         record: args.record.clone(),
@@ -109,11 +119,17 @@ pub(crate) async fn run(args: &Args) -> Ended {
 
     let shown: Option<Arc<dyn progress::Shown>> =
         if args.jsonl { Some(Arc::new(progress::JsonLines)) } else { progress::on_stderr() };
+    let (inbox, asks) = (Inbox::default(), asking::is_anybody_there());
+    let asking =
+        asking::Asking { answers, inbox: inbox.clone(), shown: shown.clone(), asks, turn: Arc::default() };
     let options = Options {
         id: run_id(),
         seed: args.seed,
         concurrency: args.concurrency.map_or(world.config.limits.concurrency, usize::from),
-        observer: shown.clone().map(|shown| shown as Arc<dyn Observer>),
+        observer: Some(Arc::new(asking)),
+        inbox,
+        // Nobody to ask: what does not depend on the answer is done, then the run says what it lacks.
+        park: !asks,
         cancel,
         budget,
         details: true,
@@ -137,7 +153,8 @@ pub(crate) async fn run(args: &Args) -> Ended {
         print::remark(&answer::footer(&report, args.model_url.is_some()));
     }
     match report.outcome {
-        Outcome::Succeeded | Outcome::Waiting { .. } | Outcome::Paused => Ok(Exit::Ok),
+        Outcome::Succeeded | Outcome::Paused => Ok(Exit::Ok),
+        Outcome::Waiting { waits } => Err(asking::unanswered(&waits)),
         Outcome::Cancelled { .. } => Ok(Exit::Interrupted),
         Outcome::Failed(failure) => Err(Error::new(exit_of(failure.kind), failure.to_string())),
     }

@@ -159,6 +159,8 @@ async fn one(
             .map(|entry| (entry.key.value.clone(), stub(&entry.value.to_json())))
             .collect(),
         cancel: cancel.clone(),
+        // A wait that is not stubbed ends the test, not the day.
+        park: true,
         details: true,
         ..Options::default()
     };

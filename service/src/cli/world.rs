@@ -101,6 +101,38 @@ pub(crate) fn cancel_on_interrupt() -> CancellationToken {
     token
 }
 
+/// Cancels on the first Ctrl-C or SIGTERM and ends the process on the second.
+pub(crate) fn cancel_on_stop() -> CancellationToken {
+    let token = CancellationToken::new();
+    let stopped = token.clone();
+    tokio::spawn(async move {
+        asked_to_stop().await;
+        stopped.cancel();
+        asked_to_stop().await;
+        std::process::exit(i32::from(Exit::Interrupted.code()));
+    });
+    token
+}
+
+#[cfg(unix)]
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminated.recv() => {}
+        Ok(()) = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn asked_to_stop() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Whether a path is there; if not, the error that says so.
 pub(crate) fn must_exist(path: &Path) -> Result<(), Error> {
     if path.exists() {

@@ -77,6 +77,7 @@ async fn claim_some(inner: &Arc<Inner>) -> bool {
             submission: None,
             is_new: false,
             told: None,
+            live: None,
             permit,
         };
         tokio::spawn(work::work(inner.clone(), begun));

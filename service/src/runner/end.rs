@@ -47,17 +47,6 @@ pub(super) fn refused(kind: &str, code: &str, message: String) -> End {
     End { error: Some(error), ..nothing() }
 }
 
-/// How a job ended whose run could not be carried through; `None` if that is no end, but the store's trouble.
-pub(super) fn of_error(error: &run::Error) -> Option<End> {
-    Some(match error {
-        run::Error::Journal(_) => return None,
-        run::Error::Inputs(problems) => refused("failed", "invalid_input", problems.join("; ")),
-        run::Error::Stuck | run::Error::NothingToResume(_) | run::Error::History(_) => {
-            refused("internal", "internal", error.to_string())
-        }
-    })
-}
-
 /// The open waits of a run that parks.
 pub(super) fn of_waits(waits: &[run::OpenWait]) -> Vec<OpenWait> {
     waits

@@ -39,7 +39,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(id: &str, epoch: i64) -> Arc<Self> {
+    pub(super) fn new(id: &str, epoch: i64, live: Option<broadcast::Sender<Live>>) -> Arc<Self> {
         Arc::new(Self {
             id: id.into(),
             epoch,
@@ -50,7 +50,7 @@ impl Held {
             inbox: Inbox::default(),
             is_cancel_asked: AtomicBool::new(false),
             answered: Mutex::default(),
-            live: OnceLock::new(),
+            live: live.map_or_else(OnceLock::new, OnceLock::from),
             is_replaying: AtomicBool::new(false),
             n_running: AtomicU64::new(0),
             n_ended: AtomicU64::new(0),
@@ -126,10 +126,17 @@ impl Observer for Held {
     }
 }
 
+#[derive(Default)]
+struct Jobs {
+    here: HashMap<Arc<str>, Arc<Held>>,
+    /// Of jobs that are not here, those that somebody wants to hear of when they come.
+    expected: HashMap<Arc<str>, broadcast::Sender<Live>>,
+}
+
 /// The jobs of this process, by id.
 #[derive(Default)]
 pub(super) struct Desk {
-    jobs: Mutex<HashMap<Arc<str>, Arc<Held>>>,
+    jobs: Mutex<Jobs>,
     /// A job has left.
     left: Notify,
     /// Something may be wanted of a job.
@@ -138,26 +145,49 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn put(&self, held: Arc<Held>) {
-        self.lock().insert(held.id.clone(), held);
+        let mut jobs = self.lock();
+        if let Some(live) = jobs.expected.remove(&held.id) {
+            // Nobody watches a job before it is on the desk.
+            let _first = held.live.set(live);
+        }
+        held.tell(|| Live::Came);
+        jobs.here.insert(held.id.clone(), held);
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Held>> {
-        self.lock().get(id).cloned()
+        self.lock().here.get(id).cloned()
+    }
+
+    /// What happens in a job, from now on if it is here, otherwise from when it comes.
+    pub(super) fn expect(&self, id: &str) -> broadcast::Receiver<Live> {
+        let mut jobs = self.lock();
+        if let Some(held) = jobs.here.get(id) {
+            return held.watch();
+        }
+        jobs.expected.entry(id.into()).or_insert_with(|| broadcast::Sender::new(LIVE_BEHIND)).subscribe()
+    }
+
+    /// Whoever expected the job has gone.
+    pub(super) fn expect_no_more(&self, id: &str) {
+        let mut jobs = self.lock();
+        if jobs.expected.get(id).is_some_and(|live| live.receiver_count() == 0) {
+            jobs.expected.remove(id);
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Held>> {
-        self.lock().values().cloned().collect()
+        self.lock().here.values().cloned().collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().here.is_empty()
     }
 
     /// Takes a job off, unless another claim of the same job has taken its place.
     pub(super) fn remove(&self, held: &Arc<Held>) {
         let mut jobs = self.lock();
-        if jobs.get(&held.id).is_some_and(|there| Arc::ptr_eq(there, held)) {
-            jobs.remove(&held.id);
+        if jobs.here.get(&held.id).is_some_and(|there| Arc::ptr_eq(there, held)) {
+            jobs.here.remove(&held.id);
         }
         drop(jobs);
         held.tell(|| Live::Left);
@@ -193,7 +223,7 @@ impl Desk {
         self.looked.notified().await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Held>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -270,6 +270,7 @@ async fn who_watches_a_job_hears_what_happens_until_it_has_left() {
         match tokio::time::timeout(PATIENCE, live.recv()).await.unwrap().unwrap() {
             Live::Notice(_) => n_notices += 1,
             Live::Journaled(seq) => last = last.max(Some(seq)),
+            Live::Came => {}
             Live::Left => break,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::work::Told;
@@ -24,7 +24,7 @@ impl Runner {
         let until = Instant::now() + wait;
         let (tell, told) = oneshot::channel();
         let (tenant, id, submitted_job) = (job.tenant.clone(), job.id.clone(), job.clone());
-        let receipt = self.take_in(job, flow, Some(tell));
+        let receipt = self.take_in(job, flow, Some(tell), None);
         let (submitted, came_of_it) = submitted_and_told(receipt, told, until).await?;
         match (submitted, came_of_it) {
             (Submitted::New, Some(Told::Ended(end))) => {
@@ -45,21 +45,32 @@ impl Runner {
 
     /// Waits until a job has ended or parked, wherever it runs; `None` after `wait`.
     pub async fn wait(&self, tenant: &str, id: &str, wait: Duration) -> Result<Option<Job>, StoreError> {
-        let until = Instant::now() + wait;
+        let expected = Expected { runner: self, id, live: Some(self.0.desk.expect(id)) };
+        self.wait_for(tenant, expected, Instant::now() + wait).await
+    }
+
+    async fn wait_for(
+        &self,
+        tenant: &str,
+        mut expected: Expected<'_>,
+        until: Instant,
+    ) -> Result<Option<Job>, StoreError> {
         let mut wakes = self.0.store.wakes();
+        let id = expected.id;
         loop {
             // Whoever listens first and looks then misses nothing in between.
-            let mut live = self.watch(id);
             let Some(job) = self.0.store.job(Some(tenant), id).await? else { return Ok(None) };
             if job.status.is_final() || job.status == Status::Waiting {
                 return Ok(Some(job));
             }
-            let is_here = live.is_some();
-            let left = async {
-                match &mut live {
-                    Some(live) => {
-                        while !matches!(live.recv().await, Ok(Live::Left) | Err(RecvError::Closed)) {}
-                    }
+            let here = async {
+                match &mut expected.live {
+                    Some(live) => loop {
+                        match live.recv().await {
+                            Ok(Live::Left) | Err(RecvError::Closed) => return,
+                            Ok(_) | Err(RecvError::Lagged(_)) => {}
+                        }
+                    },
                     None => std::future::pending().await,
                 }
             };
@@ -77,15 +88,35 @@ impl Runner {
             };
             let news = async {
                 tokio::select! {
-                    () = left => {}
-                    () = changed, if !is_here => {}
-                    () = sleep(jittered(POLL)) => {}
+                    () = here => true,
+                    () = changed => false,
+                    () = sleep(jittered(POLL)) => false,
                 }
             };
-            if timeout_at(until, news).await.is_err() {
-                return Ok(None);
+            match timeout_at(until, news).await {
+                Ok(has_left) => {
+                    if has_left {
+                        // It may come here again: after a wait, or from another process.
+                        expected.live = Some(self.0.desk.expect(id));
+                    }
+                }
+                Err(_elapsed) => return Ok(None),
             }
         }
+    }
+}
+
+/// A job that somebody waits for, here or elsewhere.
+struct Expected<'a> {
+    runner: &'a Runner,
+    id: &'a str,
+    live: Option<broadcast::Receiver<Live>>,
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        drop(self.live.take());
+        self.runner.0.desk.expect_no_more(self.id);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anabranch_engine::event::RunId;
@@ -11,14 +11,14 @@ use anabranch_engine::plan::Plan;
 use anabranch_engine::run::{self, Durability, Outcome, Report};
 use anabranch_engine::value::{Map, Text, Value};
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, oneshot};
 use tokio::time::sleep;
 
 use super::end::{self, Stopped};
 use super::held::Held;
 use super::journal::Watched;
-use super::{Inner, POLL, RETRY, now_ms};
-use crate::fault::reach;
+use super::{Inner, Live, POLL, RETRY, now_ms};
+use crate::fault::{reach, reach_with};
 use crate::flows::FlowError;
 use crate::job::{End, OpenWait, Progress, Status, Submitted, Usage};
 use crate::store::{Claimed, Receipt, StoreError};
@@ -39,6 +39,8 @@ pub(super) struct Begun {
     pub(super) is_new: bool,
     /// Where it is told what came of it.
     pub(super) told: Option<oneshot::Sender<Told>>,
+    /// Where those listen who watch it from its beginning.
+    pub(super) live: Option<broadcast::Sender<Live>>,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
@@ -82,16 +84,16 @@ impl Drop for Seat {
 
 /// Works on a job until it has ended or parked, and the store knows; or until it is another's.
 pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
-    let Begun { claimed, worker, plan, submission, is_new, told, permit } = begun;
-    let held = Held::new(&claimed.id, claimed.epoch);
+    let Begun { claimed, worker, plan, submission, is_new, told, live, permit } = begun;
+    let held = Held::new(&claimed.id, claimed.epoch, live);
     let seat = Seat { inner: inner.clone(), held: held.clone(), permit: Some(permit) };
     let mut kept = None;
     match submission {
-        Some(submission) if submission.must_be_kept_first => {
-            if !forward(submission).await {
-                return;
-            }
-        }
+        Some(submission) if submission.must_be_kept_first => match forward(submission).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(()) => return let_go(&inner, &held).await,
+        },
         submission => kept = submission,
     }
     inner.desk.put(held.clone());
@@ -122,7 +124,7 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
         let forwarded = async {
             match kept {
                 Some(submission) => forward(submission).await,
-                None => true,
+                None => Ok(true),
             }
         };
         tokio::pin!(carried, forwarded);
@@ -133,14 +135,15 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
                 () = held.left.cancelled() => break None,
                 is_kept = &mut forwarded, if !is_forwarded => {
                     is_forwarded = true;
-                    if !is_kept {
+                    if is_kept != Ok(true) {
+                        held.is_handed_over.store(is_kept.is_err(), Ordering::Relaxed);
                         break None;
                     }
                 }
                 came_of_it = &mut carried => {
                     // Both went into one commit: whoever submitted hears of it in any case.
                     if !is_forwarded {
-                        forwarded.await;
+                        let _is_kept = forwarded.await;
                     }
                     break came_of_it;
                 }
@@ -149,7 +152,7 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
     };
     if came_of_it.is_none() && held.is_handed_over.load(Ordering::Relaxed) {
         // All that ran is dropped by now: the next owner cannot meet it.
-        job.close(Closing::HandOver).await;
+        let_go(&inner, &held).await;
     }
     if let (Some(told), Some(came_of_it)) = (told, came_of_it) {
         // Whoever waited may have gone.
@@ -158,13 +161,26 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
     drop(seat);
 }
 
-/// Passes on what came of a submission; whether it made a job.
-async fn forward(submission: Submission) -> bool {
+/// Passes on what came of a submission; whether it made a job, if the store knows.
+async fn forward(submission: Submission) -> Result<bool, ()> {
     let submitted = submission.receipt.await;
-    let is_new = matches!(submitted, Ok(Submitted::New));
+    let is_new = submitted.as_ref().map(|submitted| *submitted == Submitted::New).map_err(|_| ());
     // Whoever submitted may have gone; the job goes on.
     let _unheard = submission.tell.send(submitted);
     is_new
+}
+
+/// Lets go of a job that this process does not work on after all, until the store has it or the lease is over.
+async fn let_go(inner: &Inner, held: &Held) {
+    let mut pause = RETRY;
+    loop {
+        match inner.store.release(&held.id, held.epoch).await {
+            Err(StoreError::Unavailable(_)) if !inner.closed.is_cancelled() => {}
+            _ => return,
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(POLL);
+    }
 }
 
 /// What the steps of a job's work share.
@@ -194,11 +210,12 @@ impl Job<'_> {
                 Err(end) => return Some(Closing::End(end)),
             },
         };
+        reach_with("runner::begun", &claimed.flow);
         let options = self.options();
         let result = self.within_deadline(self.run(&plan, options.clone(), is_new)).await;
         let report = match result {
             Ok(report) => report,
-            Err(error) => return end::of_error(&error).map(Closing::End),
+            Err(error) => return of_error(&error),
         };
         self.closing(report, plan, options).await
     }
@@ -213,7 +230,7 @@ impl Job<'_> {
             let options = run::Options { taken_up: None, ..options };
             report = match run::resume(plan, self.inner.resources.clone(), options).await {
                 Ok(report) => report,
-                Err(error) => return end::of_error(&error).map(Closing::End),
+                Err(error) => return of_error(&error),
             };
         }
         Some(match &report.outcome {
@@ -233,7 +250,7 @@ impl Job<'_> {
         loop {
             match self.inner.flows.pinned(&self.claimed.hash).await {
                 Ok(plan) => return Ok(plan),
-                Err(FlowError::Store(StoreError::Unavailable(_))) => {}
+                Err(FlowError::Store(StoreError::Unavailable(_)) | FlowError::Busy) => {}
                 Err(error) => return Err(end::refused("internal", "invalid_flow", error.to_string())),
             }
             // Bounded by the lease: without the store it ends, and this task with it.
@@ -243,12 +260,7 @@ impl Job<'_> {
     }
 
     fn options(self) -> run::Options {
-        let journal = Watched {
-            inner: self.inner.store.journal(self.held.epoch),
-            held: self.held.clone(),
-            store: self.inner.store.clone(),
-            is_suspect: AtomicBool::new(self.claimed.claims > 1),
-        };
+        let journal = Watched { inner: self.inner.store.journal(self.held.epoch), held: self.held.clone() };
         run::Options {
             id: RunId(self.held.id.clone()),
             seed: self.claimed.request.seed,
@@ -261,6 +273,7 @@ impl Job<'_> {
             cancel: self.held.cancel.clone(),
             pause: self.held.pause.clone(),
             budget: self.claimed.request.budget,
+            use_cache: self.claimed.request.cache,
             details: false,
             flush_end: false,
             ..run::Options::default()
@@ -342,44 +355,53 @@ impl Job<'_> {
         }
     }
 
-    /// Writes what the work came to, for as long as the job is this worker's; `None` if it no longer was.
+    /// Writes what the work came to; `None` if the job is no longer this worker's, or has to be carried on by another.
     async fn close(self, closing: Closing) -> Option<Told> {
         let (store, id, epoch) = (&self.inner.store, &*self.held.id, self.held.epoch);
-        let mut pause = RETRY;
-        loop {
-            let receipt = match &closing {
-                Closing::End(end) => {
-                    reach("runner::before_end");
-                    store.end(id, epoch, end.clone())
-                }
-                Closing::Park { waits, usage, progress } => {
-                    reach("runner::before_park");
-                    store.park(id, epoch, waits.clone(), *usage, *progress)
-                }
-                Closing::HandOver => {
-                    reach("runner::before_release");
-                    store.release(id, epoch)
-                }
-            };
-            match receipt.await {
-                Ok(()) => break,
-                Err(StoreError::Unavailable(_)) => {}
-                Err(error) => {
-                    tracing::debug!(job = id, %error, "the job is not ours any more");
-                    return None;
-                }
+        let (receipt, told) = match closing {
+            Closing::End(end) => {
+                reach("runner::before_end");
+                (store.end(id, epoch, end.clone()), Told::Ended(end))
             }
-            if self.held.is_handed_over.load(Ordering::Relaxed) {
-                // The process is about to end; its lease will, too.
-                return None;
+            Closing::Park { waits, usage, progress } => {
+                reach("runner::before_park");
+                (store.park(id, epoch, waits, usage, progress), Told::Left)
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(POLL);
+            Closing::HandOver => {
+                reach("runner::before_release");
+                let_go(self.inner, self.held).await;
+                return Some(Told::Left);
+            }
+        };
+        match receipt.await {
+            Ok(()) => {
+                reach("runner::closed");
+                Some(told)
+            }
+            Err(StoreError::Unavailable(why)) => {
+                // Parts of the journal may be missing, too: what was not written is done again.
+                tracing::warn!(job = id, why, "the end of a job could not be written: it is queued again");
+                let_go(self.inner, self.held).await;
+                None
+            }
+            Err(error) => {
+                tracing::debug!(job = id, %error, "the job is not ours any more");
+                None
+            }
         }
-        reach("runner::closed");
-        Some(match closing {
-            Closing::End(end) => Told::Ended(end),
-            Closing::Park { .. } | Closing::HandOver => Told::Left,
-        })
+    }
+}
+
+/// What is to be written about a run that could not be carried through; `None` if the job is another's.
+fn of_error(error: &run::Error) -> Option<Closing> {
+    match error {
+        run::Error::Journal(journal::Error::Fenced { .. }) => None,
+        run::Error::Journal(journal::Error::Unavailable(_)) => Some(Closing::HandOver),
+        run::Error::Inputs(problems) => {
+            Some(Closing::End(end::refused("failed", "invalid_input", problems.join("; "))))
+        }
+        run::Error::Stuck | run::Error::NothingToResume(_) | run::Error::History(_) => {
+            Some(Closing::End(end::refused("internal", "internal", error.to_string())))
+        }
     }
 }

@@ -252,7 +252,8 @@ async fn a_run_that_waits_can_be_cancelled_and_answers_reach_it_while_it_runs() 
     assert!(matches!(report.outcome, Outcome::Cancelled { .. }));
 
     let journal = Arc::new(MemoryJournal::default());
-    let waiting = Options { park: false, ..options(&journal) };
+    // Told of a wait, it answers at once: that is before the run would be parked.
+    let waiting = options(&journal);
     let observer = Answers { inbox: waiting.inbox.clone(), value: Value::Bool(true) };
     let waiting = Options { observer: Some(Arc::new(observer)), ..waiting };
     assert_eq!(outputs(&start(&plan, &waiting).await)["answered"], true);

@@ -136,16 +136,16 @@ fn started_again_anywhere_a_run_gives_the_same_and_executes_what_is_downstream_a
             let forked = fork(&plan, &through_json(&records), &from(&path))
                 .unwrap_or_else(|error| panic!("{error}\n{path}\n{yaml}"));
             let (report, again) = go_on(&plan, &forked).await;
-            if has_race(yaml) {
-                assert_eq!(report.outcome, whole.outcome, "{path}\n{yaml}");
-                continue;
-            }
-            assert_eq!(seen(&report), seen(&whole), "{path}\n{yaml}");
+            // Who wins a race that is run again may change; what is not run again may not.
+            let is_same = |report: &Report| match has_race(yaml) {
+                true => report.outcome == whole.outcome,
+                false => seen(report) == seen(&whole),
+            };
+            assert!(is_same(&report), "{path}\n{yaml}");
             let executed = executed(&again[forked.len()..]);
-            assert!(
-                executed.contains(&path) || yaml.contains("stop_when"),
-                "{path} did not run again\n{yaml}"
-            );
+            // Those that run again may find that what they are for has been decided without them.
+            let may_lose = yaml.contains("stop_when") || yaml.contains("cancel_losers: true");
+            assert!(executed.contains(&path) || may_lose, "{path} did not run again\n{yaml}");
             let allowed = downstream(yaml, [step(&path)]);
             let item = path.split_once('[').map(|(node, _)| node).filter(|node| is_each(yaml, node));
             for other in &executed {
@@ -164,7 +164,7 @@ fn started_again_anywhere_a_run_gives_the_same_and_executes_what_is_downstream_a
             assert_eq!(told.outcome.as_ref(), Some(&report.outcome), "{path}\n{yaml}");
             assert_eq!(told.outputs, report.outputs, "{path}\n{yaml}");
             let (once_more, _) = go_on(&plan, &fork(&plan, &again, &from(&path)).unwrap_or(again)).await;
-            assert_eq!(seen(&once_more), seen(&whole), "{path}\n{yaml}");
+            assert!(is_same(&once_more), "{path}\n{yaml}");
         }
     });
 }
@@ -399,4 +399,81 @@ async fn a_run_that_was_cancelled_or_timed_out_goes_on_with_what_it_has() {
     last.event = Event::CancelRequested { reason: "enough".into() };
     let forked = fork(&plan, &through_json(&records), &Fork::default()).unwrap();
     assert_eq!(go_on(&plan, &forked).await.0.outcome, Outcome::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_deadline_or_a_budget_of_time_decided_stays_decided() {
+    let yaml = "flow: f\ninputs: { xs: list<int> }\nnodes:\n  \
+                slow: { op: test.work, with: { delay_ms: 5000 } }\n  quick: { op: test.work, with: { delay_ms: 10 } }\n  \
+                win: { op: test.work, in: { a: \"first(slow.value, quick.value)\" }, \
+                join: { all: true, deadline: 1s, cancel_losers: true } }\n  \
+                late: { op: test.work, with: { delay_ms: 9000 }, budget: { wall: 2s }, on_error: skip }\n  \
+                end: { op: test.work, in: { a: win.value, b: \"first(late.value, 1)\" } }\noutputs: { end: end.value }\n";
+    let (plan, whole, records) = ran(yaml).await;
+    assert_eq!(whole.outcome, Outcome::Succeeded);
+    for (scope, expected) in [
+        ("end", &["end"][..]),
+        ("win", &["end", "win"]),
+        ("late", &["end"]),
+        ("quick", &["end", "quick", "win"]),
+    ] {
+        let forked = fork(&plan, &through_json(&records), &from(scope)).unwrap();
+        let (report, records) = go_on(&plan, &forked).await;
+        assert_eq!(report.outputs, whole.outputs, "from {scope}");
+        assert_eq!(again(&forked, &records), expected, "from {scope}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn inside_scopes_in_scopes_only_what_depends_on_the_place_runs_again() {
+    let part = "flow: part\ninputs: { n: int }\nnodes:\n  \
+                fan:\n    each: \"[1, 2]\"\n    nodes:\n      \
+                x: { op: test.work, in: { a: item, b: inputs.n } }\n      y: { op: test.work, in: { a: x.value } }\n    \
+                outputs: { y: y.value }\n  beside: { op: test.work, in: { a: inputs.n } }\n\
+                outputs: { n: \"size(fan.y) + beside.value\" }\n";
+    let yaml = "flow: f\ninputs: { xs: list<int> }\nnodes:\n  \
+                hop:\n    loop:\n      max_turns: 3\n      carry: { n: \"0\" }\n      nodes:\n        \
+                sub: { flow: part, in: { n: carry.n } }\n      next: { n: sub.n }\noutputs: { n: hop.n }\n";
+    let library = testing::MapLibrary([("part".to_owned(), part.to_owned())].into());
+    let plan = testing::plan(yaml, &library).unwrap_or_else(|problems| panic!("{problems}"));
+    let journal = Arc::new(MemoryJournal::default());
+    let options = Options { journal: Some(journal.clone()), ..Options::default() };
+    let inputs = [("xs".into(), Value::list([]))].into_iter().collect();
+    let resources = Arc::new(testing::resources());
+    let whole = anabranch_engine::run::run(plan.clone(), inputs, resources, options.clone()).await.unwrap();
+    let records = journal.read(&options.id).await.unwrap();
+    let forked = fork(&plan, &through_json(&records), &from("hop[2]/sub/fan[1]/x")).unwrap();
+    let (report, records) = go_on(&plan, &forked).await;
+    assert_eq!(report.outputs, whole.outputs);
+    let third = ["beside", "fan[0]/x", "fan[0]/y", "fan[1]/x", "fan[1]/y"];
+    let expected: Vec<String> = ["hop[2]/sub/fan[1]/x".to_owned(), "hop[2]/sub/fan[1]/y".to_owned()]
+        .into_iter()
+        .chain(third.map(|node| format!("hop[3]/sub/{node}")))
+        .collect();
+    assert_eq!(again(&forked, &records), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_each_is_started_again_in_no_time() {
+    let n_items = 10_000;
+    let yaml = "flow: f\ninputs: { xs: list<int> }\nnodes:\n  \
+                fan:\n    each: inputs.xs\n    as: x\n    on_item_error: skip\n    min_success: 1\n    nodes:\n      \
+                w: { op: test.work, in: { a: x }, with: { fail: rejected, fail_times: \"${ x % 100 == 7 ? 1 : 0 }\" } }\n    \
+                outputs: { v: w.value }\noutputs: { v: fan.v }\n";
+    let plan = testing::plan(yaml, &()).unwrap_or_else(|problems| panic!("{problems}"));
+    let journal = Arc::new(MemoryJournal::default());
+    let options = Options { journal: Some(journal.clone()), ..Options::default() };
+    let inputs = [("xs".into(), Value::list((0..n_items).map(Value::Int)))].into_iter().collect();
+    let resources = Arc::new(testing::resources());
+    let report = anabranch_engine::run::run(plan.clone(), inputs, resources, options.clone()).await.unwrap();
+    assert!(matches!(report.outcome, Outcome::Failed(_)), "{:?}", report.outcome);
+    let records = through_json(&journal.read(&options.id).await.unwrap());
+    let began = std::time::Instant::now();
+    let forked = fork(&plan, &records, &Fork::default()).unwrap();
+    println!("{} of {} records kept in {:?}", forked.len(), records.len(), began.elapsed());
+    let began = std::time::Instant::now();
+    let told = replay(plan.clone(), &forked, Budget::default()).unwrap();
+    println!("{} nodes told in {:?}", told.nodes.len(), began.elapsed());
+    let (_, again) = go_on(&plan, &forked).await;
+    assert_eq!(executed(&again[forked.len()..]).len(), 100);
 }

@@ -18,9 +18,12 @@ impl Driver {
             && !self.joins.iter().any(|scope| self.state.awaits(&Timer::Join(scope.clone())))
     }
 
-    /// Whether the deadline of a wait has passed, so that its timer runs out at once.
-    pub(super) fn is_overdue(&self) -> bool {
-        self.state.next_deadline_ms().is_some_and(|until_ms| until_ms <= self.options.clock.now_ms())
+    /// Whether a run at rest can be left: unless an answer lies in the inbox, or a deadline has passed already.
+    pub(super) fn may_park(&self) -> bool {
+        let is_overdue = |until_ms| until_ms <= self.options.clock.now_ms();
+        self.options.park
+            && self.options.inbox.is_empty()
+            && !self.state.next_deadline_ms().is_some_and(is_overdue)
     }
 
     /// Sets again the timers that ran out while the run rested.

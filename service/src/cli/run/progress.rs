@@ -7,7 +7,7 @@ use std::time::Duration;
 use anabranch_engine::cx::Progress;
 use anabranch_engine::run::{Notice, Observer, Opened};
 use anabranch_engine::scope::Scope;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::print::{self, DIM, GREEN, RED, YELLOW};
 use super::json;
@@ -32,6 +32,11 @@ pub(crate) fn on_stderr() -> Option<Arc<dyn Shown>> {
 pub(crate) trait Shown: Observer {
     /// The run is over: leave the terminal clean.
     fn end(&self) {}
+
+    /// Somebody is asked at the terminal, or no longer: draw nothing over it.
+    fn hide(&self, is_asked: bool) {
+        let _undrawn = is_asked;
+    }
 }
 
 /// Every notice as a line of JSON on standard output.
@@ -215,6 +220,17 @@ impl Shown for Tree {
             row.bar.finish_and_clear();
         }
         drop(self.bars.clear());
+    }
+
+    fn hide(&self, is_asked: bool) {
+        if is_asked {
+            drop(self.bars.clear());
+        }
+        self.bars.set_draw_target(if is_asked {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        });
     }
 }
 

@@ -14,34 +14,15 @@ use tokio_util::sync::CancellationToken;
 use super::bar::Bar;
 use super::{World, env};
 use crate::catalog::{self, Card};
-use crate::checked::Checked;
 use crate::cli::print;
 use crate::config::{DEFAULT, EmbedderChoice, IndexConfig, StoreConfig};
 use crate::exit::{self, Error, Exit};
 use crate::indexing::{self, Cutter, Encoder, Job, Prune, Summary};
 use crate::resources;
 
-/// An index that can be searched and written.
-pub(crate) struct Opened {
-    pub(crate) name: String,
-    pub(crate) store: Arc<dyn IndexStore>,
-    /// What makes its vectors; none if it has none.
-    pub(crate) encoder: Option<Encoder>,
-}
+pub(crate) use crate::indexes::Opened;
 
 impl Opened {
-    /// The index as flows see it.
-    pub(crate) fn checked(&self) -> Checked {
-        let embedder = self.encoder.as_ref().map(|encoder| (encoder.name.clone(), encoder.identity()));
-        Checked::new(&self.name, self.store.clone(), embedder)
-    }
-
-    /// The index as flows see it, and its embedder.
-    pub(crate) fn entry(&self) -> IndexEntry {
-        let embedder = self.encoder.as_ref().map(|encoder| encoder.name.clone());
-        IndexEntry { index: Arc::new(self.checked()), embedder }
-    }
-
     /// Refuses an index whose vectors are not those of its embedder.
     pub(crate) async fn check(&self, namespace: &Namespace) -> Result<(), Error> {
         let mismatch = self.checked().mismatch(namespace).await.map_err(|error| store_error(&error))?;

@@ -1,0 +1,85 @@
+//! Which operator a node runs and what its outputs are called: the journal has neither.
+
+use std::sync::Arc;
+
+use anabranch_engine::plan::{Body, Kind, Node, OnError, Plan};
+use anabranch_engine::value::Value as EngineValue;
+use serde_json::{Map, Value};
+
+use crate::api::App;
+use crate::job::Job;
+
+/// Names out of the flow of a job.
+#[derive(Debug, Clone, Default)]
+pub struct Names(Option<Arc<Plan>>);
+
+impl Names {
+    /// The names of a job's flow; none if that cannot be compiled any more.
+    pub(super) async fn of(app: &App, job: &Job) -> Self {
+        match app.flows.pinned(&job.hash).await {
+            Ok(plan) => Self(Some(plan)),
+            Err(error) => {
+                tracing::warn!(job = job.id, %error, "the flow of a job cannot be loaded; its events lack names");
+                Self(None)
+            }
+        }
+    }
+
+    /// The operator of a node, or what else it is.
+    pub(super) fn op(&self, scope: &str) -> String {
+        match self.node(scope).map(|node| &node.kind) {
+            Some(Kind::Op(op)) => op.spec.name.to_owned(),
+            Some(Kind::Flow { .. }) => "flow".to_owned(),
+            Some(Kind::Loop(_)) => "loop".to_owned(),
+            Some(Kind::Each(_)) => "each".to_owned(),
+            Some(Kind::Wait(_)) => "wait".to_owned(),
+            None => String::new(),
+        }
+    }
+
+    /// The outputs of a node that are there, by port.
+    pub(super) fn outputs(&self, scope: &str, values: &[Option<EngineValue>]) -> Map<String, Value> {
+        let ports = self.node(scope).map(|node| node.outputs.as_slice()).unwrap_or_default();
+        let named = values.iter().enumerate().filter_map(|(position, value)| {
+            let name = ports.get(position).map_or_else(|| position.to_string(), |port| port.name.to_string());
+            Some((name, value.as_ref()?.to_json()))
+        });
+        named.collect()
+    }
+
+    fn node(&self, scope: &str) -> Option<&Node> {
+        let mut body: &Body = &self.0.as_ref()?.root;
+        let mut found: Option<&Node> = None;
+        for part in scope.split('/') {
+            let name = part.split('[').next().unwrap_or_default();
+            if let Some(node) = found {
+                body = match (&node.on_error, name) {
+                    (OnError::Flow { body, .. }, "on_error") => {
+                        found = None;
+                        self::enter(body, &mut found)
+                    }
+                    _ => inner(node)?,
+                };
+                if name == "on_error" {
+                    continue;
+                }
+            }
+            found = Some(body.nodes.iter().find(|node| *node.name == *name)?);
+        }
+        found
+    }
+}
+
+fn enter<'a>(body: &'a Body, found: &mut Option<&'a Node>) -> &'a Body {
+    *found = None;
+    body
+}
+
+fn inner(node: &Node) -> Option<&Body> {
+    match &node.kind {
+        Kind::Op(_) | Kind::Wait(_) => None,
+        Kind::Flow { body, .. } => Some(body),
+        Kind::Loop(inner) => Some(&inner.body),
+        Kind::Each(inner) => Some(&inner.body),
+    }
+}

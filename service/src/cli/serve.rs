@@ -1,0 +1,158 @@
+//! `anabranch serve` and `anabranch worker`: run the service until asked to stop.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use super::{Ended, print, world};
+use crate::api::Roles;
+use crate::exit::{self, Error, Exit};
+use crate::process::{Process, Start, StartError};
+use crate::resources::Overrides;
+
+/// Which parts of the service a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    /// Answer the API
+    Api,
+    /// Run jobs
+    Worker,
+}
+
+/// Run the service: the REST API, and the jobs that are submitted to it
+///
+/// Any number of processes can share a PostgreSQL database (`store.url`). Without a configuration everything is kept in
+/// `.anabranch/`, and only this machine can call.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  anabranch serve
+  anabranch serve --listen 0.0.0.0:7117
+  anabranch serve --role api            (with `anabranch worker` elsewhere)
+
+Once it answers, it prints one line with its address to standard output; with
+--json: {address, url, roles, pid}. The log goes to standard error, as JSON
+unless that is a terminal; ANABRANCH_LOG=debug says more.
+
+On SIGTERM or Ctrl-C it takes no new work, lets running nodes end for
+`server.drain`, hands over the rest and exits with 0; a second one ends it at
+once.")]
+pub(crate) struct Args {
+    /// Address and port, over `server.listen`; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// What this process does
+    #[arg(long, value_name = "ROLE", value_delimiter = ',', default_value = "api,worker")]
+    role: Vec<Role>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Run jobs that were submitted elsewhere, without an API
+///
+/// The same as `serve --role worker`: it shares the database of other processes and answers no requests but probes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  anabranch worker
+  anabranch worker --listen 0.0.0.0:7118      (/healthz, /readyz and /metrics)")]
+pub(crate) struct WorkerArgs {
+    /// Address and port for probes; none if it is not given
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Common {
+    /// Leave the tables of the store as they are; refuse to start if they are too old
+    #[arg(long)]
+    no_migrate: bool,
+    /// Print the line with the address as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    world: world::Args,
+}
+
+pub(crate) async fn run(args: &Args) -> Ended {
+    let roles = Roles { api: args.role.contains(&Role::Api), worker: args.role.contains(&Role::Worker) };
+    serve(&args.common, roles, |configured| Some(args.listen.unwrap_or(configured))).await
+}
+
+pub(crate) async fn worker(args: &WorkerArgs) -> Ended {
+    serve(&args.common, Roles { api: false, worker: true }, |_| args.listen).await
+}
+
+async fn serve(
+    common: &Common,
+    roles: Roles,
+    listen: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
+) -> Ended {
+    log_to_stderr();
+    let world = world::World::new(&common.world)?;
+    let registry = Arc::new(anabranch_operators::registry());
+    let cancel = world::cancel_on_stop();
+    let mut resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
+    let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
+    let indexes = world.indexes(&names, &registry, &resources, &cancel).await?;
+    Arc::make_mut(&mut resources).indexes = indexes;
+    let listen = listen(world.config.server.listen);
+    let env = |name: &str| std::env::var(name).ok();
+    let start = Start {
+        config: world.config,
+        resources,
+        registry,
+        listen,
+        roles,
+        migrate: !common.no_migrate,
+        env: &env,
+    };
+    let process = Process::start(start).await.map_err(|error| refused(&error))?;
+    announce(&process, roles, common.json)?;
+    process.serve(cancel.cancelled()).await;
+    Ok(Exit::Ok)
+}
+
+/// One line once requests are taken: whoever started the process waits for it.
+fn announce(process: &Process, roles: Roles, as_json: bool) -> Result<(), Error> {
+    let url = process.address().map(|address| format!("http://{address}"));
+    if as_json {
+        let roles: Vec<&str> = [("api", roles.api), ("worker", roles.worker)]
+            .iter()
+            .filter(|role| role.1)
+            .map(|role| role.0)
+            .collect();
+        let address = process.address().map(|address| address.to_string());
+        let line = json!({ "address": address, "url": url, "roles": roles, "pid": std::process::id() });
+        return print::data(&format!("{line}\n"));
+    }
+    match url {
+        Some(url) => print::data(&format!("listening on {url}\n")),
+        None => print::data("working\n"),
+    }
+}
+
+fn refused(error: &StartError) -> Error {
+    let (exit, hint) = match error {
+        StartError::Open(_) => {
+            (Exit::NotAllowed, Some("make one with `anabranch keys create`, or listen on 127.0.0.1 only"))
+        }
+        StartError::Store(_) => (Exit::Unavailable, None),
+        StartError::Secret(_) | StartError::RootKey(_) => (Exit::Invalid, None),
+        StartError::Listen { .. } => (Exit::Usage, Some("port 0 takes a free one")),
+        StartError::Flows(_) => (Exit::Invalid, None),
+    };
+    Error::new(exit, exit::chain(error)).maybe_hint(hint.map(str::to_owned))
+}
+
+/// The log: for reading on a terminal, as JSON for everything else.
+pub(crate) fn log_to_stderr() {
+    let filter =
+        EnvFilter::try_from_env("ANABRANCH_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Somebody else set one up before: then that one is used.
+    drop(if std::io::stderr().is_terminal() { log.try_init() } else { log.json().try_init() });
+}

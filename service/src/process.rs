@@ -1,0 +1,233 @@
+//! A process of the service: what it is made of, started in order and stopped in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anabranch_engine::cx::Resources;
+use anabranch_engine::operator::Registry;
+use axum::serve::ListenerExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{Access, RootKeyError};
+use crate::api::limits::Admission;
+use crate::api::{self, App, Counts, Parts, Roles};
+use crate::config::{Config, Durability, PostgresUrl, SecretError, StoreUrl, WakeBy};
+use crate::flows::{FlowError, Flows};
+use crate::resources::Env;
+use crate::runner::{self, Runner};
+use crate::store::{self, At, Store, StoreError};
+
+/// The file of the store, in the folder `data`, unless the configuration names another.
+const STORE_FILE: &str = "anabranch.db";
+/// How long answers may take to leave once there is nothing more to do.
+const CLOSE: Duration = Duration::from_secs(5);
+/// How often jobs that are older than the retention are looked for.
+const PRUNE_EVERY: Duration = Duration::from_mins(1);
+/// Jobs that are forgotten at once.
+const PRUNE_MAX: u32 = 10_000;
+
+/// Why a process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be used.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+    /// The address of the store is not where the configuration says.
+    #[error("the store has no address")]
+    Secret(#[from] SecretError),
+    /// The key of the configuration cannot be used.
+    #[error(transparent)]
+    RootKey(#[from] RootKeyError),
+    /// Everybody could call.
+    #[error("`{0}` can be reached from other machines, and there is no key yet")]
+    Open(SocketAddr),
+    /// The address is taken, or not of this machine.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The folder of flows cannot be taken in.
+    #[error("the flows cannot be taken in")]
+    Flows(#[from] FlowError),
+}
+
+/// What a process is started with.
+pub struct Start<'a> {
+    /// `anabranch.yaml`.
+    pub config: Config,
+    /// Models, encoders and indexes.
+    pub resources: Arc<Resources>,
+    /// Operators.
+    pub registry: Arc<Registry>,
+    /// Where it listens; nowhere if `None`.
+    pub listen: Option<SocketAddr>,
+    /// Which work it does.
+    pub roles: Roles,
+    /// Whether the store's tables are brought to the newest version.
+    pub migrate: bool,
+    /// Looks up environment variables.
+    pub env: Env<'a>,
+}
+
+/// A running process.
+pub struct Process {
+    app: App,
+    /// Ends the process's own tasks.
+    closed: CancellationToken,
+    listener: Option<TcpListener>,
+    address: Option<SocketAddr>,
+}
+
+/// Where the store is, by the configuration.
+pub fn store_options(config: &Config, env: Env<'_>) -> Result<store::Options, SecretError> {
+    let at = match &config.store.url {
+        None => At::Sqlite(config.data.join(STORE_FILE)),
+        Some(StoreUrl::Sqlite(path)) => At::Sqlite(path.clone()),
+        Some(StoreUrl::Memory) => At::Memory,
+        Some(StoreUrl::Postgres(PostgresUrl::Plain(url))) => At::Postgres(url.clone().into()),
+        Some(StoreUrl::Postgres(PostgresUrl::Secret(secret))) => At::Postgres(secret.resolve(env)?),
+    };
+    let is_polled = config.store.wake == WakeBy::Poll;
+    Ok(store::Options { at, retention: config.store.retention, is_polled })
+}
+
+impl Process {
+    /// Opens the store, takes in the flows, begins to work; requests are taken by [`Process::serve`].
+    pub async fn start(start: Start<'_>) -> Result<Self, StartError> {
+        let Start { config, resources, registry, listen, roles, migrate, env } = start;
+        let config = Arc::new(config);
+        let store = Store::open(store_options(&config, env)?, migrate).await?;
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        let access = Access::configured(store.clone(), &config, listen.unwrap_or(here).ip(), env)?;
+        let has_root = config.server.root_key.is_some();
+        if let Some(listen) = listen
+            && roles.api
+            && !listen.ip().is_loopback()
+            && !has_root
+            && !store.has_keys().await?
+        {
+            return Err(StartError::Open(listen));
+        }
+        let listener = match listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let names = resources.names();
+        let flows = Flows::new(store.clone(), registry.clone(), Arc::new(move || Some(names.clone())));
+        if let Some(folder) = &config.server.flows {
+            take_in(&flows, folder).await?;
+        }
+        let slots = if roles.worker { u32::try_from(config.limits.running).unwrap_or(u32::MAX) } else { 0 };
+        let options = runner::Options {
+            slots,
+            lease: config.server.lease,
+            is_stepwise: config.store.durability == Durability::Step,
+            ..runner::Options::default()
+        };
+        let runner = Runner::start(store.clone(), flows.clone(), resources.clone(), options).await?;
+        let app = App::new(Parts {
+            store,
+            runner,
+            flows,
+            resources,
+            registry,
+            listen: address.unwrap_or(here),
+            roles,
+            streams: Arc::new(Semaphore::new(config.limits.streams)),
+            requests: Semaphore::new(config.limits.requests),
+            stopping: CancellationToken::new(),
+            handed_over: CancellationToken::new(),
+            access,
+            admission: Admission::default(),
+            counts: Counts::default(),
+            is_migrated: AtomicBool::new(true),
+            config,
+        });
+        let process = Self { app, closed: CancellationToken::new(), listener, address };
+        if roles.worker {
+            process.spawn(prune(process.app.clone()));
+        }
+        Ok(process)
+    }
+
+    /// What its handlers work with.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Answers requests until `stop`; then takes no new work, lets what runs end, hands over the rest and closes.
+    pub async fn serve(mut self, stop: impl Future<Output = ()>) {
+        let closing = CancellationToken::new();
+        let serving = self.listener.take().map(|listener| {
+            let router = api::router(&self.app);
+            // What is written goes out at once: answers are small, and events should not wait for the next.
+            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+            let closing = closing.clone();
+            let serving = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
+            tokio::spawn(serving.into_future())
+        });
+        stop.await;
+        tracing::info!("stopping: no new work is taken");
+        self.app.stopping.cancel();
+        self.app.runner.drain(self.app.config.server.drain).await;
+        self.app.handed_over.cancel();
+        closing.cancel();
+        if let Some(serving) = serving
+            && tokio::time::timeout(CLOSE, serving).await.is_err()
+        {
+            tracing::warn!("some answers had not left in time");
+        }
+        self.closed.cancel();
+        self.app.store.close().await;
+        tracing::info!("stopped");
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.closed.clone().run_until_cancelled_owned(task));
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+async fn take_in(flows: &Flows, folder: &std::path::Path) -> Result<(), StartError> {
+    let loaded = flows.load_folder(crate::access::DEFAULT_TENANT, folder).await?;
+    for (flow, version) in &loaded.changed {
+        tracing::info!(flow, version, "took in a flow");
+    }
+    for broken in &loaded.broken {
+        let why = broken.why.to_string();
+        tracing::warn!(path = %broken.path.display(), why, "a file is no valid flow, and is left out");
+    }
+    Ok(())
+}
+
+/// Forgets jobs that ended longer ago than they are to be kept.
+async fn prune(app: App) {
+    let mut ticks = tokio::time::interval(PRUNE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let retention = i64::try_from(app.config.store.retention.as_millis()).unwrap_or(i64::MAX);
+        match app.store.prune(app.now_ms().saturating_sub(retention), PRUNE_MAX).await {
+            Ok(0) => {}
+            Ok(jobs) => tracing::info!(jobs, "forgot jobs that are older than the retention"),
+            Err(error) => tracing::warn!(%error, "old jobs could not be forgotten"),
+        }
+    }
+}
