@@ -17,6 +17,7 @@ use crate::api::limits::Admission;
 use crate::api::{self, App, Counts, Parts, Roles};
 use crate::config::{Config, Durability, PostgresUrl, SecretError, StoreUrl, WakeBy};
 use crate::flows::{FlowError, Flows};
+use crate::indexes::{Indexes, TenantResources};
 use crate::resources::Env;
 use crate::runner::{self, Runner};
 use crate::store::{self, At, Store, StoreError};
@@ -65,6 +66,8 @@ pub struct Start<'a> {
     pub config: Config,
     /// Models, encoders and indexes.
     pub resources: Arc<Resources>,
+    /// The indexes among them, to be written too.
+    pub indexes: Indexes,
     /// Operators.
     pub registry: Arc<Registry>,
     /// Where it listens; nowhere if `None`.
@@ -102,7 +105,7 @@ pub fn store_options(config: &Config, env: Env<'_>) -> Result<store::Options, Se
 impl Process {
     /// Opens the store, takes in the flows, begins to work; requests are taken by [`Process::serve`].
     pub async fn start(start: Start<'_>) -> Result<Self, StartError> {
-        let Start { config, resources, registry, listen, roles, migrate, env } = start;
+        let Start { config, resources, indexes, registry, listen, roles, migrate, env } = start;
         let config = Arc::new(config);
         let store = Store::open(store_options(&config, env)?, migrate).await?;
         let here = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -138,7 +141,9 @@ impl Process {
             store,
             runner,
             flows,
+            tenant_resources: TenantResources::new(resources.clone()),
             resources,
+            indexes,
             registry,
             listen: address.unwrap_or(here),
             roles,

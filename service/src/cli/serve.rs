@@ -10,6 +10,8 @@ use tracing_subscriber::EnvFilter;
 use super::{Ended, print, world};
 use crate::api::Roles;
 use crate::exit::{self, Error, Exit};
+use crate::indexes::Indexes;
+use crate::indexing::Cutter;
 use crate::process::{Process, Start, StartError};
 use crate::resources::Overrides;
 
@@ -97,13 +99,22 @@ async fn serve(
     let cancel = world::cancel_on_stop();
     let mut resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
     let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
-    let indexes = world.indexes(&names, &registry, &resources, &cancel).await?;
-    Arc::make_mut(&mut resources).indexes = indexes;
+    let opened = world.opened(&names, &registry, &resources, &cancel).await?;
+    let mut kept = Vec::with_capacity(opened.len());
+    for index in opened {
+        let declared = world.config.indexes.get(&index.name);
+        let cutter = Cutter::load(declared.and_then(|index| index.flow.as_deref()), &registry)
+            .map_err(|error| world::failed(&index.name, &error))?;
+        kept.push((index, cutter));
+    }
+    let indexes = Indexes::new(kept);
+    Arc::make_mut(&mut resources).indexes = indexes.entries();
     let listen = listen(world.config.server.listen);
     let env = |name: &str| std::env::var(name).ok();
     let start = Start {
         config: world.config,
         resources,
+        indexes,
         registry,
         listen,
         roles,

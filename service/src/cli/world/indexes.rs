@@ -126,7 +126,19 @@ impl World {
         resources: &Arc<Resources>,
         cancel: &CancellationToken,
     ) -> Result<BTreeMap<String, IndexEntry>, Error> {
-        let mut indexes: BTreeMap<String, IndexEntry> = BTreeMap::new();
+        let opened = self.opened(names, registry, resources, cancel).await?;
+        Ok(opened.into_iter().map(|opened| (opened.name.clone(), opened.entry())).collect())
+    }
+
+    /// As [`World::indexes`], to be written too.
+    pub(crate) async fn opened(
+        &self,
+        names: &[Text],
+        registry: &Registry,
+        resources: &Arc<Resources>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Opened>, Error> {
+        let mut indexes: Vec<Opened> = Vec::with_capacity(names.len());
         for name in names {
             let opened = match self.config.indexes.get(&**name) {
                 Some(config) if !config.paths.is_empty() => {
@@ -135,7 +147,7 @@ impl World {
                 _ => self.open(name, resources).await?,
             };
             opened.check(&Namespace::default()).await?;
-            indexes.insert(name.to_string(), opened.entry());
+            indexes.push(opened);
         }
         Ok(indexes)
     }
