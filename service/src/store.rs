@@ -9,7 +9,6 @@ mod entry;
 mod failpoints;
 mod feedback;
 mod flows;
-mod holdings;
 mod jobs;
 mod keys;
 pub mod limits;

@@ -6,6 +6,7 @@
 //! `engine`: what a run does, construct by construct.
 //! `faults`: what model servers do wrong ends in typed errors, in time, in bounded memory.
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
+//! `journal`: what the store keeps, on either database, whatever fails.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `schema`: the schema for editors takes every flow of the repository.
@@ -25,6 +26,7 @@ mod diagnostics;
 mod engine;
 mod faults;
 mod flows;
+mod journal;
 mod laws;
 mod operators;
 mod schema;

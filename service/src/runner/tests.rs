@@ -35,7 +35,7 @@ impl World {
     }
 
     async fn at(at: At) -> Self {
-        let options = store::Options { at, retention: Duration::from_hours(1), is_polled: false };
+        let options = store::Options::new(at);
         let store = Store::open(options, true).await.unwrap();
         let flows = Flows::new(store.clone(), Arc::new(testing::registry()), Arc::new(|| None));
         Self { store, flows }
@@ -270,7 +270,6 @@ async fn who_watches_a_job_hears_what_happens_until_it_has_left() {
         match tokio::time::timeout(PATIENCE, live.recv()).await.unwrap().unwrap() {
             Live::Notice(_) => n_notices += 1,
             Live::Journaled(seq) => last = last.max(Some(seq)),
-            Live::Came => {}
             Live::Left => break,
         }
     }

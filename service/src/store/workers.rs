@@ -227,6 +227,29 @@ impl Store {
         Ok(rows)
     }
 
+    /// The jobs that are this worker's, each with its epoch.
+    pub async fn owned(&self, worker: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(reading!(self.database(), |db| {
+            sqlx::query_as("SELECT job_id, epoch FROM jobs WHERE owner = $1 AND status = 1 ORDER BY job_id")
+                .bind(worker)
+                .fetch_all(db)
+                .await?
+        }))
+    }
+
+    /// Notes that a job has got further since its claim: what came to nothing before counts no more. [`Self::claim`]
+    /// sees by itself what was journaled; this is for progress of other kinds.
+    pub async fn progressed(&self, job: &str, epoch: i64) -> Result<(), StoreError> {
+        writing!(self.database(), |db| {
+            sqlx::query("UPDATE jobs SET claims = 0 WHERE job_id = $1 AND epoch = $2 AND status = 1")
+                .bind(job)
+                .bind(epoch)
+                .execute(db)
+                .await?;
+        });
+        Ok(())
+    }
+
     /// What was asked of the jobs of this worker. Cancels are listed until the job ends; that answers have come is said
     /// once.
     pub async fn wanted(&self, worker: &str) -> Result<Vec<(String, Wanted)>, StoreError> {

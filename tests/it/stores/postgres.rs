@@ -52,20 +52,19 @@ impl Postgres {
         // Whoever is called `locked` needs a password, everybody else is let in.
         let rules = "local all locked scram-sha-256\nlocal all all trust\n";
         fs::write(data.join("pg_hba.conf"), rules).unwrap();
-        let server = begin(&bin, folder.path());
+        let server = serve(&bin, folder.path());
         let this = Self { folder, bin, server };
-        this.answers().await;
+        this.is_up().await;
         this
     }
 
-    /// Begins again after a [`Postgres::stop`], with what was committed before.
-    pub(crate) async fn begin_again(&mut self) {
-        self.server = begin(&self.bin, self.folder.path());
-        self.answers().await;
+    /// Begins again after [`Self::stop`], with what was on the disk.
+    pub(crate) async fn begin(&mut self) {
+        self.server = serve(&self.bin, self.folder.path());
+        self.is_up().await;
     }
 
-    /// Waits until it answers.
-    async fn answers(&self) {
+    async fn is_up(&self) {
         let begun = Instant::now();
         loop {
             match PgConnection::connect(&self.url("anabranch")).await {
@@ -76,25 +75,23 @@ impl Postgres {
         }
     }
 
-    /// Makes a database.
-    pub(crate) async fn create(&self, database: &str) {
+    /// Makes an empty database.
+    pub(crate) async fn create(&self, name: &str) {
         let mut connection = self.connection().await;
-        let sql = sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"));
+        let sql = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
     }
 
-    /// The address of one of its databases.
-    pub(crate) fn url_of(&self, database: &str, user: &str) -> String {
-        format!("postgres:///{database}?host={}&user={user}", self.folder.path().display())
+    pub(crate) fn database_url(&self, name: &str) -> String {
+        self.url("anabranch").replace("/postgres?", &format!("/{name}?"))
     }
 
     pub(crate) fn url(&self, user: &str) -> String {
-        self.url_of("postgres", user)
+        format!("postgres:///postgres?host={}&user={user}", self.folder.path().display())
     }
 
     /// How an index in it is reached, with waits that a test can sit through.
-    pub(super) fn settings(&self, index: &str) -> PgSettings {
+    pub(crate) fn settings(&self, index: &str) -> PgSettings {
         PgSettings {
             lock_timeout: Duration::from_millis(300),
             ..PgSettings::new(self.url("anabranch"), index)
@@ -137,13 +134,12 @@ impl Drop for Postgres {
     }
 }
 
-/// The server in `folder`, as a process.
-fn begin(bin: &Path, folder: &Path) -> Child {
-    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+fn serve(bin: &Path, folder: &Path) -> Child {
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
     command(bin, "postgres", folder)
         .arg("-D")
         .arg(folder.join("data"))
-        .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200", "-k"])
+        .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=60", "-k"])
         .arg(folder)
         .stdout(Stdio::null())
         .stderr(log)
