@@ -51,7 +51,7 @@ async fn postgres_crashes_again_and_again_under_load() {
         until("it is known to be away", async || store.writing().is_away).await;
         assert!(matches!(store.submit(job("job_refused")).await, Err(StoreError::Unavailable(_))));
         assert!(store.ready().await.is_err());
-        server.begin().await;
+        server.begin_again().await;
         until("it is ready again", async || store.ready().await.is_ok()).await;
     }
     is_over.store(true, Ordering::Relaxed);
