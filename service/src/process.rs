@@ -18,8 +18,11 @@ use crate::api::{self, App, Counts, Parts, Roles};
 use crate::config::{Config, Durability, PostgresUrl, SecretError, StoreUrl, WakeBy};
 use crate::flows::{FlowError, Flows};
 use crate::indexes::{Indexes, TenantResources};
+use crate::job::new_id;
+use crate::outgoing::{self, guard::Guard};
 use crate::resources::Env;
 use crate::runner::{self, Runner};
+use crate::schedules::Firing;
 use crate::store::{self, At, Store, StoreError};
 
 /// The file of the store, in the folder `data`, unless the configuration names another.
@@ -160,8 +163,21 @@ impl Process {
         let process = Self { app, closed: CancellationToken::new(), listener, address };
         if roles.worker {
             process.spawn(prune(process.app.clone()));
+            process.reach_out();
         }
         Ok(process)
+    }
+
+    /// Sends webhooks and fires schedules, until the process is asked to stop.
+    fn reach_out(&self) {
+        let app = &self.app;
+        let guard = Guard::new(app.config.server.webhook_allow.iter().cloned());
+        let options = outgoing::Options::new(new_id("wkr"), guard, app.url(""));
+        let sender = outgoing::Sender::new(app.store.clone(), options);
+        self.spawn(sender.run(app.stopping.clone()));
+        let submit = Arc::new(api::schedules::Submitter(app.clone()));
+        let firing = Firing::new(app.store.clone(), submit, outgoing::system_clock());
+        self.spawn(firing.run(app.stopping.clone()));
     }
 
     /// What its handlers work with.

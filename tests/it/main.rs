@@ -1,5 +1,6 @@
 //! The integration tests, one binary. What crosses crates or reads files of the repository is tested here.
 //!
+//! `api`: the REST API over real sockets.
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
@@ -8,6 +9,7 @@
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `journal`: what the store keeps, on either database, whatever fails.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
+//! `openapi`: the document of the API is complete, and that of the code.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
@@ -20,6 +22,7 @@
     clippy::case_sensitive_file_extension_comparisons
 )]
 
+mod api;
 mod cli;
 mod deploy;
 mod diagnostics;
@@ -28,6 +31,7 @@ mod faults;
 mod flows;
 mod journal;
 mod laws;
+mod openapi;
 mod operators;
 mod schema;
 mod sdk;

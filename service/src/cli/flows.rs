@@ -78,7 +78,8 @@ async fn list(args: &ListArgs) -> Ended {
         print::json(&page)?;
         return Ok(Exit::Ok);
     }
-    let row = |flow: &Json| ["/name", "/version", "/created_at", "/about"].map(|field| text(flow, field)).to_vec();
+    let row =
+        |flow: &Json| ["/name", "/version", "/created_at", "/about"].map(|field| text(flow, field)).to_vec();
     let rows: Vec<Vec<String>> = items(&page).iter().map(row).collect();
     if rows.is_empty() {
         print::remark("there are no flows; put one: `anabranch flows push FILE`");
@@ -262,7 +263,13 @@ async fn versions(args: &VersionsArgs) -> Ended {
         let active = flow.get("active").and_then(Json::as_bool) == Some(true);
         let hash: String = text(flow, "/hash").chars().take(12).collect();
         let mark = if active { "active" } else { "" };
-        vec![text(flow, "/version"), mark.to_owned(), text(flow, "/in_flight"), text(flow, "/created_at"), hash]
+        vec![
+            text(flow, "/version"),
+            mark.to_owned(),
+            text(flow, "/in_flight"),
+            text(flow, "/created_at"),
+            hash,
+        ]
     };
     let rows: Vec<Vec<String>> = items(&found).iter().map(row).collect();
     print::data(&table(&["VERSION", "", "IN FLIGHT", "SINCE", "HASH"], &rows))?;
@@ -345,7 +352,8 @@ async fn check(args: &CheckArgs) -> Ended {
     if args.json {
         print::json(&found)?;
     }
-    let n_wrong = found.iter().filter(|checked| checked.get("valid").and_then(Json::as_bool) != Some(true)).count();
+    let n_wrong =
+        found.iter().filter(|checked| checked.get("valid").and_then(Json::as_bool) != Some(true)).count();
     print::remark(&format!("{}, {n_wrong} not valid", print::count(found.len(), "flow")));
     Ok(if n_wrong > 0 { Exit::Invalid } else { Exit::Ok })
 }

@@ -328,13 +328,16 @@ async fn resume(args: &ResumeArgs) -> Ended {
     let client = args.remote.client()?;
     let job = client.json(Ask::get(&["jobs", &args.job])).await?;
     let waits = job.get("waits").and_then(Json::as_array).cloned().unwrap_or_default();
-    let wait = waits.iter().find(|wait| args.wait_node.is_none() || wait.get("wait").and_then(Json::as_str) == args.wait_node.as_deref());
+    let wait = waits.iter().find(|wait| {
+        args.wait_node.is_none() || wait.get("wait").and_then(Json::as_str) == args.wait_node.as_deref()
+    });
     let given = match args.value.strip_prefix('@') {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| Error::usage(format!("cannot read `{path}`: {error}")))?,
         None => args.value.clone(),
     };
-    let is_text = wait.is_some_and(|wait| matches!(text(wait, "/type").trim_end_matches('?'), "text" | "label"));
+    let is_text =
+        wait.is_some_and(|wait| matches!(text(wait, "/type").trim_end_matches('?'), "text" | "label"));
     let schema = is_text.then(|| json!({ "type": "string" }));
     let mut body = json!({ "value": remote::read_value(given, schema.as_ref()) });
     if let (Some(node), Some(body)) = (&args.wait_node, body.as_object_mut()) {

@@ -90,7 +90,11 @@ async fn create(args: &CreateArgs) -> Ended {
         return Ok(Exit::Ok);
     }
     print::data(&format!("{}\n", text(&made, "/key")))?;
-    print::remark(&format!("{} for tenant `{}`; the key is not shown again", text(&made, "/id"), text(&made, "/tenant")));
+    print::remark(&format!(
+        "{} for tenant `{}`; the key is not shown again",
+        text(&made, "/id"),
+        text(&made, "/tenant")
+    ));
     Ok(Exit::Ok)
 }
 

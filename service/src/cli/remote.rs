@@ -43,8 +43,11 @@ pub(crate) fn default_server() -> String {
     let Ok(config) = Config::find(None) else { return DEFAULT_SERVER.to_owned() };
     let mut listen = config.server.listen;
     if listen.ip().is_unspecified() {
-        let here: std::net::IpAddr =
-            if listen.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        let here: std::net::IpAddr = if listen.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
         listen.set_ip(here);
     }
     format!("http://{listen}")
@@ -156,7 +159,10 @@ pub(crate) fn text(value: &Json, pointer: &str) -> String {
 /// Labels as they are given: `a=b c=d`.
 pub(crate) fn labels(value: &Json) -> String {
     let pairs = value.get("labels").and_then(Json::as_object).into_iter().flatten();
-    pairs.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(" ")
+    pairs
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A status in its colour.
@@ -217,6 +223,9 @@ mod tests {
 
     #[test]
     fn times_are_told_shortly() {
-        assert_eq!([5, 1_500, 125_000, 7_300_000, 200_000_000].map(span), ["5 ms", "1 s", "2 min", "2 h", "2 d"]);
+        assert_eq!(
+            [5, 1_500, 125_000, 7_300_000, 200_000_000].map(span),
+            ["5 ms", "1 s", "2 min", "2 h", "2 d"]
+        );
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::end::{self, Stopped};
 use super::held::Held;
 use super::journal::Watched;
+use super::spread::Spread;
 use super::{Inner, Live, POLL, RETRY, now_ms};
 use crate::fault::{reach, reach_with};
 use crate::flows::FlowError;
@@ -228,7 +229,7 @@ impl Job<'_> {
             self.held.cancel.cancel();
             self.held.begin_again();
             let options = run::Options { taken_up: None, ..options };
-            report = match run::resume(plan, self.inner.resources.clone(), options).await {
+            report = match run::resume(plan, self.inner.resources.of(&self.claimed.tenant), options).await {
                 Ok(report) => report,
                 Err(error) => return of_error(&error),
             };
@@ -269,6 +270,16 @@ impl Job<'_> {
             taken_up: Some((self.worker.clone(), u64::try_from(self.held.epoch).unwrap_or_default())),
             park: true,
             inbox: self.held.inbox.clone(),
+            offload: self.inner.options.spread.map(|threshold| {
+                Arc::new(Spread {
+                    inner: self.inner.clone(),
+                    job: self.held.id.clone(),
+                    tenant: self.claimed.tenant.clone(),
+                    hash: self.claimed.hash.clone(),
+                    worker: self.worker.clone(),
+                    threshold,
+                }) as Arc<dyn run::Offload>
+            }),
             observer: Some(self.held.clone()),
             cancel: self.held.cancel.clone(),
             pause: self.held.pause.clone(),
@@ -288,7 +299,9 @@ impl Job<'_> {
             self.held.is_replaying.store(true, Ordering::Relaxed);
             self.held.begin_again();
             self.pass_answers().await;
-            match run::resume(plan.clone(), self.inner.resources.clone(), options.clone()).await {
+            match run::resume(plan.clone(), self.inner.resources.of(&self.claimed.tenant), options.clone())
+                .await
+            {
                 Err(run::Error::NothingToResume(_)) => break,
                 // The last owner wrote something between the reading and the taking up: that belongs to the run.
                 Err(run::Error::Journal(journal::Error::Fenced { .. }))
@@ -304,7 +317,7 @@ impl Job<'_> {
             .iter()
             .map(|(name, value)| (Text::from(name.as_str()), Value::from_json(value.clone())))
             .collect();
-        run::run(plan.clone(), inputs, self.inner.resources.clone(), options).await
+        run::run(plan.clone(), inputs, self.inner.resources.of(&self.claimed.tenant), options).await
     }
 
     /// Whether the job is still this claim's. Each time that it is, and the journal has grown nevertheless, the last owner

@@ -18,8 +18,6 @@ pub const LABELS_MAX: usize = 32;
 pub const LABEL_BYTES: usize = 256;
 /// Longest `session_id`.
 pub const SESSION_BYTES: usize = 256;
-/// Longest URL of a webhook.
-const WEBHOOK_BYTES: usize = 2_048;
 /// Greatest priority; the least is its opposite.
 const PRIORITY_MAX: i16 = 100;
 /// Latest `run_at` and `deadline`, from now.
@@ -38,6 +36,13 @@ pub struct Prepared {
 pub async fn prepare(app: &App, caller: &Caller, request: JobRequest) -> Result<Prepared, Problem> {
     let now = app.now_ms();
     let mut mistakes = settings(&request, now);
+    let webhook = match webhook(app, caller, request.webhook.as_deref()).await? {
+        Ok(webhook) => webhook,
+        Err(mistake) => {
+            mistakes.push(mistake);
+            None
+        }
+    };
     let flow = match find_flow(app, caller, &request).await {
         Ok(flow) => Some(flow),
         // What is wrong with a flow has places of its own and is told alone.
@@ -75,7 +80,7 @@ pub async fn prepare(app: &App, caller: &Caller, request: JobRequest) -> Result<
         },
         priority: request.priority,
         labels: request.labels,
-        webhook: request.webhook,
+        webhook,
         session_id: request.session_id,
         trace: Ids::current().map(|ids| ids.traceparent()),
         created_by: caller.key_id.clone(),
@@ -83,6 +88,22 @@ pub async fn prepare(app: &App, caller: &Caller, request: JobRequest) -> Result<
         ..NewJob::default()
     };
     Ok(Prepared { job, flow })
+}
+
+/// The webhook that a job names by its id or its address: one of the tenant's, so that what is sent is signed.
+async fn webhook(
+    app: &App,
+    caller: &Caller,
+    named: Option<&str>,
+) -> Result<Result<Option<String>, Mistake>, Problem> {
+    let Some(named) = named else { return Ok(Ok(None)) };
+    Ok(match app.store.find_webhook(&caller.tenant, named).await? {
+        Some(id) => Ok(Some(id)),
+        None => {
+            let hint = Some("make it first: `POST /v1/webhooks`; it gives the secret that signs".to_owned());
+            Err(Mistake { hint, ..Mistake::at("/webhook", format!("there is no webhook `{named}`")) })
+        }
+    })
 }
 
 /// The problem of these mistakes, worst first.
@@ -169,14 +190,6 @@ fn settings(request: &JobRequest, now: i64) -> Vec<Mistake> {
     if let Some(Err(problems)) = request.budget.as_ref().map(super::request::BudgetRequest::read) {
         for (pointer, problem) in problems {
             wrong(pointer, problem);
-        }
-    }
-    if let Some(url) = &request.webhook {
-        let is_url = url.len() <= WEBHOOK_BYTES
-            && reqwest::Url::parse(url)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        if !is_url {
-            wrong("/webhook", "it is no URL: write `https://host/path`".to_owned());
         }
     }
     if let Some(session) = &request.session_id

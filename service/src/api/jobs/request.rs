@@ -31,7 +31,7 @@ macro_rules! job_request {
             /// Limits on top of the flow's own; the smaller one counts.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub budget: Option<BudgetRequest>,
-            /// Who is told when it ends: a URL.
+            /// The webhook that is told when it ends, by its id or its address; whatever else it is told of.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub webhook: Option<String>,
             /// The conversation that it belongs to.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anabranch_engine::backend::{Call, ChatRequest, Message, Namespace, Passage, Role};
+use anabranch_engine::backend::{Call, ChatRequest, Namespace, Passage};
 use anabranch_engine::cx::{Model, Resources};
+use anabranch_engine::value::{Message, Role};
 
 use super::Check;
 use crate::cli::world::World;
@@ -17,7 +18,11 @@ pub(super) async fn checks(world: &World, is_probing: bool) -> Vec<Check> {
     let resources = match world.resources(&Overrides::default(), std::collections::BTreeMap::new()) {
         Ok(resources) => resources,
         Err(error) => {
-            return vec![Check::fail("backends", error.message, "put right what it names in the configuration")];
+            return vec![Check::fail(
+                "backends",
+                error.message,
+                "put right what it names in the configuration",
+            )];
         }
     };
     let mut checks = Vec::new();
@@ -41,12 +46,12 @@ async fn model_check(name: &str, model: &Model) -> Check {
         return Check::ok(what, "extractive: readers select sentences, nobody is asked");
     };
     let request = ChatRequest {
-        messages: vec![Message { role: Role::User, content: "Hi".to_owned() }],
+        messages: vec![Message { role: Role::User, content: "Hi".into() }],
         max_tokens: Some(1),
         ..ChatRequest::default()
     };
     let key = uuid::Uuid::now_v7().simple().to_string();
-    let call = Call::new(&key);
+    let call = Call { idempotency_key: &key, on_delta: &|_| {} };
     let fix = format!("start its server, or put `models.{name}` right");
     match tokio::time::timeout(PROBE, model.chat(&request, &call)).await {
         Ok(Ok(_)) => Check::ok(what, format!("`{}` answers", model.name())),
@@ -59,7 +64,7 @@ async fn embedder(name: &str, resources: &Resources) -> Check {
     let what = format!("embedder {name}");
     let Some(embedder) = resources.embedders.get(name) else { return Check::ok(what, "none") };
     let key = uuid::Uuid::now_v7().simple().to_string();
-    let call = Call::new(&key);
+    let call = Call { idempotency_key: &key, on_delta: &|_| {} };
     let fix = format!("start its server, or put `embedders.{name}` right");
     let texts = ["Hi".into()];
     match tokio::time::timeout(PROBE, embedder.embed(&texts, Passage::Query, &call)).await {
@@ -75,7 +80,9 @@ async fn embedder(name: &str, resources: &Resources) -> Check {
 /// Whether an index can be opened, and its vectors are those of its embedder.
 async fn index(name: &str, world: &World, resources: &Resources) -> Check {
     let what = format!("index {name}");
-    let fix = |hint: Option<String>| hint.unwrap_or_else(|| format!("make it anew: `anabranch index PATH --into {name}`"));
+    let fix = |hint: Option<String>| {
+        hint.unwrap_or_else(|| format!("make it anew: `anabranch index PATH --into {name}`"))
+    };
     let wrong = |error: crate::exit::Error| match error.exit {
         Exit::Unavailable => Check::away(what.clone(), error.message, fix(error.hint)),
         _ => Check::fail(what.clone(), error.message, fix(error.hint)),
@@ -91,7 +98,8 @@ async fn index(name: &str, world: &World, resources: &Resources) -> Check {
     }
     match opened.store.stats(&Namespace::default()).await {
         Ok(stats) if stats.documents == 0 => {
-            let fix = format!("fill it: `anabranch index PATH --into {name}`, or run a flow that declares it");
+            let fix =
+                format!("fill it: `anabranch index PATH --into {name}`, or run a flow that declares it");
             Check::warn(what, "it is empty", fix)
         }
         Ok(stats) => Check::ok(what, format!("{} documents, {} chunks", stats.documents, stats.chunks)),

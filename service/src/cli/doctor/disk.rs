@@ -54,7 +54,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let found = checks(&folder.path().join("new"));
         assert_eq!(found[0].state, State::Ok);
-        assert_eq!([100 << 20, 1 << 30, 100 << 30].map(|n| space(n).state), [State::Fail, State::Warn, State::Ok]);
+        assert_eq!(
+            [100 << 20, 1 << 30, 100 << 30].map(|n| space(n).state),
+            [State::Fail, State::Warn, State::Ok]
+        );
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(checks(&file)[0].state, State::Fail);

@@ -1,8 +1,9 @@
 //! The store: whether it can be reached, has the tables of this build, and tells the same time.
 
 use super::Check;
-use crate::config::{Config, PostgresUrl, StoreUrl};
+use crate::config::Config;
 use crate::exit::chain;
+use crate::process::store_options;
 use crate::store::{At, Options, Store, StoreError};
 
 /// Greatest difference between two clocks that nobody has to think about.
@@ -34,8 +35,12 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
         }
     };
     let mut checks = vec![match store.ready().await {
-        Ok(()) => Check::ok("store", format!("{name} can be read and written, its tables are those of this build")),
-        Err(error) => Check::away("store", format!("{name}: {}", chain(&error)), "look at the database's log"),
+        Ok(()) => {
+            Check::ok("store", format!("{name} can be read and written, its tables are those of this build"))
+        }
+        Err(error) => {
+            Check::away("store", format!("{name}: {}", chain(&error)), "look at the database's log")
+        }
     }];
     if let Ok(theirs) = store.now_ms().await {
         checks.push(clock(theirs, jiff::Timestamp::now().as_millisecond()));
@@ -56,21 +61,13 @@ fn clock(theirs: i64, ours: i64) -> Check {
 /// Where the store is, and what it is called.
 fn at(config: &Config) -> Result<(String, At), String> {
     let env = |name: &str| std::env::var(name).ok();
-    Ok(match &config.store.url {
-        None => {
-            let path = config.data.join("anabranch.db");
-            (format!("`{}`", path.display()), At::Sqlite(path))
-        }
-        Some(StoreUrl::Sqlite(path)) => (format!("`{}`", path.display()), At::Sqlite(path.clone())),
-        Some(StoreUrl::Memory) => ("`memory`".to_owned(), At::Memory),
-        Some(StoreUrl::Postgres(PostgresUrl::Plain(url))) => {
-            ("PostgreSQL".to_owned(), At::Postgres(url.clone().into()))
-        }
-        Some(StoreUrl::Postgres(PostgresUrl::Secret(secret))) => {
-            let url = secret.resolve(&env).map_err(|error| chain(&error))?;
-            ("PostgreSQL".to_owned(), At::Postgres(url))
-        }
-    })
+    let options = store_options(config, &env).map_err(|error| chain(&error))?;
+    let name = match &options.at {
+        At::Sqlite(path) => format!("`{}`", path.display()),
+        At::Postgres(_) => "PostgreSQL".to_owned(),
+        At::Memory => "`memory`".to_owned(),
+    };
+    Ok((name, options.at))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::run::Observer as _;
 use serde_json::Value as Json;
 
 use super::super::{Ended, print, remote, run::progress};

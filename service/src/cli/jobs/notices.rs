@@ -48,12 +48,14 @@ pub(super) fn notice(event: &str, data: &Json) -> Option<Notice> {
         "scope_closed" => {
             Notice::Closed { scope: scope(), parts: count("/parts"), failure: failure(&scope(), data) }
         }
-        "delta" => {
-            Notice::Progress { scope: scope(), progress: Some(Progress::Delta(text(data, "/text").as_str().into())) }
-        }
-        "note" => {
-            Notice::Progress { scope: scope(), progress: Some(Progress::Note(text(data, "/text").as_str().into())) }
-        }
+        "delta" => Notice::Progress {
+            scope: scope(),
+            progress: Some(Progress::Delta(text(data, "/text").as_str().into())),
+        },
+        "note" => Notice::Progress {
+            scope: scope(),
+            progress: Some(Progress::Note(text(data, "/text").as_str().into())),
+        },
         _ => return None,
     })
 }
@@ -85,12 +87,17 @@ mod tests {
     fn an_event_is_shown_as_the_same_thing_in_a_run_is() {
         let data = json!({ "node": "hop[2]/search", "op": "retrieve.bm25", "attempt": 2, "ran_ms": 12.5,
                            "error": { "code": "unavailable", "message": "away", "attempt": 2 } });
-        let Some(Notice::Ended { scope, failure, timing, .. }) = notice("node_ended", &data) else { panic!() };
+        let Some(Notice::Ended { scope, failure, timing, .. }) = notice("node_ended", &data) else {
+            panic!()
+        };
         assert_eq!(scope.to_string(), "hop[2]/search");
         assert_eq!(failure.unwrap().kind, FailureKind::Unavailable);
         assert_eq!(timing.ran, Duration::from_micros(12_500));
         let data = json!({ "node": "fan", "kind": "each", "bound": 7 });
-        assert_eq!(notice("scope_opened", &data), Some(Notice::Opened { scope: "fan".into(), what: Opened::Each(7) }));
+        assert_eq!(
+            notice("scope_opened", &data),
+            Some(Notice::Opened { scope: "fan".into(), what: Opened::Each(7) })
+        );
         assert_eq!(notice("snapshot", &json!({ "job": {} })), None);
     }
 }

@@ -126,8 +126,9 @@ async fn submit(client: &Client, handed: Handed<'_>, key: Option<&str>) -> Resul
     let is_file = path.is_file() || path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
     let schema = if is_file {
         let path = load::find(path)?;
-        let yaml = library::read_flow(&path)
-            .map_err(|error| Error::caused(Exit::Usage, format!("cannot read `{}`", path.display()), &error))?;
+        let yaml = library::read_flow(&path).map_err(|error| {
+            Error::caused(Exit::Usage, format!("cannot read `{}`", path.display()), &error)
+        })?;
         body.insert("flow_yaml".to_owned(), Json::String(yaml));
         None
     } else {
