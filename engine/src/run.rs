@@ -45,6 +45,7 @@ use inbox::Looking;
 
 /// How a plan is to be run.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own, named where it is made")]
 pub struct Options {
     /// Names the run.
     pub id: RunId,

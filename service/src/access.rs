@@ -31,7 +31,7 @@ pub const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// Keys, and tenants, that are kept in mind.
 const KNOWN_MAX: u64 = 10_000;
 /// How exact the time of a key's last use is.
-const USED_EVERY: Duration = Duration::from_secs(60);
+const USED_EVERY: Duration = Duration::from_mins(1);
 /// Fewest characters of the root key.
 pub const ROOT_CHARS_MIN: usize = 32;
 

@@ -49,10 +49,18 @@ impl Opened {
 #[derive(Clone, Default)]
 pub struct Indexes(Arc<BTreeMap<String, Kept>>);
 
-/// An index with what is needed to write it.
+/// An index of a process, with what is needed to write it.
+pub struct Written {
+    /// The index.
+    pub opened: Opened,
+    /// What cuts its documents.
+    pub cutter: Cutter,
+    /// Whether the configuration names its files: then what is in it by itself is made of those, and of nothing else.
+    pub is_of_files: bool,
+}
+
 struct Kept {
-    opened: Opened,
-    cutter: Cutter,
+    written: Written,
     /// Who writes which part.
     turns: Mutex<BTreeMap<Namespace, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -63,6 +71,9 @@ pub enum WriteError {
     /// There is none of this name.
     #[error("there is no index `{0}`")]
     Unknown(String),
+    /// It is made of files, and would lose whatever else is in it.
+    #[error("index `{0}` is made of the files that the configuration names")]
+    OfFiles(String),
     /// Others are writing it, for longer than this waits.
     #[error("index `{0}` is being written; try again later")]
     Busy(String),
@@ -72,17 +83,16 @@ pub enum WriteError {
 }
 
 impl Indexes {
-    /// These indexes, each with what cuts its documents.
-    pub fn new(opened: impl IntoIterator<Item = (Opened, Cutter)>) -> Self {
-        let kept = |(opened, cutter): (Opened, Cutter)| {
-            (opened.name.clone(), Kept { opened, cutter, turns: Mutex::default() })
-        };
-        Self(Arc::new(opened.into_iter().map(kept).collect()))
+    /// These indexes.
+    pub fn new(indexes: impl IntoIterator<Item = Written>) -> Self {
+        let kept =
+            |written: Written| (written.opened.name.clone(), Kept { written, turns: Mutex::default() });
+        Self(Arc::new(indexes.into_iter().map(kept).collect()))
     }
 
     /// The indexes as flows see them.
     pub fn entries(&self) -> BTreeMap<String, IndexEntry> {
-        self.0.iter().map(|(name, kept)| (name.clone(), kept.opened.entry())).collect()
+        self.0.iter().map(|(name, kept)| (name.clone(), kept.written.opened.entry())).collect()
     }
 
     /// Their names, in order.
@@ -92,13 +102,13 @@ impl Indexes {
 
     /// An index.
     pub fn get(&self, name: &str) -> Option<&Opened> {
-        self.0.get(name).map(|kept| &kept.opened)
+        self.0.get(name).map(|kept| &kept.written.opened)
     }
 
     /// How much a part of an index holds; `None` if there is no such index.
     pub async fn stats(&self, name: &str, namespace: &Namespace) -> Result<Option<IndexStats>, StoreError> {
         let Some(kept) = self.0.get(name) else { return Ok(None) };
-        Ok(Some(kept.opened.store.stats(namespace).await?))
+        Ok(Some(kept.written.opened.store.stats(namespace).await?))
     }
 
     /// Puts documents into a part of an index; those that it has under the same ids are replaced, all others stay.
@@ -109,13 +119,13 @@ impl Indexes {
         documents: Vec<Given>,
         resources: &Arc<Resources>,
     ) -> Result<Summary, WriteError> {
-        let kept = self.kept(name)?;
+        let kept = self.kept(name, namespace)?;
         let _turn = kept.turn(namespace).await?;
         let target = indexing::Target {
-            index: kept.opened.store.clone(),
+            index: kept.written.opened.store.clone(),
             namespace: namespace.clone(),
-            cutter: kept.cutter.clone(),
-            encoder: kept.opened.encoder.clone(),
+            cutter: kept.written.cutter.clone(),
+            encoder: kept.written.opened.encoder.clone(),
             resources: resources.clone(),
         };
         // Whoever stops waiting drops this: what was not committed has not happened.
@@ -129,15 +139,19 @@ impl Indexes {
         namespace: &Namespace,
         id: &DocumentId,
     ) -> Result<bool, WriteError> {
-        let kept = self.kept(name)?;
+        let kept = self.kept(name, namespace)?;
         let _turn = kept.turn(namespace).await?;
-        indexing::remove(&kept.opened.store, namespace, kept.opened.encoder.as_ref(), id)
+        indexing::remove(&kept.written.opened.store, namespace, kept.written.opened.encoder.as_ref(), id)
             .await
             .map_err(|error| busy(name, error))
     }
 
-    fn kept(&self, name: &str) -> Result<&Kept, WriteError> {
-        self.0.get(name).ok_or_else(|| WriteError::Unknown(name.to_owned()))
+    fn kept(&self, name: &str, namespace: &Namespace) -> Result<&Kept, WriteError> {
+        let kept = self.0.get(name).ok_or_else(|| WriteError::Unknown(name.to_owned()))?;
+        if kept.written.is_of_files && namespace.is_default() {
+            return Err(WriteError::OfFiles(name.to_owned()));
+        }
+        Ok(kept)
     }
 }
 
@@ -152,7 +166,7 @@ impl Kept {
         };
         tokio::time::timeout(TURN_MAX, turn.lock_owned())
             .await
-            .map_err(|_| WriteError::Busy(self.opened.name.clone()))
+            .map_err(|_| WriteError::Busy(self.written.opened.name.clone()))
     }
 }
 

@@ -19,6 +19,7 @@ pub mod indexes;
 pub mod indexing;
 pub mod job;
 pub mod library;
+pub mod mcp;
 pub mod outgoing;
 pub mod overrides;
 pub mod process;

@@ -67,9 +67,9 @@ pub enum StartError {
 pub struct Start<'a> {
     /// `anabranch.yaml`.
     pub config: Config,
-    /// Models, encoders and indexes.
+    /// Models and encoders.
     pub resources: Arc<Resources>,
-    /// The indexes among them, to be written too.
+    /// Indexes.
     pub indexes: Indexes,
     /// Operators.
     pub registry: Arc<Registry>,
@@ -108,7 +108,7 @@ pub fn store_options(config: &Config, env: Env<'_>) -> Result<store::Options, Se
 impl Process {
     /// Opens the store, takes in the flows, begins to work; requests are taken by [`Process::serve`].
     pub async fn start(start: Start<'_>) -> Result<Self, StartError> {
-        let Start { config, resources, indexes, registry, listen, roles, migrate, env } = start;
+        let Start { config, mut resources, indexes, registry, listen, roles, migrate, env } = start;
         let config = Arc::new(config);
         let store = Store::open(store_options(&config, env)?, migrate).await?;
         let here = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -127,6 +127,7 @@ impl Process {
             None => None,
         };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        Arc::make_mut(&mut resources).indexes = indexes.entries();
         let names = resources.names();
         let flows = Flows::new(store.clone(), registry.clone(), Arc::new(move || Some(names.clone())));
         if let Some(folder) = &config.server.flows {
@@ -145,8 +146,8 @@ impl Process {
             runner,
             flows,
             tenant_resources: TenantResources::new(resources.clone()),
-            resources,
             indexes,
+            resources,
             registry,
             listen: address.unwrap_or(here),
             roles,

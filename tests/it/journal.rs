@@ -1,5 +1,7 @@
 //! The store: nothing acknowledged is lost, nothing is written by who has lost a job, on either database.
 
+mod faults;
+mod fence;
 mod jobs;
 mod migrations;
 

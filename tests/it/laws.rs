@@ -23,6 +23,7 @@ mod answers;
 mod forks;
 mod generate;
 mod offloads;
+mod survival;
 
 thread_local! {
     /// Runs made by the law of this thread, for its closing line.
@@ -35,6 +36,15 @@ fn count_run() {
 
 /// Checks `law` on so many generated flows; prints how many runs that took.
 fn for_flows(share: u32, with_races: bool, law: impl AsyncFn(Arc<Plan>, &str)) {
+    for_flows_of(&generate::steps(with_races), share, law);
+}
+
+/// Checks `law` on so many flows of these steps.
+fn for_flows_of(
+    steps: &impl Strategy<Value = Vec<generate::Step>>,
+    share: u32,
+    law: impl AsyncFn(Arc<Plan>, &str),
+) {
     let cases = std::env::var("LAWS_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(640) / share;
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     // Paused: a delay of an hour passes in no time, and always in the same order.
@@ -42,7 +52,7 @@ fn for_flows(share: u32, with_races: bool, law: impl AsyncFn(Arc<Plan>, &str)) {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let library = MapLibrary([("part".to_owned(), generate::PART.to_owned())].into());
     TestRunner::new(config)
-        .run(&generate::steps(with_races), |steps| {
+        .run(steps, |steps| {
             let yaml = generate::yaml(&steps);
             let plan = testing::plan(&yaml, &library).unwrap_or_else(|problems| panic!("{problems}\n{yaml}"));
             runtime.block_on(law(plan, &yaml));

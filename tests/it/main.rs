@@ -1,6 +1,7 @@
 //! The integration tests, one binary. What crosses crates or reads files of the repository is tested here.
 //!
 //! `api`: the REST API over real sockets.
+//! `access`: who may do what over the API, how often, and with which flows and indexes.
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
@@ -23,6 +24,7 @@
 )]
 
 mod api;
+mod access;
 mod cli;
 mod deploy;
 mod diagnostics;

@@ -14,9 +14,9 @@ use moka::sync::Cache;
 /// Buckets that are kept of keys, and of tenants.
 const BUCKETS_MAX: u64 = 100_000;
 /// A bucket that nobody took from for so long is full again, and not kept.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// What rates are counted in.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 

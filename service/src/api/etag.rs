@@ -14,7 +14,7 @@ pub fn tag(hash: &str) -> HeaderValue {
 /// Whether the caller has this very thing already (`If-None-Match`): 304.
 pub fn is_known(headers: &HeaderMap, hash: &str) -> Result<bool, Problem> {
     // Weak tags name the same thing here: what is compared is all of it.
-    Ok(match listed(headers, IF_NONE_MATCH)? {
+    Ok(match listed(headers, &IF_NONE_MATCH)? {
         None => false,
         Some(Listed::Any) => true,
         Some(Listed::Tags(tags)) => tags.iter().any(|tag| tag.hash == hash),
@@ -23,10 +23,10 @@ pub fn is_known(headers: &HeaderMap, hash: &str) -> Result<bool, Problem> {
 
 /// What the caller expects to be there (`If-Match`, `If-None-Match: *`), where `now` is there.
 pub fn expected(headers: &HeaderMap, now: Option<&str>) -> Result<Expected, Problem> {
-    if let Some(Listed::Any) = listed(headers, IF_NONE_MATCH)? {
+    if let Some(Listed::Any) = listed(headers, &IF_NONE_MATCH)? {
         return Ok(Expected::Nothing);
     }
-    match (listed(headers, IF_MATCH)?, now) {
+    match (listed(headers, &IF_MATCH)?, now) {
         (None, _) => Ok(Expected::Anything),
         (Some(_), None) => Err(changed(None)),
         // What is there by then must be what is there now: nobody comes between.
@@ -60,10 +60,10 @@ struct Tag {
     hash: String,
 }
 
-fn listed(headers: &HeaderMap, name: HeaderName) -> Result<Option<Listed>, Problem> {
+fn listed(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Listed>, Problem> {
     let mut tags = Vec::new();
     let mut is_there = false;
-    for value in headers.get_all(&name) {
+    for value in headers.get_all(name) {
         is_there = true;
         for part in value.to_str().unwrap_or("?").split(',').map(str::trim).filter(|part| !part.is_empty()) {
             if part == "*" {

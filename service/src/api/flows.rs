@@ -18,8 +18,8 @@ use crate::flows::graph::Graph;
 use crate::flows::{FlowError, Given, Ready, schema};
 use crate::store::{Expected, FlowPut};
 
-mod given;
-mod shown;
+pub mod given;
+pub mod shown;
 
 use given::GivenFlow;
 use shown::{

@@ -35,7 +35,7 @@ const DOCUMENTS_MAX: usize = 10_000;
 /// Longest name of a document, in bytes.
 const ID_BYTES: usize = 1_024;
 /// Longest time that indexing the documents of a request takes.
-const INDEXING_MAX: Duration = Duration::from_secs(600);
+const INDEXING_MAX: Duration = Duration::from_mins(10);
 
 /// The endpoints.
 pub fn routes() -> OpenApiRouter<App> {
@@ -266,7 +266,7 @@ async fn search(
 #[utoipa::path(post, path = "/v1/indexes/{name}/documents", tag = "indexes", operation_id = "put_documents", request_body = DocumentsRequest, security(("key" = ["edit"])),
     params(("name" = String, Path, description = "Name of the index")),
     responses((status = 200, description = "what became of them", body = IndexingDone),
-        (status = 409, description = "the index has vectors of another embedder", body = super::problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "the index is made of files, or has vectors of another embedder", body = super::problem::ProblemBody, content_type = "application/problem+json"),
         (status = 502, description = "the index or its embedder failed", body = super::problem::ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "others are writing it", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
 async fn put(
@@ -324,6 +324,7 @@ async fn put(
 #[utoipa::path(delete, path = "/v1/indexes/{name}/documents/{*id}", tag = "indexes", operation_id = "remove_document", security(("key" = ["edit"])),
     params(("name" = String, Path, description = "Name of the index"), ("id" = String, Path, description = "Name of the document"), NamespaceQuery),
     responses((status = 204, description = "it is gone"),
+        (status = 409, description = "the index is made of files", body = super::problem::ProblemBody, content_type = "application/problem+json"),
         (status = 502, description = "the index failed", body = super::problem::ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "others are writing it", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
 async fn remove(
@@ -365,6 +366,8 @@ fn backend(error: &StoreError) -> Problem {
 fn unwritten(app: &App, error: WriteError) -> Problem {
     match error {
         WriteError::Unknown(name) => no_index(app, &name),
+        WriteError::OfFiles(_) => Problem::new(Code::Conflict, error.to_string())
+            .hint("put the documents into its files, or into a namespace of their own"),
         WriteError::Busy(_) => Problem::new(Code::Overloaded, error.to_string()),
         WriteError::Indexing(indexing::Error::OtherVectors { .. }) => {
             Problem::new(Code::Conflict, error.to_string())

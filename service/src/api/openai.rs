@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::App;
 
 pub mod answer;
-mod call;
+pub(crate) mod call;
 pub mod chat;
 mod conversation;
 pub mod error;
@@ -35,17 +35,17 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use anabranch_engine::diagnostic::SourceFile;
     use anabranch_engine::plan::{Environment, Plan, compile};
 
     /// A flow with these inputs that answers with `answer`.
-    pub(super) fn plan(inputs: &str) -> Plan {
+    pub(crate) fn plan(inputs: &str) -> Plan {
         flow(inputs, "{ answer: answer.answer }")
     }
 
     /// A flow with these inputs and outputs, which has a node `answer`.
-    pub(super) fn flow(inputs: &str, outputs: &str) -> Plan {
+    pub(crate) fn flow(inputs: &str, outputs: &str) -> Plan {
         let text = format!(
             "flow: qa\ninputs: {inputs}\nnodes:\n  \
              find: {{ op: retrieve.bm25, with: {{ index: docs }}, in: {{ query: '\"x\"' }} }}\n  \

@@ -12,9 +12,9 @@ use super::{App, Caller};
 use crate::access::Counted;
 
 /// What a minute allows, in the form of the IETF's draft: `"key";q=600;w=60`.
-pub const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// What is left of it: `"key";r=599;t=1`.
-pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 tokio::task_local! {
     /// What came of counting the request that is being answered.

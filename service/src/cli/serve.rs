@@ -10,8 +10,6 @@ use tracing_subscriber::EnvFilter;
 use super::{Ended, print, world};
 use crate::api::Roles;
 use crate::exit::{self, Error, Exit};
-use crate::indexes::Indexes;
-use crate::indexing::Cutter;
 use crate::process::{Process, Start, StartError};
 use crate::resources::Overrides;
 
@@ -97,18 +95,9 @@ async fn serve(
     let world = world::World::new(&common.world)?;
     let registry = Arc::new(anabranch_operators::registry());
     let cancel = world::cancel_on_stop();
-    let mut resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
+    let resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
     let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
-    let opened = world.opened(&names, &registry, &resources, &cancel).await?;
-    let mut kept = Vec::with_capacity(opened.len());
-    for index in opened {
-        let declared = world.config.indexes.get(&index.name);
-        let cutter = Cutter::load(declared.and_then(|index| index.flow.as_deref()), &registry)
-            .map_err(|error| world::failed(&index.name, &error))?;
-        kept.push((index, cutter));
-    }
-    let indexes = Indexes::new(kept);
-    Arc::make_mut(&mut resources).indexes = indexes.entries();
+    let indexes = world.writable(&names, &registry, &resources, &cancel).await?;
     let listen = listen(world.config.server.listen);
     let env = |name: &str| std::env::var(name).ok();
     let start = Start {

@@ -62,13 +62,13 @@ impl Compiler {
         let (registry, names) = (self.registry.clone(), self.names.clone());
         self.turn(move || {
             let name = declared(&given.flow).unwrap_or(NAMELESS);
-            let mut shelf = Shelf::new(name, &given.flows, &given.prompts, others);
+            let mut library = Shelf::new(name, &given.flows, &given.prompts, others);
             for bundle in &mounted {
-                shelf.mount(bundle);
+                library.mount(bundle);
             }
             let file = SourceFile::new(shelf::file_of(name), given.flow.as_str());
-            let result = compile(&file, &registry, names().as_ref(), &shelf);
-            let read = shelf.read();
+            let result = compile(&file, &registry, names().as_ref(), &library);
+            let read = library.read();
             Compiled { missing: read.missing.clone(), result: bind(given.flow.clone(), result, read) }
         })
         .await

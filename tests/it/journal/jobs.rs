@@ -368,6 +368,8 @@ pub(super) async fn lists_are_filtered_and_paged(store: Store) {
 }
 
 pub(super) async fn tasks_are_done_by_whoever_claims_them_and_fenced(store: Store) {
+    store.submit(claimed("job_1")).await.unwrap();
+    store.register("boss", 1, Duration::from_mins(1)).await.unwrap();
     store.register("w1", 1, Duration::ZERO).await.unwrap();
     let task = |n: usize| NewTask {
         id: format!("tsk_{n}"),

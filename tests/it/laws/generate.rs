@@ -24,6 +24,14 @@ pub(super) enum Step {
     Quorum { on: u8, items: u8, delay: u8, concurrency: u8 },
     /// Work that waits for the first of two.
     Race { on: (u8, u8), cancel_losers: bool },
+    /// A wait for a number.
+    Question { on: u8 },
+    /// A loop that asks in every turn.
+    Interview { on: u8, turns: u8, delay: u8 },
+    /// An each that asks for every item, and then has an effect.
+    Poll { on: u8, items: u8, delay: u8, concurrency: u8 },
+    /// An effect.
+    Effect { on: u8, delay: u8 },
 }
 
 /// Whether a node may be skipped, or fail and be caught.
@@ -76,10 +84,39 @@ pub(super) fn steps(with_races: bool) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..9)
 }
 
+/// Steps with waits and effects among them.
+pub(super) fn steps_with_waits() -> impl Strategy<Value = Vec<Step>> {
+    let interview =
+        (any::<u8>(), 1u8..4, 0u8..3).prop_map(|(on, turns, delay)| Step::Interview { on, turns, delay });
+    let poll = (any::<u8>(), 0u8..5, 0u8..3, 1u8..4).prop_map(|(on, items, delay, concurrency)| Step::Poll {
+        on,
+        items,
+        delay,
+        concurrency,
+    });
+    let others = prop_oneof![
+        2 => any::<u8>().prop_map(|on| Step::Question { on }),
+        1 => interview,
+        1 => poll,
+        2 => (any::<u8>(), 0u8..4).prop_map(|(on, delay)| Step::Effect { on, delay }),
+    ];
+    (steps(false), prop::collection::vec((any::<prop::sample::Index>(), others), 1..4)).prop_map(
+        |(mut steps, others)| {
+            for (position, other) in others {
+                steps.insert(position.index(steps.len() + 1), other);
+            }
+            steps
+        },
+    )
+}
+
 /// The flow `part` that generated flows call.
 pub(super) const PART: &str = "flow: part\ninputs: { n: int }\nnodes:\n  \
     w: { op: test.work, in: { a: inputs.n }, with: { delay_ms: 1 } }\n  \
     v: { op: test.work, in: { a: w.value } }\noutputs: { value: v.value, text: v.text }\n";
+
+/// An effect that was interrupted is tried again: what is paid twice shows, and no run fails of it.
+const AGAIN: &str = "retry: { on: [interrupted], attempts: 20, backoff: 1ms }";
 
 /// The flow in YAML. Node `n3` reads only nodes before it; every node is an output.
 pub(super) fn yaml(steps: &[Step]) -> String {
@@ -153,6 +190,33 @@ fn write_step(yaml: &mut String, i: usize, steps: &[Step]) -> std::fmt::Result {
              outputs: {{ value: one.value % 3 }}\n",
             earlier(*on)
         ),
+        Step::Question { on } => writeln!(
+            yaml,
+            "  n{i}: {{ wait: {{ for: int, deadline: 1h, default: {i} }}, in: {{ shown: {} }} }}",
+            earlier(*on)
+        ),
+        Step::Interview { on, turns, delay } => write!(
+            yaml,
+            "  n{i}:\n    loop:\n      max_turns: {turns}\n      carry: {{ value: {} }}\n      nodes:\n        \
+             ask: {{ wait: {{ for: int, deadline: 2h, default: 5 }}, in: {{ shown: carry.value }} }}\n        \
+             step: {{ op: test.work, in: {{ a: ask.value, b: carry.value }}, with: {{ delay_ms: {delay} }} }}\n      \
+             next: {{ value: step.value }}\n",
+            earlier(*on)
+        ),
+        Step::Poll { on, items, delay, concurrency } => write!(
+            yaml,
+            "  n{i}_list: {{ op: test.numbers, in: {{ after: {} }}, with: {{ n: {items} }} }}\n  \
+             n{i}:\n    each: n{i}_list.numbers\n    as: number\n    concurrency: {concurrency}\n    nodes:\n      \
+             ask: {{ wait: {{ for: int, deadline: 1h, default: 0 }}, in: {{ number: number }} }}\n      \
+             pay: {{ op: test.effect, in: {{ a: ask.value }}, with: {{ delay_ms: {delay} }}, {AGAIN} }}\n    \
+             outputs: {{ value: \"pay.key + string(ask.value)\" }}\n",
+            earlier(*on)
+        ),
+        Step::Effect { on, delay } => writeln!(
+            yaml,
+            "  n{i}: {{ op: test.effect, in: {{ a: {} }}, with: {{ delay_ms: {delay} }}, {AGAIN} }}",
+            earlier(*on)
+        ),
         Step::Race { on, cancel_losers } => write!(
             yaml,
             "  n{i}_a: {{ op: test.work, in: {{ a: {0} }}, with: {{ delay_ms: 1, salt: 1 }} }}\n  \
@@ -171,7 +235,7 @@ fn earlier(pick: u8, i: usize, steps: &[Step]) -> String {
         0 => "inputs.n".to_owned(),
         n => match &steps[n - 1] {
             Step::Ask { .. } => format!("size(n{}.text)", n - 1),
-            Step::Each { .. } | Step::Quorum { .. } => format!("size(n{}.value)", n - 1),
+            Step::Each { .. } | Step::Quorum { .. } | Step::Poll { .. } => format!("size(n{}.value)", n - 1),
             _ => format!("n{}.value", n - 1),
         },
     }

@@ -16,9 +16,9 @@ const NAMES: [&str; 3] = ["answer", "text", "output"];
 
 /// Where a flow gives its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Gives {
+pub(crate) struct Gives {
     /// The output that is the answer.
-    pub(super) output: String,
+    pub(crate) output: String,
     /// The output with the citations, where the answer is a text.
     citations: Option<String>,
     /// The nodes of which one writes it, if what it writes is the answer as it is.
@@ -27,11 +27,11 @@ pub(super) struct Gives {
 
 /// An answer: the text, and what it rests on.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Answer {
-    pub(super) text: String,
-    pub(super) citations: Vec<Citation>,
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) citations: Vec<Citation>,
     /// Why there is none, if there is none.
-    pub(super) absent: Option<Json>,
+    pub(crate) absent: Option<Json>,
 }
 
 /// A part of the answer with what it rests on.
@@ -68,7 +68,7 @@ pub struct Place {
 impl Gives {
     /// Where `plan` gives its answer, or what it lacks: an output `answer`, `text` or `output`, else the only one of the
     /// type `answer`, else the only one of the type `text`.
-    pub(super) fn of(plan: &Plan) -> Result<Self, Problem> {
+    pub(crate) fn of(plan: &Plan) -> Result<Self, Problem> {
         let outputs = &plan.root.outputs;
         let is_words =
             |ty: &Type| matches!(ty.required(), Type::Answer | Type::Text | Type::Label | Type::Any);
@@ -95,7 +95,7 @@ impl Gives {
     }
 
     /// The answer in the outputs of a job.
-    pub(super) fn answer(&self, outputs: &Map<String, Json>, absent: &Map<String, Json>) -> Answer {
+    pub(crate) fn answer(&self, outputs: &Map<String, Json>, absent: &Map<String, Json>) -> Answer {
         let cited = |json: Option<&Json>| -> Vec<Citation> {
             json.and_then(|json| serde_json::from_value(json.clone()).ok()).unwrap_or_default()
         };

@@ -21,7 +21,7 @@ use crate::job::{Idempotency, Job, Status, Submitted};
 use crate::runner::Live;
 
 /// Longest time that a caller is kept waiting for an answer; what OpenAI's own clients wait.
-pub(super) const ANSWER_TIME: Duration = Duration::from_mins(10);
+pub(crate) const ANSWER_TIME: Duration = Duration::from_mins(10);
 
 /// A flow that can be called as a model.
 #[derive(Debug, Clone)]
@@ -147,7 +147,7 @@ pub(super) async fn finish(app: &App, mut prepared: Prepared, once: Once) -> Res
 }
 
 /// The problem of a job that did not succeed; `None` if it did.
-pub(super) fn failure(job: &Job) -> Option<Problem> {
+pub(crate) fn failure(job: &Job) -> Option<Problem> {
     let error = job.error.as_ref();
     let why = error.map_or_else(
         || job.status.as_str().to_owned(),
@@ -175,7 +175,7 @@ pub(super) fn failure(job: &Job) -> Option<Problem> {
 }
 
 /// The problem of a job that has not ended in time.
-pub(super) fn late(id: &str) -> Problem {
+pub(crate) fn late(id: &str) -> Problem {
     let detail = format!("the job `{id}` has not ended within {} s, and goes on", ANSWER_TIME.as_secs());
     Problem::new(Code::Late, detail).hint(format!("ask for it with `GET /v1/jobs/{id}`"))
 }

@@ -21,6 +21,7 @@ use crate::indexing::{self, Cutter, Encoder, Job, Prune, Summary};
 use crate::resources;
 
 pub(crate) use crate::indexes::Opened;
+use crate::indexes::{Indexes, Written};
 
 impl Opened {
     /// Refuses an index whose vectors are not those of its embedder.
@@ -126,30 +127,50 @@ impl World {
         resources: &Arc<Resources>,
         cancel: &CancellationToken,
     ) -> Result<BTreeMap<String, IndexEntry>, Error> {
-        let opened = self.opened(names, registry, resources, cancel).await?;
-        Ok(opened.into_iter().map(|opened| (opened.name.clone(), opened.entry())).collect())
+        let mut indexes: BTreeMap<String, IndexEntry> = BTreeMap::new();
+        for name in names {
+            let opened = self.ready(name, registry, resources, cancel).await?;
+            indexes.insert(name.to_string(), opened.entry());
+        }
+        Ok(indexes)
     }
 
-    /// As [`World::indexes`], to be written too.
-    pub(crate) async fn opened(
+    /// As [`World::indexes`], for a process that also writes them.
+    pub(crate) async fn writable(
         &self,
         names: &[Text],
         registry: &Registry,
         resources: &Arc<Resources>,
         cancel: &CancellationToken,
-    ) -> Result<Vec<Opened>, Error> {
-        let mut indexes: Vec<Opened> = Vec::with_capacity(names.len());
+    ) -> Result<Indexes, Error> {
+        let mut indexes = Vec::with_capacity(names.len());
         for name in names {
-            let opened = match self.config.indexes.get(&**name) {
-                Some(config) if !config.paths.is_empty() => {
-                    self.up_to_date(name, config, registry, resources, cancel).await?
-                }
-                _ => self.open(name, resources).await?,
-            };
-            opened.check(&Namespace::default()).await?;
-            indexes.push(opened);
+            let config = self.config.indexes.get(&**name);
+            let flow = config.and_then(|config| config.flow.as_deref());
+            let cutter = Cutter::load(flow, registry).map_err(|error| failed(name, &error))?;
+            let opened = self.ready(name, registry, resources, cancel).await?;
+            let is_of_files = config.is_some_and(|config| !config.paths.is_empty());
+            indexes.push(Written { opened, cutter, is_of_files });
         }
-        Ok(indexes)
+        Ok(Indexes::new(indexes))
+    }
+
+    /// The index `name`, brought up to date if the configuration names its files.
+    async fn ready(
+        &self,
+        name: &str,
+        registry: &Registry,
+        resources: &Arc<Resources>,
+        cancel: &CancellationToken,
+    ) -> Result<Opened, Error> {
+        let opened = match self.config.indexes.get(name) {
+            Some(config) if !config.paths.is_empty() => {
+                self.up_to_date(name, config, registry, resources, cancel).await?
+            }
+            _ => self.open(name, resources).await?,
+        };
+        opened.check(&Namespace::default()).await?;
+        Ok(opened)
     }
 
     async fn up_to_date(

@@ -1,0 +1,7 @@
+//! Who may do what over the API, how often, and with which flows and indexes.
+
+mod flows;
+mod indexes;
+mod keys;
+mod matrix;
+mod service;
