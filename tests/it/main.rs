@@ -1,5 +1,6 @@
 //! The integration tests, one binary. What crosses crates or reads files of the repository is tested here.
 //!
+//! `api`: the REST API over real sockets.
 //! `access`: who may do what over the API, how often, and with which flows and indexes.
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
@@ -9,6 +10,7 @@
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `journal`: what the store keeps, on either database, whatever fails.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
+//! `openapi`: the document of the API is complete, and that of the code.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
@@ -21,6 +23,7 @@
     clippy::case_sensitive_file_extension_comparisons
 )]
 
+mod api;
 mod access;
 mod cli;
 mod deploy;
@@ -30,6 +33,7 @@ mod faults;
 mod flows;
 mod journal;
 mod laws;
+mod openapi;
 mod operators;
 mod schema;
 mod sdk;
