@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS webhooks (
   old_secret  TEXT,                           -- signs too until `old_until_ms`, after a rotation
   old_until_ms BIGINT,
   disabled_ms BIGINT,
+  disabled_why TEXT,
   created_ms  BIGINT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS webhooks_tenant ON webhooks(tenant);
@@ -31,7 +32,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
   done_ms     BIGINT
 );
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries(next_ms) WHERE status = 0;
-CREATE INDEX IF NOT EXISTS deliveries_hook ON deliveries(webhook_id, created_ms);
+CREATE INDEX IF NOT EXISTS deliveries_hook ON deliveries(webhook_id, created_ms DESC, delivery_id DESC);
+CREATE INDEX IF NOT EXISTS deliveries_done ON deliveries(done_ms) WHERE done_ms IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS schedules (
   schedule_id TEXT NOT NULL PRIMARY KEY,

@@ -29,6 +29,7 @@ mod docs;
 pub mod etag;
 pub mod events;
 pub mod export;
+pub mod feedback;
 pub mod flows;
 pub mod headers;
 pub mod indexes;

@@ -8,12 +8,17 @@ use crate::exit::{self, Exit, exit_codes};
 
 mod check;
 mod completions;
+mod doctor;
 mod explain;
+mod flows;
 mod index;
+mod jobs;
+mod keys;
 mod load;
 mod migrate;
 mod operators;
 mod print;
+mod remote;
 mod report;
 mod run;
 mod schema;
@@ -64,6 +69,10 @@ enum Command {
     Test(test::Args),
     Index(index::Args),
     Search(search::Args),
+    Jobs(Box<jobs::Args>),
+    Flows(Box<flows::Args>),
+    Keys(Box<keys::Args>),
+    Doctor(doctor::Args),
     Serve(Box<serve::Args>),
     Worker(Box<serve::WorkerArgs>),
     Migrate(migrate::Args),
@@ -90,6 +99,10 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Test(args) => wait(test::run(&args)),
         Command::Index(args) => wait(index::run(&args)),
         Command::Search(args) => wait(search::run(&args)),
+        Command::Jobs(args) => wait(jobs::run(&args)),
+        Command::Flows(args) => wait(flows::run(&args)),
+        Command::Keys(args) => wait(keys::run(&args)),
+        Command::Doctor(args) => wait(doctor::run(&args)),
         Command::Serve(args) => wait(serve::run(&args)),
         Command::Worker(args) => wait(serve::worker(&args)),
         Command::Migrate(args) => wait(migrate::run(&args)),

@@ -85,9 +85,8 @@ pub enum WriteError {
 impl Indexes {
     /// These indexes.
     pub fn new(indexes: impl IntoIterator<Item = Written>) -> Self {
-        let kept = |written: Written| {
-            (written.opened.name.clone(), Kept { written, turns: Mutex::default() })
-        };
+        let kept =
+            |written: Written| (written.opened.name.clone(), Kept { written, turns: Mutex::default() });
         Self(Arc::new(indexes.into_iter().map(kept).collect()))
     }
 

@@ -17,8 +17,8 @@ use anabranch_engine::run::Notice;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::indexes::TenantResources;
 use crate::flows::{Flows, Ready};
+use crate::indexes::TenantResources;
 use crate::job::{NewJob, Submitted, new_id};
 use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
 
@@ -28,6 +28,7 @@ mod end;
 mod held;
 mod journal;
 mod lease;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -36,6 +37,7 @@ mod work;
 
 use held::Desk;
 use lease::Lease;
+use spread::Tasks;
 use work::{Begun, Submission};
 
 /// How often the store is asked where a notification may have been lost.
@@ -60,6 +62,10 @@ struct Inner {
     lease: Lease,
     /// There may be something to claim, or room for it.
     work: Notify,
+    /// What is executed for other processes, and by them for this one.
+    tasks: Tasks,
+    /// There is room for a task.
+    task_room: Notify,
     /// Whether jobs are queued, as far as this process knows: then new ones queue behind them.
     has_backlog: AtomicBool,
     is_draining: AtomicBool,
@@ -76,7 +82,7 @@ pub struct Options {
     pub lease: Duration,
     /// Claims without progress after which a job is set aside.
     pub claims_max: u32,
-    /// Items of an each at which they are spread over workers.
+    /// Items of an each at which they are spread over workers; `None` for a database that no others use.
     pub spread: Option<usize>,
     /// Whether a node's successors wait for the disk.
     pub is_stepwise: bool,
@@ -114,6 +120,8 @@ pub struct Load {
     pub slots: usize,
     /// Jobs that run.
     pub running: usize,
+    /// Items of large eaches that it has executed, of its own jobs and of others'.
+    pub tasks: u64,
     /// Whether it takes no more work.
     pub is_draining: bool,
 }
@@ -139,6 +147,8 @@ impl Runner {
             options,
             desk: Desk::default(),
             work: Notify::new(),
+            tasks: Tasks::default(),
+            task_room: Notify::new(),
             has_backlog: AtomicBool::new(true),
             is_draining: AtomicBool::new(false),
             closed: CancellationToken::new(),
@@ -148,6 +158,11 @@ impl Runner {
             inner.spawn(lease::sweep);
             inner.spawn(claims::claim);
             inner.spawn(wanted::attend);
+            if inner.options.spread.is_some() {
+                inner.spawn(spread::write);
+                inner.spawn(spread::collect);
+                inner.spawn(spread::claim);
+            }
         }
         Ok(Self(inner))
     }
@@ -223,6 +238,7 @@ impl Runner {
         Load {
             slots,
             running: slots.saturating_sub(self.0.slots.available_permits()),
+            tasks: self.0.tasks.n_executed(),
             is_draining: self.0.is_draining.load(Ordering::Relaxed),
         }
     }
@@ -244,7 +260,7 @@ impl Runner {
     #[cfg(test)]
     fn abandon(self) {
         self.0.closed.cancel();
-        self.0.desk.forget_all();
+        self.0.forget_all();
     }
 
     /// Looks at once for what was asked of its jobs, instead of when it is told or polls.
@@ -263,6 +279,12 @@ impl Inner {
     {
         let (closed, task) = (self.closed.clone(), task(self.clone()));
         tokio::spawn(async move { closed.run_until_cancelled_owned(task).await });
+    }
+
+    /// Drops everything that this process works on, without a word to the store.
+    fn forget_all(&self) {
+        self.desk.forget_all();
+        self.tasks.forget_all();
     }
 
     /// A place for a new job, unless it has to queue.

@@ -7,7 +7,7 @@ use anabranch_engine::budget::Budget;
 use anabranch_engine::event::{FailureKind, RunId};
 use anabranch_engine::run::{self as engine, Inbox, Options, Outcome};
 
-use super::{Ended, load, print, world};
+use super::{Ended, jobs, load, print, remote, world};
 use crate::exit::{self, Error, Exit};
 use crate::overrides;
 use crate::resources::Overrides;
@@ -16,7 +16,7 @@ mod answer;
 mod asking;
 mod inputs;
 mod json;
-mod progress;
+pub(super) mod progress;
 
 /// Run a flow: prints the answer with what it cites
 ///
@@ -48,6 +48,9 @@ JSON (--json):
 JSON lines (--jsonl): {notice, scope, ...} for all that happens, as it happens
 (notice: started, ended, skipped, opened, part, closed, waiting, progress);
 the last line is the object of --json.
+
+With --server, --json prints the job (`anabranch jobs show --json`), and a run
+that fails ends with 1.
 
 How a failed run ends: 4 if a backend failed, 5 if a budget or limit was
 reached, 1 for anything else.")]
@@ -90,11 +93,17 @@ pub(crate) struct Args {
     /// Print a line of JSON for all that happens, then the result
     #[arg(long, conflicts_with = "json")]
     jsonl: bool,
+    /// Run it on this server and watch it; FLOW is then a file that is sent along, or a name there
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model_url", "record", "replay", "set", "concurrency", "jsonl", "config", "data"])]
+    server: Option<String>,
     #[command(flatten)]
     world: world::Args,
 }
 
 pub(crate) async fn run(args: &Args) -> Ended {
+    if args.server.is_some() {
+        return remotely(args).await;
+    }
     let budget = budget(&args.budget)?;
     let world = world::World::new(&args.world)?;
     let registry = anabranch_operators::registry();
@@ -158,6 +167,22 @@ pub(crate) async fn run(args: &Args) -> Ended {
         Outcome::Cancelled { .. } => Ok(Exit::Interrupted),
         Outcome::Failed(failure) => Err(Error::new(exit_of(failure.kind), failure.to_string())),
     }
+}
+
+/// Hands the run to a server.
+async fn remotely(args: &Args) -> Ended {
+    let server = remote::Args { server: args.server.clone() };
+    let mut more = serde_json::Map::new();
+    more.insert("seed".to_owned(), args.seed.into());
+    let flow = args.flow.to_string_lossy();
+    let handed = jobs::Handed {
+        flow: &flow,
+        input: &args.input,
+        inputs: args.inputs.as_deref(),
+        budget: &args.budget,
+        more,
+    };
+    jobs::remotely(&server, handed, args.json).await
 }
 
 /// How the process ends when a run failed in this way.

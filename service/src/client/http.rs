@@ -188,6 +188,24 @@ impl Client {
         self.send(ask).await?.json()
     }
 
+    /// Whether the server can do its work, and what is in the way if not.
+    pub async fn readiness(&self) -> Result<(bool, String), Error> {
+        let mut url = self.base.clone();
+        if let Ok(mut steps) = url.path_segments_mut() {
+            steps.pop_if_empty().push("readyz");
+        }
+        let asked = self.http.get(url).timeout(CONNECT).send().await.map_err(|error| self.failed(error))?;
+        let is_ready = asked.status().is_success();
+        let body: Json = serde_json::from_slice(&self.read(asked).await?).unwrap_or_default();
+        let checks = body.get("checks").and_then(Json::as_object).into_iter().flatten();
+        let wrong: Vec<String> = checks
+            .filter_map(|(name, found)| Some((name, found.as_str()?)))
+            .filter(|(_, found)| *found != "ok")
+            .map(|(name, found)| format!("{name}: {found}"))
+            .collect();
+        Ok((is_ready, wrong.join("; ")))
+    }
+
     /// Sends a request and gives the answer as soon as it begins. The caller bounds the time.
     pub(super) async fn open(&self, ask: Ask) -> Result<Response, Error> {
         let response = self.request(ask)?.send().await.map_err(|error| self.failed(error))?;

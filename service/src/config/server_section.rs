@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::limits::some_duration;
 use super::secret::SecretRef;
+use crate::outgoing::guard::Allowed;
 
 /// Where the service listens, which flows it starts with, how it stops.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -27,6 +28,10 @@ pub struct ServerSection {
     /// Where a key stands that may do everything, for whoever runs the service: `${env:ANABRANCH_ROOT_KEY}`. It has at
     /// least 32 characters. With `anabranch keys create --local` there are keys without it.
     pub root_key: Option<SecretRef>,
+    /// Hosts and networks inside that webhooks may go to all the same: `hooks.internal`, `10.2.0.0/16`. Without it, they
+    /// only go to public addresses.
+    #[schemars(with = "Vec<String>")]
+    pub webhook_allow: Vec<Allowed>,
     /// How long running nodes may go on when the process is asked to stop; 20s if unset. What has not ended then is
     /// handed over to another process, or begins again at the next start.
     #[serde(deserialize_with = "some_duration")]
@@ -45,6 +50,7 @@ impl Default for ServerSection {
             flows: None,
             public_url: None,
             root_key: None,
+            webhook_allow: Vec::new(),
             drain: Duration::from_secs(20),
             lease: Duration::from_secs(15),
         }

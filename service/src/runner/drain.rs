@@ -27,6 +27,8 @@ impl Runner {
                 tracing::warn!("jobs could not be handed over in time: others take them when the lease ends");
             }
         }
+        // Whoever waits for what is executed here gets it back with the lease.
+        inner.tasks.forget_all();
         inner.closed.cancel();
         if inner.options.slots > 0
             && let Err(error) = inner.store.deregister(&inner.lease.worker()).await

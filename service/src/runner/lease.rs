@@ -87,7 +87,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
         }
         inner.lease.end();
         let n = inner.desk.all().len();
-        inner.desk.forget_all();
+        inner.forget_all();
         tracing::warn!(worker = %inner.lease.worker(), jobs = n, "the lease is lost: its jobs go to other workers");
         begin_anew(&inner).await;
         inner.work.notify_one();
@@ -162,11 +162,22 @@ pub(super) async fn sweep(inner: Arc<Inner>) {
             }
             Err(error) => tracing::debug!(%error, "lost workers cannot be looked for"),
         }
+        if inner.options.spread.is_some()
+            && let Err(error) = look_around(&inner).await
+        {
+            tracing::debug!(%error, "the other workers cannot be counted");
+        }
         if let Err(error) = reclaim(&inner, &mut unknown).await {
             tracing::debug!(%error, "the jobs of this worker cannot be listed");
         }
         sleep(jittered(inner.options.lease / 3)).await;
     }
+}
+
+/// Counts the workers that tasks can go to, and takes away those of jobs that changed hands.
+async fn look_around(inner: &Arc<Inner>) -> Result<(), StoreError> {
+    inner.tasks.set_workers(inner.store.n_workers().await?);
+    inner.store.drop_orphans().await
 }
 
 /// Lets go of jobs that the store says are this worker's and that it has not: a reply was lost, or a task died.

@@ -14,6 +14,7 @@ use crate::flows::{Flows, Given, Ready};
 use crate::job::{Idempotency, Job, NewJob, Request, Status, Submitted, new_id};
 use crate::store::{self, Answer, Answered, At, CancelAsked, Store};
 
+mod spreads;
 mod stops;
 
 /// Longest time that anything here may take.
@@ -26,7 +27,7 @@ struct World {
 }
 
 fn quick() -> Options {
-    Options { slots: 8, lease: Duration::from_secs(2), ..Options::default() }
+    Options { slots: 8, lease: Duration::from_secs(2), spread: None, ..Options::default() }
 }
 
 impl World {
@@ -229,7 +230,7 @@ async fn a_job_that_waits_is_held_by_nobody_until_it_is_answered() {
     let id = new.id.clone();
     let (_, parked) = runner.submit_and_wait(new, &flow, PATIENCE).await.unwrap();
     let parked = parked.unwrap();
-    assert_eq!((parked.status, parked.owner), (Status::Waiting, None));
+    assert_eq!(parked.status, Status::Waiting);
     assert_eq!((parked.waits[0].wait.as_str(), parked.waits[0].ty.as_str()), ("approve", "int"));
     assert_eq!(runner.load().running, 0);
     let answer = Answer { wait: "approve".into(), value: json!(7), by: Some("me".into()) };

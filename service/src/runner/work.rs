@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::end::{self, Stopped};
 use super::held::Held;
 use super::journal::Watched;
+use super::spread::Spread;
 use super::{Inner, Live, POLL, RETRY, now_ms};
 use crate::fault::{reach, reach_with};
 use crate::flows::FlowError;
@@ -269,6 +270,16 @@ impl Job<'_> {
             taken_up: Some((self.worker.clone(), u64::try_from(self.held.epoch).unwrap_or_default())),
             park: true,
             inbox: self.held.inbox.clone(),
+            offload: self.inner.options.spread.map(|threshold| {
+                Arc::new(Spread {
+                    inner: self.inner.clone(),
+                    job: self.held.id.clone(),
+                    tenant: self.claimed.tenant.clone(),
+                    hash: self.claimed.hash.clone(),
+                    worker: self.worker.clone(),
+                    threshold,
+                }) as Arc<dyn run::Offload>
+            }),
             observer: Some(self.held.clone()),
             cancel: self.held.cancel.clone(),
             pause: self.held.pause.clone(),
@@ -288,7 +299,9 @@ impl Job<'_> {
             self.held.is_replaying.store(true, Ordering::Relaxed);
             self.held.begin_again();
             self.pass_answers().await;
-            match run::resume(plan.clone(), self.inner.resources.of(&self.claimed.tenant), options.clone()).await {
+            match run::resume(plan.clone(), self.inner.resources.of(&self.claimed.tenant), options.clone())
+                .await
+            {
                 Err(run::Error::NothingToResume(_)) => break,
                 // The last owner wrote something between the reading and the taking up: that belongs to the run.
                 Err(run::Error::Journal(journal::Error::Fenced { .. }))

@@ -13,6 +13,7 @@ use super::statements::{
     END_JOB, FIND_KEY, FIND_RECORDS, INSERT_BLOB, INSERT_JOB, INSERT_LABEL, INSERT_RECORDS, INSERT_TENANT,
     IS_ENDED, IS_PARKED, JOB, NOTE_KEY, PARK_JOB, RELEASE_JOB, job_row, key_rows,
 };
+use super::webhooks::NOTE_ENDS;
 use crate::job::Submitted;
 
 /// What became of an entry.
@@ -71,6 +72,7 @@ impl<'a> Batch<'a> {
         self.records(connection).await?;
         self.end(connection).await?;
         self.park(connection).await?;
+        self.deliveries(connection).await?;
         self.release(connection).await?;
         let outcome = |index| self.outcomes.remove(&index).unwrap_or(Ok(Submitted::New));
         Ok((0..self.entries.len()).map(outcome).collect())
@@ -315,6 +317,24 @@ impl<'a> Batch<'a> {
         reach("store::park")?;
         let parked = connection.run(&self.database.statement(PARK_JOB), &rows).await?;
         self.check(connection, &claims, parked, IS_PARKED).await
+    }
+
+    /// Whoever is to be told of an end is told in the commit that writes it.
+    async fn deliveries(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        let jobs = self.entries.iter().filter_map(|entry| match &entry.work {
+            Work::End(ending) => Some(ending.claim.job.as_str()),
+            Work::Park(parking) => Some(parking.claim.job.as_str()),
+            _ => None,
+        });
+        let jobs: Vec<&str> = jobs.collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Rows::new(&["ids"]);
+        rows.push([serde_json::json!(jobs).to_string().into()]);
+        let note = NOTE_ENDS.replace("{jobs}", "{list:(SELECT ids FROM r)}");
+        connection.run(&self.database.statement(&note), &rows).await?;
+        Ok(())
     }
 
     async fn release(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {

@@ -6,7 +6,7 @@ use super::database::{reading, row, writing};
 use super::{Store, StoreError};
 
 /// Most that is said of one job.
-pub const FEEDBACK_MAX: i64 = 100;
+pub(super) const FEEDBACK_MAX: i64 = 100;
 
 /// What somebody said of a job's answer.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::database::{reading, row, transaction, writing};
+use super::webhooks::NOTE_ENDS;
 use super::{Answer, Answered, CancelAsked, Queue, Store, StoreError, Wake, limits};
 use crate::job::Status;
 
@@ -40,15 +41,21 @@ impl Store {
         );
         let bit: i16 = if now { 1 } else { 2 };
         let error = r#"{"type":"cancelled","code":"cancelled","message":"cancelled before it was taken up","retryable":true}"#;
-        let status: Option<i16> = writing!(self.database(), |db| {
-            sqlx::query_scalar(sql)
+        let note = self.sql(&NOTE_ENDS.replace("{jobs}", "{list:$1}"));
+        let ids = serde_json::json!([id]).to_string();
+        let status: Option<i16> = transaction!(self.database(), |tx| {
+            let status = sqlx::query_scalar(sql)
                 .bind(id)
                 .bind(tenant)
                 .bind(bit)
                 .bind(error)
                 .bind(r#"{"outputs":{},"absent":{}}"#)
-                .fetch_optional(db)
-                .await?
+                .fetch_optional(&mut *tx)
+                .await?;
+            if status.and_then(Status::from_number).is_some_and(Status::is_final) {
+                sqlx::query(note).bind(ids).execute(&mut *tx).await?;
+            }
+            status
         });
         match status.and_then(Status::from_number) {
             Some(Status::Running) => {

@@ -4,7 +4,7 @@ use super::database::{reading, row, writing};
 use super::{Store, StoreError};
 
 /// Most schedules of a tenant.
-pub const SCHEDULES_MAX: i64 = 1_000;
+pub(super) const SCHEDULES_MAX: i64 = 1_000;
 
 /// A job that is submitted by the clock.
 #[derive(Debug, Clone, PartialEq)]

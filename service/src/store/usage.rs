@@ -5,7 +5,7 @@ use super::{Store, StoreError};
 use crate::job::Usage;
 
 /// Most groups of a sum.
-pub const GROUPS_MAX: i64 = 1_000;
+pub(super) const GROUPS_MAX: i64 = 1_000;
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 

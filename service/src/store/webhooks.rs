@@ -12,9 +12,8 @@ mod deliveries;
 pub use deliveries::{Delivery, DeliveryState, Due, Sent};
 
 /// Writes the deliveries of jobs that have just ended or parked: run in the same transaction, after their rows were
-/// changed, with a JSON array of their ids. Running it again adds nothing, since a delivery's id follows from the job,
-/// its claim and status, and the webhook.
-#[cfg_attr(not(test), expect(dead_code, reason = "the writer runs it"))]
+/// changed; `{jobs}` stands for a query of their ids. Running it again adds nothing, since a delivery's id follows from
+/// the job, its claim and status, and the webhook.
 pub(super) const NOTE_ENDS: &str = "\
     INSERT INTO deliveries (delivery_id, tenant, webhook_id, job_id, url, event, body, status, attempts, next_ms, \
     created_ms) \
@@ -23,13 +22,13 @@ pub(super) const NOTE_ENDS: &str = "\
     FROM (SELECT job_id, tenant, webhook, CAST(epoch AS TEXT) || '_' || CAST(status AS TEXT) AS mark, \
           CASE status WHEN 2 THEN 'job.waiting' WHEN 3 THEN 'job.succeeded' WHEN 4 THEN 'job.failed' \
           WHEN 5 THEN 'job.cancelled' ELSE 'job.timed_out' END AS event \
-          FROM jobs WHERE job_id IN ({list:$1}) AND status >= 2) e \
+          FROM jobs WHERE job_id IN ({jobs}) AND status >= 2) e \
     JOIN webhooks w ON w.tenant = e.tenant AND w.disabled_ms IS NULL \
-    WHERE e.webhook = w.webhook_id OR (' ' || w.events || ' ') LIKE ('% ' || e.event || ' %') \
-    ON CONFLICT DO NOTHING";
+    WHERE e.webhook = w.webhook_id OR e.webhook = w.url OR (' ' || w.events || ' ') LIKE ('% ' || e.event || ' %') \
+    ON CONFLICT DO NOTHING RETURNING delivery_id, created_ms, job_id";
 
 /// Most webhooks of a tenant.
-pub const WEBHOOKS_MAX: i64 = 100;
+pub(super) const WEBHOOKS_MAX: i64 = 100;
 
 /// Whom to tell of what.
 #[derive(Debug, Clone, PartialEq, Eq)]

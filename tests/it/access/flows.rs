@@ -26,14 +26,20 @@ async fn checking_tells_every_problem_with_its_place_and_keeps_nothing() {
     assert_eq!((answer.status, &found["valid"]), (StatusCode::OK, &json!(false)));
     let first = &found["diagnostics"][0];
     assert_eq!(first["code"], "FLOW0014");
-    assert_eq!(first["span"], json!({ "file": "broken.yaml", "line": 4, "column": 12, "end_line": 4, "end_column": 25 }));
+    assert_eq!(
+        first["span"],
+        json!({ "file": "broken.yaml", "line": 4, "column": 12, "end_line": 4, "end_column": 25 })
+    );
     assert!(first["hint"].as_str().unwrap().contains("retrieve.bm25"), "{first}");
     assert!(found["diagnostics"].as_array().unwrap().len() > 1);
     let put = service.ask("PUT", "/v1/flows/broken").key(&key).yaml(broken).send().await;
     assert_eq!((put.status, &*put.code()), (StatusCode::UNPROCESSABLE_ENTITY, "invalid_flow"));
     assert_eq!(put.json()["errors"], found["diagnostics"]);
     let fine = service.ask("POST", "/v1/flows/check").key(&key).yaml(ECHO).send().await.json();
-    assert_eq!((&fine["valid"], &fine["name"], &fine["diagnostics"]), (&json!(true), &json!("echo"), &json!([])));
+    assert_eq!(
+        (&fine["valid"], &fine["name"], &fine["diagnostics"]),
+        (&json!(true), &json!("echo"), &json!([]))
+    );
     assert_eq!(service.ask("GET", "/v1/flows").key(&key).send().await.json()["items"], json!([]));
 }
 
@@ -51,10 +57,14 @@ async fn what_was_put_is_found_with_its_tag_and_not_sent_twice() {
     assert_eq!(found.header("etag"), tag);
     let known = service.ask("GET", "/v1/flows/echo").key(&key).header("if-none-match", &tag).send().await;
     assert_eq!((known.status, &*known.text), (StatusCode::NOT_MODIFIED, ""));
-    let parts = service.ask("GET", "/v1/flows/echo").key(&key).header("accept", "application/json").send().await;
+    let parts =
+        service.ask("GET", "/v1/flows/echo").key(&key).header("accept", "application/json").send().await;
     assert_eq!((&parts.json()["flow"], &parts.json()["flows"]), (&json!(ECHO), &json!({})));
     let other = service.ask("PUT", "/v1/flows/other").key(&key).yaml(ECHO).send().await;
-    assert_eq!((other.status, &other.json()["errors"][0]["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("flow_name")));
+    assert_eq!(
+        (other.status, &other.json()["errors"][0]["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("flow_name"))
+    );
     let kind = service.ask("PUT", "/v1/flows/echo").key(&key).body("image/png", "x".into()).send().await;
     assert_eq!(kind.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
@@ -92,7 +102,8 @@ async fn going_back_to_a_version_counts_what_still_runs() {
     assert_eq!(job.status, StatusCode::ACCEPTED, "{}", job.text);
     let draft = service.ask("PUT", "/v1/flows/echo?activate=false").key(&key).yaml(ECHO).send().await.json();
     assert_eq!((&draft["version"], &draft["active"]), (&json!(2), &json!(false)));
-    let active = async || service.ask("GET", "/v1/flows").key(&key).send().await.json()["items"][0]["version"].clone();
+    let active =
+        async || service.ask("GET", "/v1/flows").key(&key).send().await.json()["items"][0]["version"].clone();
     assert_eq!(active().await, 1);
     let activate = async |version: i32| {
         let body = json!({ "version": version });

@@ -30,7 +30,9 @@ async fn found(service: &Service, key: &str, by: &str, query: &str) -> Vec<Strin
 async fn documents_come_are_found_in_every_way_and_go() {
     let service = Service::start("").await;
     let key = service.key("default", &Scope::ALL).await;
-    let done = put(&service, &key, &[("otters/a.md", "Otters hold their breath."), ("b", "Owls see at night.")]).await;
+    let done =
+        put(&service, &key, &[("otters/a.md", "Otters hold their breath."), ("b", "Owls see at night.")])
+            .await;
     assert_eq!((&done["added"], &done["changed"], &done["failed"]), (&json!(2), &json!(0), &json!([])));
     for by in ["words", "vectors", "hybrid"] {
         assert_eq!(found(&service, &key, by, "otters breath").await[0], "otters/a.md", "{by}");
@@ -43,7 +45,9 @@ async fn documents_come_are_found_in_every_way_and_go() {
     assert_eq!(found(&service, &key, "words", "bees").await.len(), 2);
     let info = service.ask("GET", "/v1/indexes/notes").key(&key).send().await.json();
     assert_eq!((&info["documents"], &info["embedder"]), (&json!(3), &json!("default")));
-    let delete = async || service.ask("DELETE", "/v1/indexes/notes/documents/otters/a.md").key(&key).send().await.status;
+    let delete = async || {
+        service.ask("DELETE", "/v1/indexes/notes/documents/otters/a.md").key(&key).send().await.status
+    };
     assert_eq!(delete().await, StatusCode::NO_CONTENT);
     assert_eq!(delete().await, StatusCode::NOT_FOUND);
     assert!(found(&service, &key, "words", "otters").await.is_empty());
@@ -100,9 +104,14 @@ async fn what_makes_no_sense_is_refused_at_its_place() {
     assert_eq!(ask(put, documents(&[])).await.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(ask(put, documents(&[("a", &"x".repeat(1000))])).await.status, StatusCode::PAYLOAD_TOO_LARGE);
     let unknown = ask("/v1/indexes/note/documents", documents(&[("a", "b")])).await;
-    assert_eq!((unknown.status, &unknown.json()["hint"]), (StatusCode::NOT_FOUND, &json!("did you mean `notes`?")));
+    assert_eq!(
+        (unknown.status, &unknown.json()["hint"]),
+        (StatusCode::NOT_FOUND, &json!("did you mean `notes`?"))
+    );
     let search = "/v1/indexes/notes/search";
-    for body in [json!({ "query": "" }), json!({ "query": "a", "top_k": 0 }), json!({ "query": "a", "by": "magic" })] {
+    for body in
+        [json!({ "query": "" }), json!({ "query": "a", "top_k": 0 }), json!({ "query": "a", "by": "magic" })]
+    {
         assert_eq!(ask(search, body).await.status, StatusCode::UNPROCESSABLE_ENTITY);
     }
 }

@@ -41,9 +41,10 @@ fn operations() -> Vec<Operation> {
             let Some(scope) = operation["security"][0]["key"][0].as_str() else { continue };
             let content = operation["requestBody"]["content"].as_object();
             let kind = content.and_then(|content| {
-                content.contains_key("application/json").then_some("application/json").or_else(|| {
-                    content.keys().next().map(String::as_str)
-                })
+                content
+                    .contains_key("application/json")
+                    .then_some("application/json")
+                    .or_else(|| content.keys().next().map(String::as_str))
             });
             let schema = kind.map(|kind| operation["requestBody"]["content"][kind]["schema"].clone());
             found.push(Operation {
@@ -159,7 +160,8 @@ async fn with_a_key_that_lacks_the_scope_every_endpoint_answers_403() {
         keys.insert(scope, service.key("acme", &but(scope)).await);
     }
     for operation in operations() {
-        let answer = operation.send(&service, &operation.at(&BTreeMap::new()), Some(&keys[&operation.scope])).await;
+        let answer =
+            operation.send(&service, &operation.at(&BTreeMap::new()), Some(&keys[&operation.scope])).await;
         let (method, path) = (&operation.method, &operation.path);
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}: {}", answer.text);
         assert!(answer.text.contains(operation.scope.as_str()), "{method} {path}: {}", answer.text);
@@ -206,7 +208,10 @@ async fn another_tenants_objects_are_on_no_list() {
     let (ours, theirs) = (service.key("acme", &Scope::ALL).await, service.key("other", &Scope::ALL).await);
     let objects = objects(&service, &ours).await;
     for operation in operations() {
-        if operation.method != "GET" || operation.path.contains('{') || operation.path.starts_with("/v1/jobs/") {
+        if operation.method != "GET"
+            || operation.path.contains('{')
+            || operation.path.starts_with("/v1/jobs/")
+        {
             continue;
         }
         let answer = operation.send(&service, &operation.path, Some(&theirs)).await;

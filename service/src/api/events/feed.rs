@@ -147,6 +147,7 @@ impl Feed {
                             return Some(over);
                         }
                     }
+                    Ok(Live::Came) => {}
                     Ok(Live::Journaled(upto)) if upto < self.watched.next => {}
                     Ok(Live::Journaled(_) | Live::Came) => return None,
                     Ok(Live::Left) | Err(RecvError::Closed) => {
