@@ -127,10 +127,28 @@ impl World {
         resources: &Arc<Resources>,
         cancel: &CancellationToken,
     ) -> Result<BTreeMap<String, IndexEntry>, Error> {
-        let mut indexes: BTreeMap<String, IndexEntry> = BTreeMap::new();
+        let opened = self.opened(names, registry, resources, cancel).await?;
+        Ok(opened.into_iter().map(|opened| (opened.name.clone(), opened.entry())).collect())
+    }
+
+    /// As [`World::indexes`], each with its store.
+    async fn opened(
+        &self,
+        names: &[Text],
+        registry: &Registry,
+        resources: &Arc<Resources>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Opened>, Error> {
+        let mut indexes: Vec<Opened> = Vec::with_capacity(names.len());
         for name in names {
-            let opened = self.ready(name, registry, resources, cancel).await?;
-            indexes.insert(name.to_string(), opened.entry());
+            let opened = match self.config.indexes.get(&**name) {
+                Some(config) if !config.paths.is_empty() => {
+                    self.up_to_date(name, config, registry, resources, cancel).await?
+                }
+                _ => self.open(name, resources).await?,
+            };
+            opened.check(&Namespace::default()).await?;
+            indexes.push(opened);
         }
         Ok(indexes)
     }
@@ -144,33 +162,14 @@ impl World {
         cancel: &CancellationToken,
     ) -> Result<Indexes, Error> {
         let mut indexes = Vec::with_capacity(names.len());
-        for name in names {
-            let config = self.config.indexes.get(&**name);
+        for opened in self.opened(names, registry, resources, cancel).await? {
+            let config = self.config.indexes.get(&opened.name);
             let flow = config.and_then(|config| config.flow.as_deref());
-            let cutter = Cutter::load(flow, registry).map_err(|error| failed(name, &error))?;
-            let opened = self.ready(name, registry, resources, cancel).await?;
+            let cutter = Cutter::load(flow, registry).map_err(|error| failed(&opened.name, &error))?;
             let is_of_files = config.is_some_and(|config| !config.paths.is_empty());
             indexes.push(Written { opened, cutter, is_of_files });
         }
         Ok(Indexes::new(indexes))
-    }
-
-    /// The index `name`, brought up to date if the configuration names its files.
-    async fn ready(
-        &self,
-        name: &str,
-        registry: &Registry,
-        resources: &Arc<Resources>,
-        cancel: &CancellationToken,
-    ) -> Result<Opened, Error> {
-        let opened = match self.config.indexes.get(name) {
-            Some(config) if !config.paths.is_empty() => {
-                self.up_to_date(name, config, registry, resources, cancel).await?
-            }
-            _ => self.open(name, resources).await?,
-        };
-        opened.check(&Namespace::default()).await?;
-        Ok(opened)
     }
 
     async fn up_to_date(
