@@ -9,6 +9,7 @@
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `journal`: what the store keeps, on either database, whatever fails.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
+//! `mcp`, `openai`: what the official clients of other people's interfaces make of the service.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
@@ -30,9 +31,12 @@ mod faults;
 mod flows;
 mod journal;
 mod laws;
+mod mcp;
+mod openai;
 mod operators;
 mod schema;
 mod sdk;
+mod served;
 mod stores;
 mod support;
 mod tidy;
