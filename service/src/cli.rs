@@ -11,10 +11,12 @@ mod completions;
 mod doctor;
 mod explain;
 mod flows;
+mod health;
 mod index;
 mod jobs;
 mod keys;
 mod load;
+mod mcp;
 mod migrate;
 mod operators;
 mod print;
@@ -74,6 +76,8 @@ enum Command {
     Keys(Box<keys::Args>),
     Doctor(doctor::Args),
     Serve(Box<serve::Args>),
+    Mcp(mcp::Args),
+    Health(health::Args),
     Worker(Box<serve::WorkerArgs>),
     Migrate(migrate::Args),
     Operators(operators::Args),
@@ -104,6 +108,8 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Keys(args) => wait(keys::run(&args)),
         Command::Doctor(args) => wait(doctor::run(&args)),
         Command::Serve(args) => wait(serve::run(&args)),
+        Command::Mcp(args) => wait(mcp::run(&args)),
+        Command::Health(args) => wait(health::run(&args)),
         Command::Worker(args) => wait(serve::worker(&args)),
         Command::Migrate(args) => wait(migrate::run(&args)),
         Command::Check(args) => check::run(&args),

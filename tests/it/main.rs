@@ -11,6 +11,7 @@
 //! `journal`: what the store keeps, on either database, whatever fails.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
 //! `openapi`: the document of the API is complete, and that of the code.
+//! `mcp`, `openai`: what the official clients of other people's interfaces make of the service.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
@@ -34,9 +35,12 @@ mod flows;
 mod journal;
 mod laws;
 mod openapi;
+mod mcp;
+mod openai;
 mod operators;
 mod schema;
 mod sdk;
+mod served;
 mod stores;
 mod support;
 mod tidy;

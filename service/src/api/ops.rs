@@ -105,21 +105,25 @@ async fn metrics(State(app): State<App>) -> Response {
             (limits.requests.saturating_sub(app.requests.available_permits())) as u64,
         ),
     ];
+    let mut oldest = None;
     if let Some(queue) = queue {
         let age_ms = queue.oldest_ms.map_or(0, |oldest| app.now_ms().saturating_sub(oldest));
-        gauges.push(("anabranch_jobs_queued", "gauge", "Jobs that could begin now.", queue.depth));
+        gauges.push(("anabranch_queue_depth", "gauge", "Jobs that could begin now.", queue.depth));
         gauges.push(("anabranch_jobs_running", "gauge", "Jobs that run, anywhere.", queue.running));
         gauges.push(("anabranch_jobs_waiting", "gauge", "Jobs that wait for answers.", queue.waiting));
-        gauges.push((
-            "anabranch_queue_age_milliseconds",
-            "gauge",
-            "Age of the oldest queued job.",
-            u64::try_from(age_ms).unwrap_or_default(),
-        ));
+        oldest = Some(Duration::from_millis(u64::try_from(age_ms).unwrap_or_default()));
     }
     let mut text = String::new();
     for (name, kind, help, value) in gauges {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+    }
+    if let Some(oldest) = oldest {
+        // What an autoscaler goes by.
+        let name = "anabranch_queue_oldest_age_seconds";
+        let age = oldest.as_secs_f64();
+        text.push_str(&format!(
+            "# HELP {name} Age of the oldest job that could begin now.\n# TYPE {name} gauge\n{name} {age}\n"
+        ));
     }
     text.push_str(&format!("# HELP anabranch_build_info The build.\n# TYPE anabranch_build_info gauge\nanabranch_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION")));
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::{Ended, print, world};
@@ -92,28 +93,31 @@ async fn serve(
     listen: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
 ) -> Ended {
     log_to_stderr();
-    let world = world::World::new(&common.world)?;
-    let registry = Arc::new(anabranch_operators::registry());
     let cancel = world::cancel_on_stop();
-    let resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
-    let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
-    let indexes = world.writable(&names, &registry, &resources, &cancel).await?;
-    let listen = listen(world.config.server.listen);
-    let env = |name: &str| std::env::var(name).ok();
-    let start = Start {
-        config: world.config,
-        resources,
-        indexes,
-        registry,
-        listen,
-        roles,
-        migrate: !common.no_migrate,
-        env: &env,
-    };
-    let process = Process::start(start).await.map_err(|error| refused(&error))?;
+    let process = begin(&common.world, &cancel, listen, roles, !common.no_migrate).await?;
     announce(&process, roles, common.json)?;
     process.serve(cancel.cancelled()).await;
     Ok(Exit::Ok)
+}
+
+/// A process of what the configuration says, with its indexes brought up to date.
+pub(super) async fn begin(
+    args: &world::Args,
+    cancel: &CancellationToken,
+    listen: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
+    roles: Roles,
+    migrate: bool,
+) -> Result<Process, Error> {
+    let world = world::World::new(args)?;
+    let registry = Arc::new(anabranch_operators::registry());
+    let resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
+    let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
+    let indexes = world.writable(&names, &registry, &resources, cancel).await?;
+    let listen = listen(world.config.server.listen);
+    let env = |name: &str| std::env::var(name).ok();
+    let config = world.config;
+    let start = Start { config, resources, indexes, registry, listen, roles, migrate, env: &env };
+    Process::start(start).await.map_err(|error| refused(&error))
 }
 
 /// One line once requests are taken: whoever started the process waits for it.
