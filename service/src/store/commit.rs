@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sqlx::{Connection as _, SqliteConnection};
+
 use super::StoreError;
 use super::database::Database;
 use super::entry::{Claim, Ending, Entry, Records, Submission, Work};
@@ -47,12 +49,14 @@ async fn attempt(database: &Database, batch: Batch<'_>) -> Result<Option<Vec<Out
     let outcomes;
     match database {
         Database::Sqlite { write, .. } => {
-            let mut held = write.begin_with("BEGIN IMMEDIATE").await?;
-            outcomes = batch.write(&mut *held).await?;
-            if outcomes.is_some() {
-                reach("store::commit_sync")?;
-                held.commit().await?;
+            let mut connection = write.acquire().await?;
+            let result = in_transaction(&mut connection, batch).await;
+            // A disk that is full or fails can end a transaction without the connection knowing, which would refuse to
+            // begin another ever after. A database in memory is gone with its connection, and has no disk.
+            if result.is_err() && write.connect_options().get_filename().exists() {
+                drop(connection.close().await);
             }
+            return result;
         }
         Database::Postgres { write, .. } => {
             let mut held = write.begin().await?;
@@ -62,6 +66,19 @@ async fn attempt(database: &Database, batch: Batch<'_>) -> Result<Option<Vec<Out
                 held.commit().await?;
             }
         }
+    }
+    Ok(outcomes)
+}
+
+async fn in_transaction(
+    connection: &mut SqliteConnection,
+    batch: Batch<'_>,
+) -> Result<Option<Vec<Outcome>>, sqlx::Error> {
+    let mut held = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let outcomes = batch.write(&mut *held).await?;
+    if outcomes.is_some() {
+        reach("store::commit_sync")?;
+        held.commit().await?;
     }
     Ok(outcomes)
 }

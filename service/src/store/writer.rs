@@ -369,6 +369,8 @@ pub(super) fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
+        // Something was left open by a failure; the connection is replaced.
+        | sqlx::Error::InvalidSavePointStatement
         | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
