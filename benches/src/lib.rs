@@ -6,4 +6,5 @@ pub mod figures;
 #[cfg(feature = "local-embeddings")]
 pub mod minilm;
 pub mod passages;
+pub mod postgres;
 pub mod spans;

@@ -1,5 +1,6 @@
 //! The store: nothing acknowledged is lost, nothing is written by who has lost a job, on either database.
 
+mod disk;
 mod faults;
 mod fence;
 mod jobs;

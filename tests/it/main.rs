@@ -24,8 +24,8 @@
     clippy::case_sensitive_file_extension_comparisons
 )]
 
-mod api;
 mod access;
+mod api;
 mod cli;
 mod deploy;
 mod diagnostics;

@@ -1,4 +1,8 @@
-//! What durability costs: `cargo run --release -p anabranch-benches --bin journal [-- --postgres URL]`.
+//! What durability costs: `cargo run --release -p anabranch-benches --bin journal [-- --postgres-bin "$(./.ci/postgres)"]`.
+//!
+//! `--postgres-bin FOLDER` starts a `PostgreSQL` of its own, with fsync, from the programs in `FOLDER/bin`;
+//! `--postgres URL` takes one that runs, and leaves its tables in it. `--only throughput`, `growth` or `lists` does only
+//! that. The folder for the data is made where this is run, which should be on a disk.
 //!
 //! Jobs of ten steps that do nothing run on the real engine and are journaled by the real store, with fsync, 1, 16 and
 //! 64 at once: with a commit for each step (the baseline, in the same run), `step` and `pipelined`. Then how large a
@@ -11,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anabranch::job::{End, NewJob, Progress, Request, Status, Usage, new_id};
 use anabranch::store::{At, Filter, Options as StoreOptions, Store};
+use anabranch_benches::postgres::Server;
 use anabranch_engine::cx::{Cx, Resources};
 use anabranch_engine::diagnostic::SourceFile;
 use anabranch_engine::event::{Event, Record, RunId, Timing};
@@ -341,30 +346,53 @@ async fn finished(store: &Store) -> Result<Json, Failed> {
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     let mut arguments = std::env::args().skip(1);
-    let mut postgres = None;
+    let (mut postgres, mut programs, mut only) = (None, None, None);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--postgres" => postgres = arguments.next(),
-            other => return Err(format!("`{other}` is unknown; there is `--postgres URL`").into()),
+            "--postgres-bin" => programs = arguments.next(),
+            "--only" => only = arguments.next(),
+            other => {
+                return Err(format!(
+                    "`{other}` is unknown; there are `--postgres URL`, `--postgres-bin FOLDER`, `--only PART`"
+                )
+                .into());
+            }
         }
     }
+    let does = |part: &str| only.as_deref().is_none_or(|only| only == part);
     // Not in /tmp, which may be memory.
     let folder = tempfile::tempdir_in(std::env::current_dir()?)?;
-    let store = Store::open(StoreOptions::new(At::Sqlite(folder.path().join("bench.db"))), true).await?;
     let mut report = Map::new();
-    report.insert("sqlite".to_owned(), throughput(&store).await?);
-    report.insert("sqlite_goal".to_owned(), json!("at 64: step_ratio >= 8, pipelined_ratio >= 50"));
-    report.insert("sqlite_100000_jobs".to_owned(), finished(&store).await?);
+    let store = Store::open(StoreOptions::new(At::Sqlite(folder.path().join("bench.db"))), true).await?;
+    if does("throughput") {
+        report.insert("sqlite".to_owned(), throughput(&store).await?);
+        report.insert("sqlite_goal".to_owned(), json!("at 64: step_ratio >= 8, pipelined_ratio >= 50"));
+    }
+    if does("lists") {
+        report.insert("sqlite_100000_jobs".to_owned(), finished(&store).await?);
+    }
     store.close().await;
-    report.insert("growth_ratio".to_owned(), json!((growth(folder.path()).await? * 100.0).round() / 100.0));
-    report.insert("growth_goal".to_owned(), json!("<= 2.2"));
-    if let Some(url) = postgres {
+    if does("growth") {
+        let ratio = (growth(folder.path()).await? * 100.0).round() / 100.0;
+        report.insert("growth_ratio".to_owned(), json!(ratio));
+        report.insert("growth_goal".to_owned(), json!("<= 2.2"));
+    }
+    let server = programs
+        .map(|programs| Server::start(Path::new(&programs), &folder.path().join("postgres")))
+        .transpose()?;
+    if let Some(url) = server.as_ref().map(Server::url).or(postgres) {
         let store = Store::open(StoreOptions::new(At::Postgres(url.into())), true).await?;
-        report.insert("postgres".to_owned(), throughput(&store).await?);
-        report.insert("postgres_goal".to_owned(), json!("at 64: step >= 600, pipelined >= 4400"));
-        report.insert("postgres_100000_jobs".to_owned(), finished(&store).await?);
+        if does("throughput") {
+            report.insert("postgres".to_owned(), throughput(&store).await?);
+            report.insert("postgres_goal".to_owned(), json!("at 64: step >= 600, pipelined >= 4400"));
+        }
+        if does("lists") {
+            report.insert("postgres_100000_jobs".to_owned(), finished(&store).await?);
+        }
         store.close().await;
     }
+    drop(server);
     let text = serde_json::to_string_pretty(&report)?;
     std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{text}\n"))?;
     Ok(())

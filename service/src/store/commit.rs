@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sqlx::{Connection as _, SqliteConnection};
+
 use super::StoreError;
 use super::database::Database;
-use super::entry::{Claim, Entry, Records, Submission, Work};
+use super::entry::{Claim, Ending, Entry, Records, Submission, Work};
 use super::failpoints::reach;
 use super::limits;
 use super::payload::Blob;
-use super::rows::{Connection, Given, Rows};
+use super::rows::{Connection, MOST, Rows};
 use super::statements::{
     END_JOB, FIND_KEY, FIND_RECORDS, INSERT_BLOB, INSERT_JOB, INSERT_LABEL, INSERT_RECORDS, INSERT_TENANT,
     IS_ENDED, IS_PARKED, JOB, NOTE_KEY, PARK_JOB, RELEASE_JOB, job_row, key_rows,
@@ -22,22 +24,62 @@ pub(super) type Outcome = Result<Submitted, StoreError>;
 /// Writes all entries in one transaction; an error says nothing about whether they were written.
 pub(super) async fn commit(database: &Database, batch: &[Entry]) -> Result<Vec<Outcome>, sqlx::Error> {
     reach("store::commit_before")?;
-    let outcomes = match database {
-        Database::Sqlite { write, .. } => {
-            let mut held = write.begin_with("BEGIN IMMEDIATE").await?;
-            let outcomes = Batch::new(database, batch).write(&mut *held).await?;
-            held.commit().await?;
-            outcomes
-        }
-        Database::Postgres { write, .. } => {
-            let mut held = write.begin().await?;
-            let outcomes = Batch::new(database, batch).write(&mut *held).await?;
-            held.commit().await?;
-            outcomes
+    let outcomes = match attempt(database, Batch::new(database, batch, true)).await? {
+        Some(outcomes) => outcomes,
+        // Some of the jobs are there already: the answer to an earlier attempt was lost.
+        None => {
+            attempt(database, Batch::new(database, batch, false)).await?.ok_or(sqlx::Error::RowNotFound)?
         }
     };
     reach("store::commit_after")?;
     reach("store::commit_reply_lost")?;
+    Ok(outcomes)
+}
+
+/// `None`, and nothing is written, if a job that was to be new was there.
+async fn attempt(database: &Database, batch: Batch<'_>) -> Result<Option<Vec<Outcome>>, sqlx::Error> {
+    // One statement is a transaction by itself, and needs no others around it.
+    if batch.is_one_statement() {
+        reach("store::commit_sync")?;
+        return match database {
+            Database::Sqlite { write, .. } => batch.write(&mut *write.acquire().await?).await,
+            Database::Postgres { write, .. } => batch.write(&mut *write.acquire().await?).await,
+        };
+    }
+    let outcomes;
+    match database {
+        Database::Sqlite { write, .. } => {
+            let mut connection = write.acquire().await?;
+            let result = in_transaction(&mut connection, batch).await;
+            // A disk that is full or fails can end a transaction without the connection knowing, which would refuse to
+            // begin another ever after. A database in memory is gone with its connection, and has no disk.
+            if result.is_err() && write.connect_options().get_filename().exists() {
+                drop(connection.close().await);
+            }
+            return result;
+        }
+        Database::Postgres { write, .. } => {
+            let mut held = write.begin().await?;
+            outcomes = batch.write(&mut *held).await?;
+            if outcomes.is_some() {
+                reach("store::commit_sync")?;
+                held.commit().await?;
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+async fn in_transaction(
+    connection: &mut SqliteConnection,
+    batch: Batch<'_>,
+) -> Result<Option<Vec<Outcome>>, sqlx::Error> {
+    let mut held = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let outcomes = batch.write(&mut *held).await?;
+    if outcomes.is_some() {
+        reach("store::commit_sync")?;
+        held.commit().await?;
+    }
     Ok(outcomes)
 }
 
@@ -49,6 +91,10 @@ struct Batch<'a> {
     entries: &'a [Entry],
     /// By entry; what is not here has been written.
     outcomes: HashMap<usize, Outcome>,
+    /// Whether jobs that are submitted here are taken for new. If one of them is not, all is tried again without.
+    are_new: bool,
+    /// Ends of jobs that are submitted here, too.
+    ends: HashMap<&'a str, &'a Ending>,
 }
 
 /// Records of one claim that go into one row, and the entries that they come from.
@@ -62,12 +108,36 @@ struct Row<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn new(database: &'a Database, entries: &'a [Entry]) -> Self {
-        Self { database, entries, outcomes: HashMap::new() }
+    fn new(database: &'a Database, entries: &'a [Entry], are_new: bool) -> Self {
+        let mut this = Self { database, entries, outcomes: HashMap::new(), are_new, ends: HashMap::new() };
+        if are_new {
+            let claimed = this.submissions().filter(|(_, submission)| submission.job.claimed_by.is_some());
+            let claimed: HashSet<&str> = claimed.map(|(_, submission)| submission.job.id.as_str()).collect();
+            for entry in entries {
+                if let Work::End(ending) = &entry.work
+                    && ending.claim.epoch == 1
+                    && claimed.contains(ending.claim.job.as_str())
+                {
+                    this.ends.entry(&ending.claim.job).or_insert(ending);
+                }
+            }
+        }
+        this
     }
 
-    async fn write(mut self, connection: &mut impl Connection) -> Result<Vec<Outcome>, sqlx::Error> {
-        self.submit(connection).await?;
+    fn is_one_statement(&self) -> bool {
+        let is_plain = |work: &Work| match work {
+            Work::Records(records) => records.blobs.is_empty(),
+            Work::Flush => true,
+            _ => false,
+        };
+        self.entries.len() <= MOST && self.entries.iter().all(|entry| is_plain(&entry.work))
+    }
+
+    async fn write(mut self, connection: &mut impl Connection) -> Result<Option<Vec<Outcome>>, sqlx::Error> {
+        if !self.submit(connection).await? {
+            return Ok(None);
+        }
         self.blobs(connection).await?;
         self.records(connection).await?;
         self.end(connection).await?;
@@ -75,7 +145,7 @@ impl<'a> Batch<'a> {
         self.deliveries(connection).await?;
         self.release(connection).await?;
         let outcome = |index| self.outcomes.remove(&index).unwrap_or(Ok(Submitted::New));
-        Ok((0..self.entries.len()).map(outcome).collect())
+        Ok(Some((0..self.entries.len()).map(outcome).collect()))
     }
 
     fn submissions(&self) -> impl Iterator<Item = (usize, &'a Submission)> + use<'a> {
@@ -91,19 +161,22 @@ impl<'a> Batch<'a> {
         self.submissions().filter(is_new).map(|(_, submission)| submission).collect()
     }
 
-    async fn submit(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+    /// `false` if jobs that were taken for new are there.
+    async fn submit(&mut self, connection: &mut impl Connection) -> Result<bool, sqlx::Error> {
         if self.submissions().next().is_none() {
-            return Ok(());
+            return Ok(true);
         }
         reach("store::submit")?;
         self.find_twins(connection).await?;
+        let accepted: HashSet<&str> = self.accepted().iter().map(|new| new.job.id.as_str()).collect();
+        self.ends.retain(|job, _| accepted.contains(job));
         let mut jobs = Rows::new(JOB);
         let mut labels = Rows::new(&["tenant", "name", "value", "job_id"]);
         let mut tenants = Rows::new(&["tenant"]);
         let mut seen = HashSet::new();
         for submission in self.accepted() {
             let job = &submission.job;
-            jobs.push(job_row(submission));
+            jobs.push(job_row(submission, self.ends.get(job.id.as_str()).copied()));
             for (name, value) in &job.labels {
                 labels.push([(&job.tenant).into(), name.into(), value.into(), (&job.id).into()]);
             }
@@ -113,9 +186,9 @@ impl<'a> Batch<'a> {
         }
         connection.run(INSERT_TENANT, &tenants).await?;
         // A row that is there already is ours: the answer to an earlier attempt was lost.
-        connection.run(&self.database.statement(INSERT_JOB), &jobs).await?;
+        let n_new = connection.run(&self.database.statement(INSERT_JOB), &jobs).await?;
         connection.run(INSERT_LABEL, &labels).await?;
-        Ok(())
+        Ok(!self.are_new || n_new == jobs.len() as u64)
     }
 
     /// Notes the keys of idempotent requests; those that repeat a request of this batch or of an earlier one get the
@@ -132,11 +205,11 @@ impl<'a> Batch<'a> {
         }
         let keys = key_rows(firsts.values().copied());
         let age = limits::IDEMPOTENCY.as_millis().to_string();
-        let noted = connection.run(&NOTE_KEY.replace("{idempotency}", &age), &keys).await?.len();
+        let n_noted = connection.run(&NOTE_KEY.replace("{idempotency}", &age), &keys).await?;
         // Which job each key stands for, and the hash of the request that was first.
         let mut found: HashMap<&str, (String, String)> = HashMap::new();
-        if noted < firsts.len() {
-            for (asked, _, before) in connection.run(FIND_KEY, &keys).await? {
+        if n_noted < firsts.len() as u64 {
+            for (asked, _, before) in connection.find(FIND_KEY, &keys).await? {
                 let first = firsts.values().find(|first| first.job.id == asked);
                 if let (Some(first), Some((object, hash))) = (first, before.split_once(' ')) {
                     found.insert(&first.job.id, (object.to_owned(), hash.to_owned()));
@@ -193,36 +266,34 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         reach("store::journal")?;
-        let mut table = Rows::new(&["job_id", "seq", "n", "epoch", "at_ms", "body"]);
+        let new: HashSet<&str> = match self.are_new {
+            true => self.accepted().into_iter().map(|submission| submission.job.id.as_str()).collect(),
+            false => HashSet::new(),
+        };
+        let mut table = Rows::new(&["job_id", "seq", "n", "epoch", "at_ms", "is_new", "body"]);
         for row in &rows {
+            let is_new = row.claim.epoch == 1 && new.contains(row.claim.job.as_str());
             table.push([
                 (&row.claim.job).into(),
                 row.first.into(),
                 row.n.into(),
                 row.claim.epoch.into(),
                 row.at_ms.into(),
+                i64::from(is_new).into(),
                 row.body.as_str().into(),
             ]);
         }
-        let written: HashSet<(String, i64)> = connection
-            .run(INSERT_RECORDS, &table)
-            .await?
-            .into_iter()
-            .map(|(job, seq, _)| (job, seq))
-            .collect();
-        let missing: Vec<&Row<'_>> =
-            rows.iter().filter(|row| !written.contains(&(row.claim.job.clone(), row.first))).collect();
-        if missing.is_empty() {
+        if connection.run(INSERT_RECORDS, &table).await? == table.len() as u64 {
             return Ok(());
         }
         // Either another has the job, or an earlier attempt wrote this and its answer was lost.
         let mut asked = Rows::new(&["job_id", "seq", "n", "epoch"]);
-        for row in &missing {
+        for row in &rows {
             asked.push([(&row.claim.job).into(), row.first.into(), row.n.into(), row.claim.epoch.into()]);
         }
-        let ours: HashSet<(String, i64)> =
-            connection.run(FIND_RECORDS, &asked).await?.into_iter().map(|(job, seq, _)| (job, seq)).collect();
-        for row in missing {
+        let found = connection.find(FIND_RECORDS, &asked).await?;
+        let ours: HashSet<(String, i64)> = found.into_iter().map(|(job, seq, _)| (job, seq)).collect();
+        for row in rows {
             if !ours.contains(&(row.claim.job.clone(), row.first)) {
                 for index in &row.entries {
                     self.outcomes.insert(*index, Err(StoreError::Fenced(row.claim.job.clone())));
@@ -272,11 +343,21 @@ impl<'a> Batch<'a> {
         rows
     }
 
+    /// Whether a job was written with its end.
+    fn is_written(&self, ending: &Ending) -> bool {
+        ending.claim.epoch == 1 && self.ends.contains_key(ending.claim.job.as_str())
+    }
+
     async fn end(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+        let mut is_any = false;
         let mut rows = Rows::new(&["job_id", "epoch", "status", "result", "error", "usage", "progress"]);
         let mut claims = Vec::new();
         for (index, entry) in self.entries.iter().enumerate() {
             let Work::End(ending) = &entry.work else { continue };
+            is_any = true;
+            if self.is_written(ending) {
+                continue;
+            }
             claims.push((index, &ending.claim));
             rows.push([
                 (&ending.claim.job).into(),
@@ -288,10 +369,12 @@ impl<'a> Batch<'a> {
                 (&ending.progress).into(),
             ]);
         }
+        if is_any {
+            reach("store::end")?;
+        }
         if claims.is_empty() {
             return Ok(());
         }
-        reach("store::end")?;
         let ended = connection.run(&self.database.statement(END_JOB), &rows).await?;
         self.check(connection, &claims, ended, IS_ENDED).await
     }
@@ -326,13 +409,9 @@ impl<'a> Batch<'a> {
             Work::Park(parking) => Some(parking.claim.job.as_str()),
             _ => None,
         });
-        let jobs: Vec<&str> = jobs.collect();
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        let mut rows = Rows::new(&["ids"]);
-        rows.push([serde_json::json!(jobs).to_string().into()]);
-        let note = NOTE_ENDS.replace("{jobs}", "{list:(SELECT ids FROM r)}");
+        let mut rows = Rows::new(&["job_id"]);
+        jobs.for_each(|job| rows.push([job.into()]));
+        let note = NOTE_ENDS.replace("{jobs}", "SELECT job_id FROM r");
         connection.run(&self.database.statement(&note), &rows).await?;
         Ok(())
     }
@@ -354,23 +433,19 @@ impl<'a> Batch<'a> {
         &mut self,
         connection: &mut impl Connection,
         claims: &[(usize, &Claim)],
-        changed: Vec<Given>,
+        n_changed: u64,
         is_done: &str,
     ) -> Result<(), sqlx::Error> {
-        let changed: HashSet<(String, i64)> =
-            changed.into_iter().map(|(job, epoch, _)| (job, epoch)).collect();
-        let mut asked = Rows::new(&["job_id", "epoch"]);
-        let is_missing = |claim: &Claim| !changed.contains(&(claim.job.clone(), claim.epoch));
-        let missing: Vec<_> = claims.iter().filter(|(_, claim)| is_missing(claim)).collect();
-        for (_, claim) in &missing {
-            asked.push([(&claim.job).into(), claim.epoch.into()]);
-        }
-        if missing.is_empty() {
+        if n_changed == claims.len() as u64 {
             return Ok(());
         }
-        let done: HashSet<(String, i64)> =
-            connection.run(is_done, &asked).await?.into_iter().map(|(job, epoch, _)| (job, epoch)).collect();
-        for (index, claim) in missing {
+        let mut asked = Rows::new(&["job_id", "epoch"]);
+        for (_, claim) in claims {
+            asked.push([(&claim.job).into(), claim.epoch.into()]);
+        }
+        let found = connection.find(is_done, &asked).await?;
+        let done: HashSet<(String, i64)> = found.into_iter().map(|(job, epoch, _)| (job, epoch)).collect();
+        for (index, claim) in claims {
             if !done.contains(&(claim.job.clone(), claim.epoch)) {
                 self.outcomes.insert(*index, Err(StoreError::Fenced(claim.job.clone())));
             }

@@ -37,8 +37,9 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
 
+use super::rows::PREPARED;
 use super::{At, StoreError, limits};
 
 /// One of the two databases.
@@ -185,13 +186,17 @@ impl Database {
             .pragma("wal_autocheckpoint", limits::SQLITE_CHECKPOINT_PAGES.to_string())
             .pragma("cache_size", format!("-{}", limits::SQLITE_CACHE_KIB))
             .busy_timeout(limits::SQLITE_BUSY);
-        let write = pool_options(1).connect_with(options.clone()).await?;
+        let write = options.clone().statement_cache_capacity(PREPARED);
+        let write = pool_options(1).connect_with(write).await?;
         let read = pool_options(limits::SQLITE_READERS).connect_with(options.read_only(true)).await?;
         Ok(Self::Sqlite { write, read })
     }
 
     async fn memory() -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new().in_memory(true).journal_mode(SqliteJournalMode::Memory);
+        let options = SqliteConnectOptions::new()
+            .in_memory(true)
+            .journal_mode(SqliteJournalMode::Memory)
+            .statement_cache_capacity(PREPARED);
         let write = pool_options(1).connect_with(options).await?;
         Ok(Self::Sqlite { read: write.clone(), write })
     }
@@ -203,7 +208,16 @@ impl Database {
         })?;
         let options = options.application_name("anabranch");
         let pool = |n| PgPoolOptions::new().max_connections(n).acquire_timeout(limits::ACQUIRE);
-        let write = pool(1).test_before_acquire(false).connect_with(options.clone()).await?;
+        // The writer looks for few rows by their keys, whatever the statistics of a young table say.
+        let keys_only =
+            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+        let write = pool(1)
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                Box::pin(async move { connection.execute(sqlx::raw_sql(keys_only)).await.map(|_| ()) })
+            })
+            .connect_with(options.clone())
+            .await?;
         let read = pool(limits::POSTGRES_CONNECTIONS).connect_with(options).await?;
         Ok(Self::Postgres { write, read })
     }

@@ -2,7 +2,7 @@
 //!
 //! With the feature `failpoints` the environment variable `FAILPOINTS` says what happens where, in the language of the
 //! crate `fail`: `store::commit_after=2%return(exit)`, several of them with `;` between. Points: `store::commit_before`
-//! (a batch is about to be written), `store::commit_after` (it is on disk, nobody knows yet), `store::commit_reply_lost`
+//! (a batch is about to be written), `store::commit_sync` (it is about to reach the disk), `store::commit_after` (it is on disk, nobody knows yet), `store::commit_reply_lost`
 //! (it is on disk, and the database's answer is lost), and one for each kind of entry, before its statements:
 //! `store::submit`, `store::journal`, `store::end`, `store::park`. Actions: `panic`, `sleep(ms)`, `return` (the database
 //! is away), `return(exit)` (the process ends at once, as if killed), `return(refused)` (the database refuses this for

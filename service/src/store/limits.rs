@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 /// Entries that one commit holds.
-pub const BATCH_ENTRIES: usize = 512;
+pub const BATCH_ENTRIES: usize = 4_096;
 /// Bytes that one commit holds, once there is an entry in it.
 pub const BATCH_BYTES: usize = 4 << 20;
+/// How long the writer lets others hand in more before it commits what it has.
+pub const GATHER: Duration = Duration::from_millis(2);
+/// The same, since the last that came.
+pub const GATHER_GAP: Duration = Duration::from_micros(50);
 /// Submissions that wait for a commit; more are refused.
 pub const QUEUE_SUBMITS: usize = 4_096;
 /// Entries of any kind that wait for a commit; more are refused, and the jobs that they belong to stop.

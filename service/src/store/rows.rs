@@ -1,11 +1,16 @@
 //! Many rows in one statement, the same text for both databases: what is to be written is a table `r` in front of it.
 
-use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
+use sqlx::postgres::PgArguments;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, SqliteConnection};
 
 use super::database::Database;
 
-/// Rows that one statement of `SQLite` takes; few sizes, so that their statements are prepared once.
-const SIZES: [usize; 3] = [64, 8, 1];
+/// Most rows that one statement of `SQLite` takes. Fewer are filled up to a power of two with rows of nothing, so that
+/// few statements are prepared, once each, and what there is to do goes to the connection's thread in one go.
+pub(super) const MOST: usize = 512;
+/// Statements of `SQLite` that stay prepared: some fifteen, each in ten sizes.
+pub(super) const PREPARED: usize = 256;
 
 /// A column of [`Rows`].
 #[derive(Debug)]
@@ -88,6 +93,10 @@ impl Rows {
         Self { names, columns: Vec::new(), n: 0 }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.n
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.n == 0
     }
@@ -128,13 +137,52 @@ impl Rows {
         ))
     }
 
+    fn arrays(&self) -> PgArguments {
+        let mut arrays = PgArguments::default();
+        for column in &self.columns {
+            let added = match column {
+                Column::Text(column) => arrays.add(column),
+                Column::Int(column) => arrays.add(column),
+                Column::Bytes(column) => arrays.add(column),
+            };
+            debug_assert!(added.is_ok());
+        }
+        arrays
+    }
+
+    /// The same for `n` rows, of which those without a first column are not there.
     fn sqlite(&self, n: usize, statement: &str) -> AssertSqlSafe<String> {
-        let one = format!("({})", vec!["?"; self.names.len()].join(", "));
+        let one = format!("({}), ", vec!["?"; self.names.len()].join(", "));
+        let places = one.repeat(n);
         AssertSqlSafe(format!(
-            "WITH r({}) AS (VALUES {}) {statement}",
+            "WITH r({}) AS (SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL) {statement}",
             self.names.join(", "),
-            vec![one.as_str(); n].join(", ")
+            places.trim_end_matches(", "),
         ))
+    }
+
+    /// The values of rows from `first` on, and with them the places behind that are left empty.
+    fn values(&self, first: usize, n: usize) -> SqliteArguments {
+        let mut values = SqliteArguments::default();
+        let add = |value: Result<(), sqlx::error::BoxDynError>| debug_assert!(value.is_ok());
+        for index in first..first + n {
+            for column in &self.columns {
+                match column {
+                    Column::Text(column) => add(values.add(column.get(index).cloned().flatten())),
+                    Column::Int(column) => add(values.add(column.get(index).copied().flatten())),
+                    Column::Bytes(column) => add(values.add(column.get(index).cloned())),
+                }
+            }
+        }
+        values
+    }
+
+    /// The statements of `SQLite` that this takes, each with its values.
+    fn parts(&self, statement: &str) -> impl Iterator<Item = (AssertSqlSafe<String>, SqliteArguments)> {
+        (0..self.n).step_by(MOST).map(move |first| {
+            let n = (self.n - first).min(MOST).next_power_of_two();
+            (self.sqlite(n, statement), self.values(first, n))
+        })
     }
 }
 
@@ -143,8 +191,11 @@ pub(super) type Given = (String, i64, String);
 
 /// A connection that runs statements over rows.
 pub(super) trait Connection: Send {
-    /// Runs `statement`, which reads its rows from `r`.
-    fn run(
+    /// Runs `statement`, which reads its rows from `r`; how many rows it changed.
+    fn run(&mut self, statement: &str, rows: &Rows) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// Runs `statement`, which reads its rows from `r`; what it found.
+    fn find(
         &mut self,
         statement: &str,
         rows: &Rows,
@@ -152,42 +203,37 @@ pub(super) trait Connection: Send {
 }
 
 impl Connection for SqliteConnection {
-    async fn run(&mut self, statement: &str, rows: &Rows) -> Result<Vec<Given>, sqlx::Error> {
+    async fn run(&mut self, statement: &str, rows: &Rows) -> Result<u64, sqlx::Error> {
+        let mut n_changed = 0;
+        for (text, values) in rows.parts(statement) {
+            n_changed += sqlx::query_with(text, values).execute(&mut *self).await?.rows_affected();
+        }
+        Ok(n_changed)
+    }
+
+    async fn find(&mut self, statement: &str, rows: &Rows) -> Result<Vec<Given>, sqlx::Error> {
         let mut given = Vec::new();
-        let mut first = 0;
-        while first < rows.n {
-            let left = rows.n - first;
-            let n = SIZES.into_iter().find(|size| *size <= left).unwrap_or(1);
-            let mut query = sqlx::query_as::<_, Given>(rows.sqlite(n, statement));
-            for index in first..first + n {
-                for column in &rows.columns {
-                    query = match column {
-                        Column::Text(column) => query.bind(column.get(index).cloned().flatten()),
-                        Column::Int(column) => query.bind(column.get(index).copied().flatten()),
-                        Column::Bytes(column) => query.bind(column.get(index).cloned()),
-                    };
-                }
-            }
-            given.extend(query.fetch_all(&mut *self).await?);
-            first += n;
+        for (text, values) in rows.parts(statement) {
+            given.extend(sqlx::query_as_with::<_, Given, _>(text, values).fetch_all(&mut *self).await?);
         }
         Ok(given)
     }
 }
 
 impl Connection for PgConnection {
-    async fn run(&mut self, statement: &str, rows: &Rows) -> Result<Vec<Given>, sqlx::Error> {
+    async fn run(&mut self, statement: &str, rows: &Rows) -> Result<u64, sqlx::Error> {
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let query = sqlx::query_with(rows.postgres(statement), rows.arrays());
+        Ok(query.execute(&mut *self).await?.rows_affected())
+    }
+
+    async fn find(&mut self, statement: &str, rows: &Rows) -> Result<Vec<Given>, sqlx::Error> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut query = sqlx::query_as::<_, Given>(rows.postgres(statement));
-        for column in &rows.columns {
-            query = match column {
-                Column::Text(column) => query.bind(column),
-                Column::Int(column) => query.bind(column),
-                Column::Bytes(column) => query.bind(column),
-            };
-        }
+        let query = sqlx::query_as_with::<_, Given, _>(rows.postgres(statement), rows.arrays());
         query.fetch_all(&mut *self).await
     }
 }

@@ -66,12 +66,16 @@ pub struct DoneTask {
     pub output: String,
 }
 
-/// Heads of the tenants' queues, one after the other, so that a large job of one does not keep the others waiting.
-const PICK_POSTGRES: &str = "WITH t AS MATERIALIZED (SELECT tenant FROM tenants t WHERE EXISTS \
-     (SELECT 1 FROM tasks k WHERE k.tenant = t.tenant AND k.status = 0)), \
+/// Heads of the tenants' queues, one after the other, so that a large job of one does not keep the others waiting. The
+/// tenants are those that have tasks, found by hops along the index.
+const PICK_POSTGRES: &str = "WITH RECURSIVE hops(tenant) AS ( \
+     SELECT MIN(tenant) FROM tasks WHERE status = 0 UNION ALL \
+     SELECT (SELECT MIN(k.tenant) FROM tasks k WHERE k.status = 0 AND k.tenant > hops.tenant) \
+     FROM hops WHERE hops.tenant IS NOT NULL), \
+     t AS MATERIALIZED (SELECT tenant FROM hops WHERE tenant IS NOT NULL), \
      heads AS MATERIALIZED (SELECT t.tenant, x.task_id, x.created_ms FROM t CROSS JOIN LATERAL \
      (SELECT task_id, created_ms FROM tasks k WHERE k.tenant = t.tenant AND k.status = 0 \
-     ORDER BY created_ms LIMIT $1 FOR UPDATE SKIP LOCKED) x) \
+     ORDER BY created_ms, task_id LIMIT $1 FOR UPDATE SKIP LOCKED) x) \
      SELECT task_id FROM (SELECT task_id, row_number() OVER (PARTITION BY tenant ORDER BY created_ms, task_id) \
      AS place FROM heads) placed ORDER BY place, task_id LIMIT $1";
 
@@ -100,7 +104,7 @@ impl Store {
         let insert = self.database().statement(
             "INSERT INTO tasks (task_id, job_id, hash, tenant, job_owner, status, input, created_ms) \
              SELECT task_id, job_id, hash, tenant, job_owner, 0, input, {now} FROM r WHERE TRUE \
-             ON CONFLICT DO NOTHING RETURNING task_id, epoch, job_id",
+             ON CONFLICT DO NOTHING",
         );
         transaction!(self.database(), |tx| {
             tx.run(&insert, &rows).await?;

@@ -136,7 +136,16 @@ async fn what_the_database_refuses_for_one_job_leaves_the_others_alone() {
 async fn at_every_failpoint_what_is_acknowledged_is_there_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(Options::new(At::Sqlite(folder.path().join("store.db"))), true).await.unwrap();
-    let points = ["commit_before", "commit_after", "commit_reply_lost", "submit", "journal", "end", "park"];
+    let points = [
+        "commit_before",
+        "commit_sync",
+        "commit_after",
+        "commit_reply_lost",
+        "submit",
+        "journal",
+        "end",
+        "park",
+    ];
     for point in points {
         for (action, is_written) in
             [("1*return", true), ("3*return(full)", true), ("1*return(refused)", true)]

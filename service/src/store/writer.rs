@@ -1,6 +1,6 @@
 //! The one writer of a process: takes what waits, commits it together, tells everybody; waits while the database is away.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -183,13 +183,32 @@ impl Working {
                 None => return false,
             }
         }
-        while self.waiting.len() < limits::BATCH_ENTRIES {
-            match self.queue.try_recv() {
-                Ok(entry) => self.waiting.push_back(entry),
-                Err(_) => break,
-            }
-        }
+        self.gather().await;
         true
+    }
+
+    /// Lets others run as long as they keep handing something in: what comes close together is committed together, and a
+    /// short job begins, runs and ends in one commit.
+    async fn gather(&mut self) {
+        let begun = Instant::now();
+        let mut last = begun;
+        loop {
+            let n_before = self.waiting.len();
+            while self.waiting.len() < limits::BATCH_ENTRIES
+                && let Ok(entry) = self.queue.try_recv()
+            {
+                self.waiting.push_back(entry);
+            }
+            let now = Instant::now();
+            if self.waiting.len() > n_before {
+                last = now;
+            }
+            let is_over = now - begun >= limits::GATHER || now - last >= limits::GATHER_GAP;
+            if is_over || self.waiting.len() >= limits::BATCH_ENTRIES {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The next entries, in their order.
@@ -311,7 +330,7 @@ impl Working {
         self.state.set_back();
         self.state.commits.fetch_add(1, Ordering::Relaxed);
         self.state.committed.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        let mut changed = Vec::new();
+        let mut changed = BTreeSet::new();
         let mut is_work = false;
         for (entry, outcome) in batch.into_iter().zip(outcomes) {
             is_work |= match &entry.work {
@@ -323,8 +342,8 @@ impl Working {
                 _ => false,
             };
             let job = entry.work.job();
-            if outcome.is_ok() && !job.is_empty() && changed.last().is_none_or(|last| last != job) {
-                changed.push(job.to_owned());
+            if outcome.is_ok() && !job.is_empty() && !changed.contains(job) {
+                changed.insert(job.to_owned());
             }
             if let (Err(error), Some(claim)) = (&outcome, entry.work.claim()) {
                 self.broken.insert(claim.clone(), (Instant::now(), error.clone()));
@@ -334,7 +353,7 @@ impl Working {
             drop(entry.reply.send(outcome));
         }
         if !changed.is_empty() {
-            self.wakes.tell(Wake::Changed(changed));
+            self.wakes.tell(Wake::Changed(changed.into_iter().collect()));
         }
         if is_work {
             self.wakes.tell(Wake::Work);
@@ -350,6 +369,8 @@ pub(super) fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
+        // Something was left open by a failure; the connection is replaced.
+        | sqlx::Error::InvalidSavePointStatement
         | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();

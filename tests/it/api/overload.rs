@@ -24,7 +24,10 @@ async fn a_full_queue_refuses_with_a_time_to_come_back() {
         refused += 1;
     }
     assert!((7..=9).contains(&refused), "one runs, three are queued: {refused} were refused");
-    assert_eq!(service.get("/v1/jobs?status=running,queued&limit=50").await.body["items"].as_array().unwrap().len(), 12 - refused);
+    assert_eq!(
+        service.get("/v1/jobs?status=running,queued&limit=50").await.body["items"].as_array().unwrap().len(),
+        12 - refused
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! What the store does for jobs, the same on every database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anabranch::flows::Bundle;
@@ -196,6 +196,13 @@ pub(super) async fn twins_make_one_job(store: Store) {
     let outcomes: Vec<_> =
         futures::future::join_all(receipts).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(outcomes, [Submitted::OtherBody, Submitted::Before("job_1".into())]);
+    // Whoever ran one of them meanwhile has written nothing.
+    let late = store.submit(NewJob { claimed_by: Some("w1".into()), ..twin("job_9", "b") });
+    let (record, end) = (store.append("job_9", 1, &[ended(0, "x")]), store.end("job_9", 1, succeeded("x")));
+    assert_eq!(late.await.unwrap(), Submitted::Before("job_1".into()));
+    assert!(matches!(record.await, Err(StoreError::Fenced(_))));
+    assert!(matches!(end.await, Err(StoreError::Fenced(_))));
+    assert_eq!(store.records("job_9", 0, 9).await.unwrap(), []);
     // After a day it is forgotten.
     let late = NewJob { created_ms: 1_000 + 24 * 3_600_000 + 1, ..twin("job_8", "other") };
     assert_eq!(store.submit(late).await.unwrap(), Submitted::New);
@@ -380,13 +387,26 @@ pub(super) async fn tasks_are_done_by_whoever_claims_them_and_fenced(store: Stor
         input: format!("{n}"),
     };
     store.enqueue(&(0..9).map(task).collect::<Vec<_>>()).await.unwrap();
+    // Of tenants that nobody has set up, too: each has its turn.
+    let stranger = |n: usize| NewTask { tenant: format!("stranger{n}"), ..task(20 + n) };
+    store.enqueue(&[stranger(0), stranger(1)]).await.unwrap();
+    let claimed: Vec<String> =
+        store.claim_tasks("w0", 3).await.unwrap().into_iter().map(|task| task.tenant).collect();
+    assert_eq!(BTreeSet::from_iter(claimed), ["stranger0", "stranger1", "t"].map(String::from).into());
+    store.deregister("w0").await.unwrap();
+    let strangers = store.claim_tasks("w0", 3).await.unwrap();
+    for task in strangers.iter().filter(|task| task.tenant != "t") {
+        store.complete_task(&task.id, task.epoch, "done").await.unwrap();
+    }
+    store.take_tasks(&["tsk_20".to_owned(), "tsk_21".to_owned()]).await.unwrap();
+    store.deregister("w0").await.unwrap();
     let lost = store.claim_tasks("w1", 1).await.unwrap().remove(0);
-    assert_eq!((lost.id.as_str(), lost.input.as_str(), lost.attempts), ("tsk_0", "0", 1));
+    assert_eq!((lost.id.as_str(), lost.input.as_str(), lost.attempts), ("tsk_0", "0", 3));
     tokio::time::sleep(Duration::from_millis(2)).await;
     assert_eq!(store.sweep().await.unwrap().tasks, 1);
     assert!(matches!(store.complete_task("tsk_0", lost.epoch, "late").await, Err(StoreError::Fenced(_))));
     let again = store.claim_tasks("w2", 1).await.unwrap().remove(0);
-    assert_eq!((again.id.as_str(), again.attempts), ("tsk_0", 2));
+    assert_eq!((again.id.as_str(), again.attempts), ("tsk_0", 4));
     store.complete_task("tsk_0", again.epoch, "done").await.unwrap();
     assert_eq!(store.done_tasks("other").await.unwrap(), []);
     let done = store.done_tasks("boss").await.unwrap();
