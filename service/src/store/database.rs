@@ -202,7 +202,19 @@ impl Database {
             StoreError::Unavailable("the URL of the database is no PostgreSQL URL".to_owned())
         })?;
         let options = options.application_name("anabranch");
-        let pool = |n| PgPoolOptions::new().max_connections(n).acquire_timeout(limits::ACQUIRE);
+        // A process that is stopped, or cut off, in the middle of a transaction would keep its successor waiting at the
+        // rows that it wrote: after this time the server ends its transaction.
+        let patience =
+            format!("SET idle_in_transaction_session_timeout = {}", limits::IDLE_IN_TRANSACTION.as_millis());
+        let pool = |n| {
+            let patience = patience.clone();
+            PgPoolOptions::new().max_connections(n).acquire_timeout(limits::ACQUIRE).after_connect(
+                move |connection, _| {
+                    let patience = AssertSqlSafe(patience.clone());
+                    Box::pin(async move { sqlx::query(patience).execute(connection).await.map(drop) })
+                },
+            )
+        };
         let write = pool(1).test_before_acquire(false).connect_with(options.clone()).await?;
         let read = pool(limits::POSTGRES_CONNECTIONS).connect_with(options).await?;
         Ok(Self::Postgres { write, read })
