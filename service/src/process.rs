@@ -94,6 +94,11 @@ pub struct Process {
     address: Option<SocketAddr>,
 }
 
+/// Whether other processes can have the same store.
+fn is_shared(config: &Config) -> bool {
+    matches!(config.store.url, Some(StoreUrl::Postgres(_)))
+}
+
 /// Where the store is, by the configuration.
 pub fn store_options(config: &Config, env: Env<'_>) -> Result<store::Options, SecretError> {
     let at = match &config.store.url {
@@ -140,6 +145,8 @@ impl Process {
             slots,
             lease: config.server.lease,
             is_stepwise: config.store.durability == Durability::Step,
+            // A file has one process: there is nobody to share large eaches with.
+            spread: if is_shared(&config) { runner::Options::default().spread } else { None },
             ..runner::Options::default()
         };
         let runner = Runner::start(store.clone(), flows.clone(), resources.clone(), options).await?;

@@ -207,18 +207,26 @@ impl Database {
             StoreError::Unavailable("the URL of the database is no PostgreSQL URL".to_owned())
         })?;
         let options = options.application_name("anabranch");
-        let pool = |n| PgPoolOptions::new().max_connections(n).acquire_timeout(limits::ACQUIRE);
+        // A process that is stopped, or cut off, in the middle of a transaction would keep its successor waiting at the
+        // rows that it wrote: after this time the server ends its transaction.
+        let patience =
+            format!("SET idle_in_transaction_session_timeout = {}", limits::IDLE_IN_TRANSACTION.as_millis());
+        let pool = |n, setting: String| {
+            PgPoolOptions::new().max_connections(n).acquire_timeout(limits::ACQUIRE).after_connect(
+                move |connection, _| {
+                    let setting = AssertSqlSafe(setting.clone());
+                    Box::pin(async move { connection.execute(sqlx::raw_sql(setting)).await.map(drop) })
+                },
+            )
+        };
         // The writer looks for few rows by their keys, whatever the statistics of a young table say.
         let keys_only =
             "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
-        let write = pool(1)
+        let write = pool(1, format!("{patience}; {keys_only}"))
             .test_before_acquire(false)
-            .after_connect(move |connection, _| {
-                Box::pin(async move { connection.execute(sqlx::raw_sql(keys_only)).await.map(|_| ()) })
-            })
             .connect_with(options.clone())
             .await?;
-        let read = pool(limits::POSTGRES_CONNECTIONS).connect_with(options).await?;
+        let read = pool(limits::POSTGRES_CONNECTIONS, patience).connect_with(options).await?;
         Ok(Self::Postgres { write, read })
     }
 

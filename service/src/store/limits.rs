@@ -48,6 +48,8 @@ pub const VTIME_JOB: i64 = 1_000_000;
 pub const VTIME_CREDIT: i64 = 16;
 /// How long a connection is waited for.
 pub const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long a transaction may stand still between two statements before `PostgreSQL` ends it.
+pub const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(3);
 /// Connections to `PostgreSQL`, without the writer's and the listener's.
 pub const POSTGRES_CONNECTIONS: u32 = 8;
 /// Connections that read a file.

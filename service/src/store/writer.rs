@@ -377,9 +377,10 @@ pub(super) fn is_away(error: &sqlx::Error) -> bool {
             let is_postgres = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some();
             if is_postgres {
                 // Connection, resources, operator's intervention, the system; transactions that hindered each other;
-                // a server that only reads because another takes its place.
+                // a server that only reads because another takes its place; a transaction that stood still for too long.
                 let class = code.get(..2).unwrap_or_default();
-                ["08", "53", "57", "58", "40"].contains(&class) || code == "25006" || code == "55P03"
+                ["08", "53", "57", "58", "40"].contains(&class)
+                    || ["25006", "25P03", "55P03"].contains(&&*code)
             } else {
                 // Busy, locked, no memory, read-only, input or output failed, disk full, cannot be opened.
                 matches!(code.parse::<i32>().map(|code| code & 0xff), Ok(5..=8 | 10 | 13 | 14))
