@@ -109,7 +109,7 @@ struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// With this text in the id, flow, conversation or error
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT")]
     query: Option<String>,
     /// Most jobs, at most 200
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
@@ -296,7 +296,7 @@ async fn retry(args: &RetryArgs) -> Ended {
     let client = args.remote.client()?;
     let ask = submit::with_key(Ask::post(&["jobs", &args.job, "retry"]), args.idempotency_key.as_deref());
     let job = client.json(ask.json(body)).await?;
-    args.after.go_on(&client, job).await
+    args.after.go_on(&client, job, "submitted").await
 }
 
 /// Answer a job that waits for somebody
@@ -344,7 +344,7 @@ async fn resume(args: &ResumeArgs) -> Ended {
         body.insert("wait".to_owned(), json!(node));
     }
     let job = client.json(Ask::post(&["jobs", &args.job, "resume"]).json(body)).await?;
-    args.after.go_on(&client, job).await
+    args.after.go_on(&client, job, "answered").await
 }
 
 /// Compare two jobs, node by node
@@ -368,12 +368,18 @@ struct DiffArgs {
 
 async fn diff(args: &DiffArgs) -> Ended {
     let ask = Ask::get(&["jobs", "diff"]).query("a", &args.a).query("b", &args.b);
-    let found = args.remote.client()?.json(ask).await?;
+    let mut found = args.remote.client()?.json(ask).await?;
     if args.json {
         print::json(&found)?;
-    } else {
-        print::data(&show::yaml(&found))?;
+        return Ok(Exit::Ok);
     }
+    if let Some(found) = found.as_object_mut() {
+        for side in ["a", "b"] {
+            let job = found.remove(side).unwrap_or_default();
+            print::data(&format!("{side}  {}\n", line(&job)))?;
+        }
+    }
+    print::data(&show::yaml(&found))?;
     Ok(Exit::Ok)
 }
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
+use crate::api::jobs::view::WaitView;
 use crate::job::{Job, Status};
 
 /// Most bytes of outputs that are sent along; larger ones are fetched with the job.
@@ -31,9 +32,11 @@ pub fn of_job(event: &str, job: &Job, base: &str) -> String {
     put("finished_at", time(job.finished_ms));
     put("links", json!({ "job": format!("{base}/v1/jobs/{}", job.id) }));
     if job.status == Status::Waiting || event == "job.waiting" {
-        small(&mut put, "waits", json!(job.waits));
+        // As the API shows them.
+        let waits: Vec<WaitView> = job.waits.iter().cloned().map(WaitView::from).collect();
+        small(&mut put, "waits", json!(waits));
     }
-    if let Some(outputs) = &job.outputs {
+    if let Some(outputs) = job.outputs.as_ref().filter(|outputs| !outputs.is_empty()) {
         small(&mut put, "outputs", json!(outputs));
     }
     body(event, job.finished_ms, data.into())
