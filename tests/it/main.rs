@@ -13,6 +13,7 @@
 //! `openapi`: the document of the API is complete, and that of the code.
 //! `mcp`, `openai`: what the official clients of other people's interfaces make of the service.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
+//! `outside`: webhooks, schedules, usage and feedback, against the real service.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
@@ -24,8 +25,8 @@
     clippy::case_sensitive_file_extension_comparisons
 )]
 
-mod api;
 mod access;
+mod api;
 mod cli;
 mod deploy;
 mod diagnostics;
@@ -34,10 +35,11 @@ mod faults;
 mod flows;
 mod journal;
 mod laws;
-mod openapi;
 mod mcp;
 mod openai;
+mod openapi;
 mod operators;
+mod outside;
 mod schema;
 mod sdk;
 mod served;
