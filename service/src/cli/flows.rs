@@ -1,5 +1,6 @@
 //! `anabranch flows`: the flows of a server.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use reqwest::Method;
@@ -377,7 +378,7 @@ fn diagnostic(problem: &Json, file: &std::path::Path) -> String {
     );
     let hint = text(problem, "/hint");
     if !hint.is_empty() {
-        said.push_str(&format!("\n    hint: {hint}"));
+        write!(said, "\n    hint: {hint}").ok();
     }
     said
 }

@@ -1,5 +1,6 @@
 //! `anabranch jobs`: the jobs of a server.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
@@ -241,9 +242,10 @@ async fn cancel_many(args: &CancelArgs, client: &Client, mode: &str) -> Ended {
         return Ok(Exit::Ok);
     }
     let matched = text(&done, "/matched");
-    let said = match args.dry_run {
-        true => format!("{matched} would be cancelled\n"),
-        false => format!("{} of {matched} cancelled\n", text(&done, "/cancelled")),
+    let said = if args.dry_run {
+        format!("{matched} would be cancelled\n")
+    } else {
+        format!("{} of {matched} cancelled\n", text(&done, "/cancelled"))
     };
     print::data(&said)?;
     if done.get("more").and_then(Json::as_bool) == Some(true) {
@@ -417,10 +419,10 @@ fn line(job: &Json) -> String {
     let word = text(job, "/status");
     let mut line = format!("{}  {}", text(job, "/id"), status(&word));
     if let Some(took) = between(job, "/started_at", "/finished_at") {
-        line.push_str(&format!("  {}", span(took)));
+        write!(line, "  {}", span(took)).ok();
     }
     if let Some(message) = job.pointer("/error/message").and_then(Json::as_str) {
-        line.push_str(&format!("  {message}"));
+        write!(line, "  {message}").ok();
     }
     line
 }

@@ -25,7 +25,7 @@ enum Role {
 
 /// Run the service: the REST API, and the jobs that are submitted to it
 ///
-/// Any number of processes can share a PostgreSQL database (`store.url`). Without a configuration everything is kept in
+/// Any number of processes can share a `PostgreSQL` database (`store.url`). Without a configuration everything is kept in
 /// `.anabranch/`, the flows are those of the folder `flows`, and only this machine can call.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -146,9 +146,8 @@ fn refused(error: &StartError) -> Error {
             Some("make one with `anabranch keys create --local`, or listen on 127.0.0.1 only"),
         ),
         StartError::Store(_) => (Exit::Unavailable, None),
-        StartError::Secret(_) | StartError::RootKey(_) => (Exit::Invalid, None),
+        StartError::Secret(_) | StartError::RootKey(_) | StartError::Flows(_) => (Exit::Invalid, None),
         StartError::Listen { .. } => (Exit::Usage, Some("port 0 takes a free one")),
-        StartError::Flows(_) => (Exit::Invalid, None),
     };
     Error::new(exit, exit::chain(error)).maybe_hint(hint.map(str::to_owned))
 }
