@@ -49,6 +49,8 @@ type Ended = Result<Exit, exit::Error>;
         "  anabranch run flows/quickstart.yaml -i question=\"What is a flow?\"\n",
         "  anabranch index ./notes --into notes\n",
         "  anabranch check flows/\n",
+        "  anabranch serve\n",
+        "  anabranch jobs submit quickstart -i question=\"What is a flow?\" --wait\n",
         "  anabranch explain FLOW0032\n\n",
         "Data goes to standard output, everything else to standard error. Colours are\n",
         "left out where the output is no terminal or NO_COLOR is set.\n\n",

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Expected, files, root};
 
+mod client;
 mod indexing;
 mod killed;
 mod models;
@@ -18,6 +19,46 @@ mod project;
 mod server;
 mod vectors;
 mod waits;
+
+/// Every command.
+const COMMANDS: [&str; 36] = [
+    "run",
+    "check",
+    "explain",
+    "test",
+    "index",
+    "search",
+    "operators",
+    "schema",
+    "completions",
+    "serve",
+    "worker",
+    "migrate",
+    "health",
+    "mcp",
+    "doctor",
+    "jobs",
+    "jobs submit",
+    "jobs list",
+    "jobs show",
+    "jobs watch",
+    "jobs cancel",
+    "jobs retry",
+    "jobs resume",
+    "jobs diff",
+    "jobs export",
+    "flows",
+    "flows list",
+    "flows push",
+    "flows show",
+    "flows versions",
+    "flows activate",
+    "flows check",
+    "keys",
+    "keys create",
+    "keys list",
+    "keys revoke",
+];
 
 const QUESTION: &str = "question=What happens to a loop without max_turns?";
 
@@ -31,7 +72,7 @@ pub(crate) fn program() -> PathBuf {
 }
 
 /// A command in the repository, with indexes kept in `data`, and nothing of the environment that changes output.
-fn anabranch(args: &[&str]) -> Command {
+pub(crate) fn anabranch(args: &[&str]) -> Command {
     let mut command = Command::new(program());
     command
         .args(args)
@@ -39,6 +80,8 @@ fn anabranch(args: &[&str]) -> Command {
         .env("NO_COLOR", "1")
         .env_remove("CLICOLOR_FORCE")
         .env_remove("COLUMNS")
+        .env_remove("ANABRANCH_SERVER")
+        .env_remove("ANABRANCH_KEY")
         .stdin(Stdio::null());
     command
 }
@@ -262,15 +305,14 @@ fn the_schema_is_json_and_names_every_operator() {
 
 #[test]
 fn help_says_what_it_says() {
-    let commands =
-        ["run", "check", "explain", "test", "index", "search", "operators", "schema", "completions"];
     let mut expected = Expected::default();
     expected.file("tests/it/cli/help/anabranch.txt", run(&["--help"]).out);
-    for command in commands {
-        let help = run(&[command, "--help"]);
+    for words in COMMANDS {
+        let command: Vec<&str> = words.split(' ').collect();
+        let help = run(&[&command[..], &["--help"]].concat());
         assert_eq!(help.code, Some(0));
-        assert!(help.out.contains("Examples:"), "`{command} --help` has no examples");
-        expected.file(format!("tests/it/cli/help/{command}.txt"), help.out);
+        assert!(help.out.contains("Examples:"), "`{words} --help` has no examples");
+        expected.file(format!("tests/it/cli/help/{}.txt", words.replace(' ', "-")), help.out);
     }
     expected.compare();
 }

@@ -14,6 +14,7 @@
 //! `mcp`, `openai`: what the official clients of other people's interfaces make of the service.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `recovery`: the built service, killed, stopped or without its database, loses nothing and does nothing twice.
+//! `outside`: webhooks, schedules, usage and feedback, against the real service.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
@@ -40,6 +41,7 @@ mod openai;
 mod openapi;
 mod operators;
 mod recovery;
+mod outside;
 mod schema;
 mod sdk;
 mod served;

@@ -25,7 +25,7 @@ const PAGE: u32 = 100;
 /// Most keys on a page.
 const PAGE_MAX: u32 = 1_000;
 /// Longest name of a key, in bytes.
-const NAME_BYTES: usize = 200;
+pub(crate) const NAME_BYTES: usize = 200;
 /// Longest time that a rotated key stays good, in seconds: a week.
 const GRACE_MAX_SECS: u32 = 7 * 24 * 3_600;
 

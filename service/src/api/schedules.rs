@@ -181,7 +181,7 @@ async fn create(
     let ScheduleRequest { name, cron, zone, job, catch_up, paused } = body.value;
     let zone = zone.unwrap_or_else(|| "UTC".to_owned());
     must_be_name(&name)?;
-    let rule = Rule::parse(&cron, &zone).map_err(refused)?;
+    let rule = Rule::parse(&cron, &zone).map_err(|error| refused(&error))?;
     must_be_job(&app, &can, &job).await?;
     let now = app.now_ms();
     let schedule = Schedule {
@@ -257,7 +257,7 @@ async fn change(
         must_be_name(name)?;
     }
     let rule = Rule::parse(cron.as_deref().unwrap_or(&known.cron), zone.as_deref().unwrap_or(&known.zone))
-        .map_err(refused)?;
+        .map_err(|error| refused(&error))?;
     if let Some(job) = &job {
         must_be_job(&app, &can, job).await?;
     }
@@ -285,9 +285,10 @@ async fn delete(
     can: Can<Edit>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    match app.store.delete_schedule(&can.tenant, &id).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::not_found("schedule", &id)),
+    if app.store.delete_schedule(&can.tenant, &id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found("schedule", &id))
     }
 }
 
@@ -318,7 +319,7 @@ async fn resume(
 ) -> Result<Json<ScheduleView>, Problem> {
     let known = find(&app, &can, &id).await?;
     if known.next_ms.is_none() {
-        let rule = Rule::parse(&known.cron, &known.zone).map_err(refused)?;
+        let rule = Rule::parse(&known.cron, &known.zone).map_err(|error| refused(&error))?;
         let next_ms = Some(rule.next_after(app.now_ms()));
         let go_on = ScheduleChange { next_ms, ..ScheduleChange::default() };
         put(app.store.change_schedule(&can.tenant, &id, &go_on).await?, &id)?;
@@ -376,7 +377,7 @@ fn must_be_name(name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn refused(error: RuleError) -> Problem {
+fn refused(error: &RuleError) -> Problem {
     let (pointer, hint) = (format!("/{}", error.field()), error.hint());
     let mistake = Mistake { hint: Some(hint.to_owned()), ..Mistake::at(pointer, error.to_string()) };
     Problem::new(Code::Invalid, mistake.message.clone()).hint(hint).errors(vec![mistake])

@@ -224,9 +224,10 @@ async fn delete(
     can: Can<Edit>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    match app.store.delete_webhook(&can.tenant, &id).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::not_found("webhook", &id)),
+    if app.store.delete_webhook(&can.tenant, &id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found("webhook", &id))
     }
 }
 

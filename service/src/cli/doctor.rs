@@ -1,5 +1,6 @@
 //! `anabranch doctor`: whether everything that the configuration names is there and works, each with its fix.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -53,7 +54,8 @@ enum State {
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Check {
-    check: String,
+    #[serde(rename = "check")]
+    name: String,
     state: State,
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +67,7 @@ struct Check {
 
 impl Check {
     fn new(check: impl Into<String>, state: State, found: impl Into<String>) -> Self {
-        Self { check: check.into(), state, found: found.into(), fix: None, is_away: false }
+        Self { name: check.into(), state, found: found.into(), fix: None, is_away: false }
     }
 
     fn ok(check: impl Into<String>, found: impl Into<String>) -> Self {
@@ -147,7 +149,7 @@ fn print_all(checks: &[Check], is_json: bool) -> Result<(), exit::Error> {
         let ok = checks.iter().all(|check| check.state != State::Fail);
         return print::json(&serde_json::json!({ "ok": ok, "checks": checks }));
     }
-    let width = checks.iter().map(|check| check.check.chars().count()).max().unwrap_or_default();
+    let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
     for check in checks {
         let (style, word) = match check.state {
@@ -155,9 +157,9 @@ fn print_all(checks: &[Check], is_json: bool) -> Result<(), exit::Error> {
             State::Warn => (YELLOW, "warn"),
             State::Fail => (RED, "fail"),
         };
-        text.push_str(&format!("{style}{word}{style:#}  {:<width$}  {}\n", check.check, check.found));
+        writeln!(text, "{style}{word}{style:#}  {:<width$}  {}", check.name, check.found).ok();
         if let Some(fix) = &check.fix {
-            text.push_str(&format!("      {:<width$}  {DIM}fix: {fix}{DIM:#}\n", ""));
+            writeln!(text, "      {:<width$}  {DIM}fix: {fix}{DIM:#}", "").ok();
         }
     }
     print::data(&text)

@@ -1,5 +1,6 @@
 //! `anabranch flows`: the flows of a server.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use reqwest::Method;
@@ -200,13 +201,16 @@ fn named(error: crate::client::Error, file: &std::path::Path) -> Error {
 
 /// Show the YAML of a flow
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    disable_version_flag = true,
+    after_help = "Examples:
   anabranch flows show quickstart
   anabranch flows show quickstart --version 2 > quickstart.yaml
 
 JSON (--json):
   {name, version, hash, active, about?, created_at, created_by?,
-   flow, flows: {NAME: YAML}, prompts: {PATH: TEXT}}")]
+   flow, flows: {NAME: YAML}, prompts: {PATH: TEXT}}"
+)]
 struct ShowArgs {
     /// Name of the flow
     name: String,
@@ -278,12 +282,15 @@ async fn versions(args: &VersionsArgs) -> Ended {
 
 /// Make another version of a flow the one that new jobs take
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    disable_version_flag = true,
+    after_help = "Examples:
   anabranch flows activate quickstart 2
 
 Jobs that were taken in keep the version that they began with.
 
-JSON (--json): {name, active, before, in_flight: {VERSION: JOBS}}")]
+JSON (--json): {name, active, before, in_flight: {VERSION: JOBS}}"
+)]
 struct ActivateArgs {
     /// Name of the flow
     name: String,
@@ -371,7 +378,7 @@ fn diagnostic(problem: &Json, file: &std::path::Path) -> String {
     );
     let hint = text(problem, "/hint");
     if !hint.is_empty() {
-        said.push_str(&format!("\n    hint: {hint}"));
+        write!(said, "\n    hint: {hint}").ok();
     }
     said
 }

@@ -17,6 +17,9 @@ const ANSWER_BYTES: u64 = 16 << 10;
 ///
 /// Asks without encryption, and without a key: it is for the machine, or the container, that the service runs in.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  anabranch health
+  anabranch health --server http://127.0.0.1:7118")]
 pub(crate) struct Args {
     /// The service: `http://HOST:PORT`
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7117")]

@@ -1,5 +1,6 @@
 //! `anabranch jobs`: the jobs of a server.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
@@ -109,7 +110,7 @@ struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// With this text in the id, flow, conversation or error
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT")]
     query: Option<String>,
     /// Most jobs, at most 200
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
@@ -241,9 +242,10 @@ async fn cancel_many(args: &CancelArgs, client: &Client, mode: &str) -> Ended {
         return Ok(Exit::Ok);
     }
     let matched = text(&done, "/matched");
-    let said = match args.dry_run {
-        true => format!("{matched} would be cancelled\n"),
-        false => format!("{} of {matched} cancelled\n", text(&done, "/cancelled")),
+    let said = if args.dry_run {
+        format!("{matched} would be cancelled\n")
+    } else {
+        format!("{} of {matched} cancelled\n", text(&done, "/cancelled"))
     };
     print::data(&said)?;
     if done.get("more").and_then(Json::as_bool) == Some(true) {
@@ -296,7 +298,7 @@ async fn retry(args: &RetryArgs) -> Ended {
     let client = args.remote.client()?;
     let ask = submit::with_key(Ask::post(&["jobs", &args.job, "retry"]), args.idempotency_key.as_deref());
     let job = client.json(ask.json(body)).await?;
-    args.after.go_on(&client, job).await
+    args.after.go_on(&client, job, "submitted").await
 }
 
 /// Answer a job that waits for somebody
@@ -344,7 +346,7 @@ async fn resume(args: &ResumeArgs) -> Ended {
         body.insert("wait".to_owned(), json!(node));
     }
     let job = client.json(Ask::post(&["jobs", &args.job, "resume"]).json(body)).await?;
-    args.after.go_on(&client, job).await
+    args.after.go_on(&client, job, "answered").await
 }
 
 /// Compare two jobs, node by node
@@ -368,12 +370,18 @@ struct DiffArgs {
 
 async fn diff(args: &DiffArgs) -> Ended {
     let ask = Ask::get(&["jobs", "diff"]).query("a", &args.a).query("b", &args.b);
-    let found = args.remote.client()?.json(ask).await?;
+    let mut found = args.remote.client()?.json(ask).await?;
     if args.json {
         print::json(&found)?;
-    } else {
-        print::data(&show::yaml(&found))?;
+        return Ok(Exit::Ok);
     }
+    if let Some(found) = found.as_object_mut() {
+        for side in ["a", "b"] {
+            let job = found.remove(side).unwrap_or_default();
+            print::data(&format!("{side}  {}\n", line(&job)))?;
+        }
+    }
+    print::data(&show::yaml(&found))?;
     Ok(Exit::Ok)
 }
 
@@ -411,10 +419,10 @@ fn line(job: &Json) -> String {
     let word = text(job, "/status");
     let mut line = format!("{}  {}", text(job, "/id"), status(&word));
     if let Some(took) = between(job, "/started_at", "/finished_at") {
-        line.push_str(&format!("  {}", span(took)));
+        write!(line, "  {}", span(took)).ok();
     }
     if let Some(message) = job.pointer("/error/message").and_then(Json::as_str) {
-        line.push_str(&format!("  {message}"));
+        write!(line, "  {message}").ok();
     }
     line
 }

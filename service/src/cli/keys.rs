@@ -4,9 +4,11 @@ use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use super::remote::{self, table, text};
-use super::{Ended, print};
+use super::{Ended, print, world};
 use crate::client::Ask;
 use crate::exit::{Error, Exit};
+
+mod local;
 
 /// Make, list and revoke the keys of a server
 ///
@@ -18,12 +20,16 @@ use crate::exit::{Error, Exit};
   anabranch keys create --name nightly --scope run --expires 90d
   anabranch keys list
   anabranch keys revoke key_0198...
+  anabranch keys create --local --name first --scope read,run,edit,admin
 
-The first key is made on the machine itself, where a server without keys needs
-none; from then on ANABRANCH_KEY has to hold one with the scope `admin`.
+The server is named by --server or ANABRANCH_SERVER, a key with the scope
+`admin` stands in ANABRANCH_KEY; on the machine itself a server without keys
+needs none. With --local (or --config, or --data) no server is asked: it is done
+in the store that the configuration names, by whoever can write there. That is
+where the first key of a server comes from that others can reach.
 
-Exit codes: 2 wrong usage or no such key, 4 the server is unavailable, 5 a
-limit was reached, 6 the key does not allow it.")]
+Exit codes: 2 wrong usage or no such key, 4 the server or the store is
+unavailable, 5 a limit was reached, 6 the key does not allow it.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -44,11 +50,34 @@ pub(crate) async fn run(args: &Args) -> Ended {
     }
 }
 
+/// Most keys that are listed.
+const PAGE: u32 = 1_000;
+
+/// Whether a server is asked, or the store itself.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct Place {
+    /// Ask no server: do it in the store that the configuration names
+    #[arg(long)]
+    local: bool,
+    #[command(flatten)]
+    world: world::Args,
+    #[command(flatten)]
+    remote: remote::Args,
+}
+
+impl Place {
+    /// Whether it is done in the store.
+    fn is_local(&self) -> bool {
+        self.local || self.world.config.is_some() || self.world.data.is_some()
+    }
+}
+
 /// Make a key: it is printed this once and kept nowhere
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   anabranch keys create --name ci --scope run --scope read
   anabranch keys create --name root --scope read,run,edit,admin
+  anabranch keys create --local --config anabranch.yaml --name first --scope admin
   export ANABRANCH_KEY=\"$(anabranch keys create --name me --scope admin,read)\"
 
 Prints the key to standard output and everything else to standard error.
@@ -59,7 +88,13 @@ struct CreateArgs {
     #[arg(long, value_name = "TEXT")]
     name: String,
     /// What it may do: `read`, `run`, `edit`, `admin`; can be repeated
-    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', required = true)]
+    #[arg(
+        long = "scope",
+        visible_alias = "scopes",
+        value_name = "SCOPE",
+        value_delimiter = ',',
+        required = true
+    )]
     scopes: Vec<String>,
     /// Until when it is good: a time, or so long from now (`90d`, `12h`); for ever if unset
     #[arg(long, value_name = "TIME")]
@@ -71,20 +106,28 @@ struct CreateArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    remote: remote::Args,
+    place: Place,
 }
 
 async fn create(args: &CreateArgs) -> Ended {
-    let mut body = json!({ "name": args.name, "scopes": args.scopes });
-    if let Some(fields) = body.as_object_mut() {
-        if let Some(expires) = &args.expires {
-            fields.insert("expires_at".to_owned(), json!(moment(expires, jiff::Timestamp::now())?));
+    let now = jiff::Timestamp::now();
+    let expires = args.expires.as_deref().map(|expires| moment(expires, now)).transpose()?;
+    let made = if args.place.is_local() {
+        let wanted =
+            local::Wanted { name: &args.name, scopes: &args.scopes, expires, tenant: args.tenant.as_deref() };
+        local::create(&args.place.world, wanted, now).await?
+    } else {
+        let mut body = json!({ "name": args.name, "scopes": args.scopes });
+        if let Some(fields) = body.as_object_mut() {
+            if let Some(expires) = expires {
+                fields.insert("expires_at".to_owned(), json!(expires.to_string()));
+            }
+            if let Some(tenant) = &args.tenant {
+                fields.insert("tenant".to_owned(), json!(tenant));
+            }
         }
-        if let Some(tenant) = &args.tenant {
-            fields.insert("tenant".to_owned(), json!(tenant));
-        }
-    }
-    let made = args.remote.client()?.json(Ask::post(&["keys"]).json(body)).await?;
+        args.place.remote.client()?.json(Ask::post(&["keys"]).json(body)).await?
+    };
     if args.json {
         print::json(&made)?;
         return Ok(Exit::Ok);
@@ -114,12 +157,16 @@ struct ListArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    remote: remote::Args,
+    place: Place,
 }
 
 async fn list(args: &ListArgs) -> Ended {
-    let ask = Ask::get(&["keys"]).query("limit", 1_000).maybe("tenant", args.tenant.as_ref());
-    let page = args.remote.client()?.json(ask).await?;
+    let page = if args.place.is_local() {
+        local::list(&args.place.world, args.tenant.as_deref(), PAGE).await?
+    } else {
+        let ask = Ask::get(&["keys"]).query("limit", PAGE).maybe("tenant", args.tenant.as_ref());
+        args.place.remote.client()?.json(ask).await?
+    };
     if args.json {
         print::json(&page)?;
         return Ok(Exit::Ok);
@@ -152,31 +199,35 @@ struct RevokeArgs {
     #[arg(required = true, value_name = "KEY_ID")]
     keys: Vec<String>,
     #[command(flatten)]
-    remote: remote::Args,
+    place: Place,
 }
 
 async fn revoke(args: &RevokeArgs) -> Ended {
-    let client = args.remote.client()?;
+    if args.keys.iter().any(|id| id.starts_with("anb_")) {
+        return Err(Error::usage("a key is revoked by its id, not by itself")
+            .hint("`anabranch keys list` shows the ids: `key_...`"));
+    }
+    if args.place.is_local() {
+        local::revoke(&args.place.world, &args.keys).await?;
+        return Ok(Exit::Ok);
+    }
+    let client = args.place.remote.client()?;
     for id in &args.keys {
-        if id.starts_with("anb_") {
-            return Err(Error::usage("a key is revoked by its id, not by itself")
-                .hint("`anabranch keys list` shows the ids: `key_...`"));
-        }
         client.send(Ask::new(Method::DELETE, &["keys", id])).await?;
         print::remark(&format!("revoked {id}"));
     }
     Ok(Exit::Ok)
 }
 
-/// A time (RFC 3339), or so long from `now`, as the API takes it.
-fn moment(text: &str, now: jiff::Timestamp) -> Result<String, Error> {
+/// A time (RFC 3339), or so long from `now`.
+fn moment(text: &str, now: jiff::Timestamp) -> Result<jiff::Timestamp, Error> {
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
-        return Ok(at.to_string());
+        return Ok(at);
     }
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()?.checked_mul(86_400));
     let wait = days.map(std::time::Duration::from_secs);
     let wait = wait.or_else(|| anabranch_engine::flow::parse::duration(text).ok());
-    wait.and_then(|wait| now.checked_add(wait).ok()).map(|at| at.to_string()).ok_or_else(|| {
+    wait.and_then(|wait| now.checked_add(wait).ok()).ok_or_else(|| {
         Error::usage(format!("`{text}` is neither a time nor a duration"))
             .hint("write `2027-03-01T09:00:00Z`, `90d` or `12h`")
     })
@@ -189,9 +240,9 @@ mod tests {
     #[test]
     fn a_time_is_given_as_such_or_from_now() {
         let now = "2027-01-01T00:00:00Z".parse().unwrap();
-        assert_eq!(moment("90d", now).unwrap(), "2027-04-01T00:00:00Z");
-        assert_eq!(moment("12h", now).unwrap(), "2027-01-01T12:00:00Z");
-        assert_eq!(moment("2027-03-01T10:00:00+01:00", now).unwrap(), "2027-03-01T09:00:00Z");
+        assert_eq!(moment("90d", now).unwrap().to_string(), "2027-04-01T00:00:00Z");
+        assert_eq!(moment("12h", now).unwrap().to_string(), "2027-01-01T12:00:00Z");
+        assert_eq!(moment("2027-03-01T10:00:00+01:00", now).unwrap().to_string(), "2027-03-01T09:00:00Z");
         assert!(moment("soon", now).is_err());
     }
 }

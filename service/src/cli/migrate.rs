@@ -12,8 +12,13 @@ use crate::store::{At, Store, migrations};
 /// `serve` and `worker` do this themselves unless they are told not to (`--no-migrate`). Migrations only go forward, and
 /// doing them twice does nothing.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  anabranch migrate
+  anabranch migrate --config /etc/anabranch/anabranch.yaml --json
+
+JSON (--json): {version, migrations: [{version, name}]}")]
 pub(crate) struct Args {
-    /// Print one JSON object: {version, migrations: [{version, name}]}
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -25,8 +25,8 @@ enum Role {
 
 /// Run the service: the REST API, and the jobs that are submitted to it
 ///
-/// Any number of processes can share a PostgreSQL database (`store.url`). Without a configuration everything is kept in
-/// `.anabranch/`, and only this machine can call.
+/// Any number of processes can share a `PostgreSQL` database (`store.url`). Without a configuration everything is kept in
+/// `.anabranch/`, the flows are those of the folder `flows`, and only this machine can call.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   anabranch serve
@@ -108,7 +108,7 @@ pub(super) async fn begin(
     roles: Roles,
     migrate: bool,
 ) -> Result<Process, Error> {
-    let world = world::World::new(args)?;
+    let world = world::World::new(args)?.with_flows_here(args);
     let registry = Arc::new(anabranch_operators::registry());
     let resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
     let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
@@ -141,13 +141,13 @@ fn announce(process: &Process, roles: Roles, as_json: bool) -> Result<(), Error>
 
 fn refused(error: &StartError) -> Error {
     let (exit, hint) = match error {
-        StartError::Open(_) => {
-            (Exit::NotAllowed, Some("make one with `anabranch keys create`, or listen on 127.0.0.1 only"))
-        }
+        StartError::Open(_) => (
+            Exit::NotAllowed,
+            Some("make one with `anabranch keys create --local`, or listen on 127.0.0.1 only"),
+        ),
         StartError::Store(_) => (Exit::Unavailable, None),
-        StartError::Secret(_) | StartError::RootKey(_) => (Exit::Invalid, None),
+        StartError::Secret(_) | StartError::RootKey(_) | StartError::Flows(_) => (Exit::Invalid, None),
         StartError::Listen { .. } => (Exit::Usage, Some("port 0 takes a free one")),
-        StartError::Flows(_) => (Exit::Invalid, None),
     };
     Error::new(exit, exit::chain(error)).maybe_hint(hint.map(str::to_owned))
 }

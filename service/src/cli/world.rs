@@ -19,16 +19,19 @@ mod indexes;
 
 pub(crate) use indexes::{Opened, failed, gave_up, store_error, update};
 
+/// Where a service finds its flows unless the configuration says otherwise.
+const FLOWS: &str = "flows";
+
 /// Where the configuration and the data are.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(id = "world")]
 pub(crate) struct Args {
     /// Configuration file; `anabranch.yaml` of the current folder if there is one
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Folder that indexes are kept in, over `data` of the configuration
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// The configuration, and what there is by it.
@@ -48,6 +51,16 @@ impl World {
         }
         let is_configured = args.config.is_some() || Path::new(config::FILE).is_file();
         Ok(Self { config, is_configured })
+    }
+
+    /// The flows of the folder `flows` beside the configuration, if none are configured and it is there.
+    pub(crate) fn with_flows_here(mut self, args: &Args) -> Self {
+        let beside = args.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let folder = beside.join(FLOWS);
+        if self.config.server.flows.is_none() && folder.is_dir() {
+            self.config.server.flows = Some(folder);
+        }
+        self
     }
 
     /// The names that flows can use: what is configured, and the indexes that are there already.

@@ -14,7 +14,7 @@ use crate::tls;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for an answer, on top of what the server was asked to wait.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -80,6 +80,7 @@ impl Ask {
 
     /// A parameter behind the address.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value, reason = "numbers and texts alike, as they come")]
     pub fn query(mut self, name: &str, value: impl ToString) -> Self {
         self.query.push((name.to_owned(), value.to_string()));
         self

@@ -92,17 +92,30 @@ impl Problem {
 
     /// What would be right, if anybody knows.
     pub(super) fn advice(&self) -> Option<String> {
+        if self.status == 401 {
+            return Some(
+                "set ANABRANCH_KEY to a key of this server; `anabranch keys create` makes one".to_owned(),
+            );
+        }
         let again = self.retry_after.map(|wait| format!("ask again in {} s", wait.as_secs().max(1)));
-        self.hint
-            .clone()
-            .or(again)
-            .or_else(|| (self.status == 401).then(|| "give a key: ANABRANCH_KEY=anb_...".to_owned()))
+        // When it may be asked again is said besides what the server would do.
+        match (self.hint.clone(), again) {
+            (Some(hint), Some(again)) => Some(format!("{hint}; {again}")),
+            (hint, again) => hint.or(again),
+        }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said = self.detail.as_deref().filter(|text| !text.is_empty());
+        // That `errors` lists the rest is for programs: here it follows.
+        let said = said.map(|text| text.trim_end_matches("; `errors` lists them"));
+        if let [one] = self.errors.as_slice()
+            && Some(one.message.as_str()) == said
+        {
+            return write!(f, "{one}");
+        }
         match said.or(Some(self.title.as_str()).filter(|title| !title.is_empty())) {
             Some(text) => f.write_str(text)?,
             None => write!(f, "the server answered with status {}", self.status)?,
@@ -161,6 +174,17 @@ mod tests {
              /inputs/n: expected `int`"
         );
         assert_eq!(problem.exit(), Exit::Invalid);
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_told_twice() {
+        let one = br#"{"detail": "there is no flow `x`",
+            "errors": [{"pointer": "/flow", "message": "there is no flow `x`", "hint": "there are: `y`"}]}"#;
+        let shown = Problem::read(422, None, one).to_string();
+        assert_eq!(shown, "/flow: there is no flow `x`\n    hint: there are: `y`");
+        let two = br#"{"detail": "2 things are wrong; `errors` lists them",
+            "errors": [{"message": "a"}, {"message": "b"}]}"#;
+        assert_eq!(Problem::read(422, None, two).to_string(), "2 things are wrong\n  a\n  b");
     }
 
     #[test]

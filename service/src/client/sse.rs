@@ -10,7 +10,7 @@ use super::{Client, Error};
 /// Most bytes of one message.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Longest silence: the server says `: ping` every 15 s.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// An event that a server sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -16,11 +16,11 @@ use crate::outgoing::guard::Allowed;
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSection {
     /// Address and port; `127.0.0.1:7117` if unset. Port 0 takes a free one. An address that others can reach needs a
-    /// key first: `anabranch keys create`.
+    /// key first: `anabranch keys create --local`.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
     /// A folder of flow files that belong to the tenant `default`: each is there under the name that it gives itself,
-    /// and a changed file is a new version.
+    /// and a changed file is a new version. If unset, the folder `flows` beside the configuration, if it is there.
     pub flows: Option<PathBuf>,
     /// Where others find this service, for links in answers and webhooks: `https://rag.example.org`. Links are relative
     /// if it is unset.

@@ -232,11 +232,13 @@ fn inside_v4(address: Ipv4Addr) -> Option<&'static str> {
         (169, 254, _) => "link-local, where clouds keep their metadata",
         (10, ..) | (172, 16..=31, _) | (192, 168, _) => "a private address",
         (100, 64..=127, _) => "shared address space",
-        (192, 0, 0) | (192, 0 | 88, 2 | 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => {
-            "a reserved address"
-        }
+        (192, 0, 0)
+        | (192, 0 | 88, 2 | 99)
+        | (198, 18 | 19, _)
+        | (198, 51, 100)
+        | (203, 0, 113)
+        | (240..=255, ..) => "a reserved address",
         (224..=239, ..) => "a multicast address",
-        (240..=255, ..) => "a reserved address",
         _ => return None,
     })
 }
@@ -265,11 +267,11 @@ fn inside_v6(address: Ipv6Addr) -> Option<&'static str> {
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] => Some(v4(high, low)),
         // `::` and `::1` are no carriers.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(v4(high, low)),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
-        [0x2002, high, low, ..] => Some(v4(high, low)),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
     }
 }

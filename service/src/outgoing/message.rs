@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
+use crate::api::jobs::view::WaitView;
 use crate::job::{Job, Status};
 
 /// Most bytes of outputs that are sent along; larger ones are fetched with the job.
@@ -31,20 +32,22 @@ pub fn of_job(event: &str, job: &Job, base: &str) -> String {
     put("finished_at", time(job.finished_ms));
     put("links", json!({ "job": format!("{base}/v1/jobs/{}", job.id) }));
     if job.status == Status::Waiting || event == "job.waiting" {
-        small(&mut put, "waits", json!(job.waits));
+        // As the API shows them.
+        let waits: Vec<WaitView> = job.waits.iter().cloned().map(WaitView::from).collect();
+        small(&mut put, "waits", json!(waits));
     }
-    if let Some(outputs) = &job.outputs {
+    if let Some(outputs) = job.outputs.as_ref().filter(|outputs| !outputs.is_empty()) {
         small(&mut put, "outputs", json!(outputs));
     }
-    body(event, job.finished_ms, data.into())
+    body(event, job.finished_ms, &data.into())
 }
 
 /// The body of a webhook that is tried out.
 pub fn test(now_ms: i64) -> String {
-    body(super::TEST_EVENT, Some(now_ms), json!({ "message": "this webhook works" }))
+    body(super::TEST_EVENT, Some(now_ms), &json!({ "message": "this webhook works" }))
 }
 
-fn body(event: &str, at_ms: Option<i64>, data: Json) -> String {
+fn body(event: &str, at_ms: Option<i64>, data: &Json) -> String {
     let at_ms = at_ms.unwrap_or_else(|| Timestamp::now().as_millisecond());
     json!({ "type": event, "timestamp": time(Some(at_ms)), "data": data }).to_string()
 }
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
     use crate::job::{Progress, Request, Usage};
 
-    pub(crate) fn job(outputs: Json) -> Job {
+    pub(crate) fn job(outputs: &Json) -> Job {
         Job {
             id: "job_1".into(),
             tenant: "t".into(),
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_message_says_what_happened_when_with_the_small_outputs() {
-        let sent = read(&of_job("job.succeeded", &job(json!({ "text": "yes" })), "https://rag.example.org"));
+        let sent = read(&of_job("job.succeeded", &job(&json!({ "text": "yes" })), "https://rag.example.org"));
         assert_eq!(sent["type"], "job.succeeded");
         assert_eq!(sent["timestamp"], "1970-01-01T00:00:01Z");
         assert_eq!(sent["data"]["outputs"], json!({ "text": "yes" }));
@@ -117,7 +120,7 @@ mod tests {
 
     #[test]
     fn large_outputs_stay_where_they_are() {
-        let sent = read(&of_job("job.succeeded", &job(json!({ "text": "x".repeat(MAX_BYTES) })), ""));
+        let sent = read(&of_job("job.succeeded", &job(&json!({ "text": "x".repeat(MAX_BYTES) })), ""));
         assert_eq!((sent["data"].get("outputs"), &sent["data"]["outputs_omitted"]), (None, &json!(true)));
         assert_eq!(sent["data"]["links"]["job"], "/v1/jobs/job_1");
     }

@@ -24,7 +24,7 @@ const CLAIM_MAX: usize = 8;
 /// How often one looks for what is due.
 const POLL: Duration = Duration::from_secs(1);
 /// How long a claim holds: an attempt with all that is written around it.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// How long deliveries are kept after they were taken or given up.
 const KEPT: Duration = Duration::from_hours(30 * 24);
 /// How often old deliveries are looked for, and how many are forgotten at once.

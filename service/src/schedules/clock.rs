@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Firings that are looked at in one go.
 const DUE_MAX: u32 = 100;
 /// How late a firing may be and still count as in time: longer, and nobody was there to see it.
-const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_mins(1);
 /// How long a firing that cannot be submitted for now is tried again.
 const PATIENCE: Duration = Duration::from_hours(1);
 

@@ -7,6 +7,7 @@ use anabranch_engine::cx::{Model, Resources};
 use anabranch_engine::value::{Message, Role};
 
 use super::Check;
+use crate::cli::print;
 use crate::cli::world::World;
 use crate::exit::Exit;
 use crate::resources::Overrides;
@@ -102,7 +103,11 @@ async fn index(name: &str, world: &World, resources: &Resources) -> Check {
                 format!("fill it: `anabranch index PATH --into {name}`, or run a flow that declares it");
             Check::warn(what, "it is empty", fix)
         }
-        Ok(stats) => Check::ok(what, format!("{} documents, {} chunks", stats.documents, stats.chunks)),
+        Ok(stats) => {
+            let (documents, chunks) =
+                (print::count_u64(stats.documents, "document"), print::count_u64(stats.chunks, "chunk"));
+            Check::ok(what, format!("{documents}, {chunks}"))
+        }
         Err(error) => Check::away(what, error.to_string(), fix(None)),
     }
 }

@@ -44,7 +44,7 @@ impl Library for Noted {
     fn flow(&self, name: &str, from: &SourceFile) -> Option<Arc<SourceFile>> {
         let file = self.files.flow(name, from)?;
         self.note(|parts| {
-            parts.flows.insert(name.to_owned(), file.text.to_string());
+            parts.flows.insert(name.to_owned(), file.text.clone());
         });
         Some(file)
     }

@@ -73,14 +73,14 @@ impl After {
         self.wait || self.watch
     }
 
-    /// Prints the job that was made, after its end if that is waited for.
-    pub(super) async fn go_on(&self, client: &Client, job: Json) -> Ended {
+    /// Prints the job that was `done` something to (submitted, answered), after its end if that is waited for.
+    pub(super) async fn go_on(&self, client: &Client, job: Json, done: &str) -> Ended {
         let id = text(&job, "/id");
         if self.waits() {
             if is_over(&job) {
                 return end(&job, self.json);
             }
-            print::remark(&format!("submitted {id}"));
+            print::remark(&format!("{done} {id}"));
             let shown = Shown { json: self.json, jsonl: false, is_quiet: !self.watch };
             return follow(client, &id, None, &shown).await;
         }

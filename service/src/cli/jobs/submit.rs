@@ -110,14 +110,14 @@ pub(super) async fn run(args: &Args) -> Ended {
         more,
     };
     let job = submit(&client, handed, args.idempotency_key.as_deref()).await?;
-    args.after.go_on(&client, job).await
+    args.after.go_on(&client, job, "submitted").await
 }
 
 /// `anabranch run --server`: submits, watches, and prints what `run` would.
 pub(crate) async fn remotely(remote: &remote::Args, handed: Handed<'_>, is_json: bool) -> Ended {
     let client = remote.client()?;
     let job = submit(&client, handed, None).await?;
-    After::watching(is_json).go_on(&client, job).await
+    After::watching(is_json).go_on(&client, job, "submitted").await
 }
 
 async fn submit(client: &Client, handed: Handed<'_>, key: Option<&str>) -> Result<Json, Error> {

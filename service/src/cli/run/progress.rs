@@ -34,9 +34,7 @@ pub(crate) trait Shown: Observer {
     fn end(&self) {}
 
     /// Somebody is asked at the terminal, or no longer: draw nothing over it.
-    fn hide(&self, is_asked: bool) {
-        let _undrawn = is_asked;
-    }
+    fn hide(&self, _is_asked: bool) {}
 }
 
 /// Every notice as a line of JSON on standard output.
