@@ -228,10 +228,11 @@ fn the_program_takes_every_configuration() {
     assert!(n_taken >= 4, "{n_taken} configurations");
 }
 
-#[tokio::test]
-async fn every_metric_that_is_looked_at_is_there() {
-    let served = Served::start(&Place::new());
-    let told = reqwest::get(format!("{}/metrics", served.url)).await.unwrap().text().await.unwrap();
+#[test]
+fn every_metric_that_is_looked_at_is_there() {
+    let place = Place::new();
+    let served = Served::start(&place);
+    let told = sdk::said(sdk::script("get.py").arg(format!("{}/metrics", served.url)));
     let looks = [
         "deploy/compose/grafana/dashboards/jobs.json",
         "deploy/helm/anabranch/values.yaml",
