@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use anabranch::config::Config;
 use serde_json::Value;
 
 use crate::sdk;
+use crate::served::{Place, Served};
 use crate::support::{read, root};
 
 /// The versions of Kubernetes whose schemas the chart's objects must pass: the oldest that it takes, and the newest known.
@@ -211,4 +213,41 @@ fn what_the_autoscaler_scales_is_there_and_has_no_number_of_its_own() {
             assert_eq!(&labels[key], value, "{}", deployment["metadata"]["name"]);
         }
     }
+}
+
+#[test]
+fn the_program_takes_every_configuration() {
+    let compose = "deploy/compose/anabranch.yaml";
+    Config::parse(compose, &read(compose)).unwrap_or_else(|error| panic!("{error}"));
+    let mut n_taken = 0;
+    for (values, object) in objects().iter().filter(|(_, object)| object["kind"] == "ConfigMap") {
+        let Some(text) = object["data"]["anabranch.yaml"].as_str() else { continue };
+        Config::parse("anabranch.yaml", text).unwrap_or_else(|error| panic!("{values}: {error}\n{text}"));
+        n_taken += 1;
+    }
+    assert!(n_taken >= 4, "{n_taken} configurations");
+}
+
+#[test]
+fn every_metric_that_is_looked_at_is_there() {
+    let place = Place::new();
+    let served = Served::start(&place);
+    let told = sdk::said(sdk::script("get.py").arg(format!("{}/metrics", served.url)));
+    let looks = [
+        "deploy/compose/grafana/dashboards/jobs.json",
+        "deploy/helm/anabranch/values.yaml",
+        "docs/deploy.md",
+    ];
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let mut n_seen = 0;
+    for path in looks {
+        for name in read(path).split(|c| !is_part(c)).filter(|word| word.starts_with("anabranch_")) {
+            assert!(
+                told.contains(&format!("\n{name} ")),
+                "{path} looks at `{name}`, which is not told:\n{told}"
+            );
+            n_seen += 1;
+        }
+    }
+    assert!(n_seen >= 5, "{n_seen} metrics");
 }

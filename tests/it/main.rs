@@ -43,6 +43,7 @@ mod operators;
 mod recovery;
 mod outside;
 mod schema;
+mod schemathesis;
 mod sdk;
 mod served;
 mod stores;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -9,31 +10,47 @@ use tempfile::TempDir;
 
 use crate::support::root;
 
+/// The configuration, as it is named in the folder: documents get their names from it.
+pub(crate) const CONFIG: &str = "anabranch.yaml";
+/// A key that may do everything.
+pub(crate) const ROOT_KEY: &str = "anb_a_key_of_the_tests_that_is_long_enough_to_be_one";
 /// A flow that answers without a model: it quotes.
 const FLOW: &str = "flow: quick\nabout: Answers from the documents.\ninputs: { question: text }\nnodes:\n  find: { op: \
                     retrieve.bm25, with: { index: docs }, in: { query: inputs.question } }\n  answer: { op: read.answer, \
                     in: { question: inputs.question, chunks: find.chunks } }\noutputs: { answer: answer.answer }\n";
-const CONFIG: &str = "indexes: { docs: { paths: [herons.md] } }\nserver: { flows: flows }\n";
+/// One whose model never answers: it ends when somebody stops it.
+const SLOW: &str = "flow: slow\nabout: Asks a model that says nothing.\ninputs: { question: text }\nnodes:\n  find: { op: \
+                    retrieve.bm25, with: { index: docs }, in: { query: inputs.question } }\n  answer: { op: read.answer, \
+                    with: { model: silent }, in: { question: inputs.question, chunks: find.chunks } }\noutputs: { answer: \
+                    answer.answer }\n";
 
 /// What a service is made of.
-pub(crate) struct Place(TempDir);
+pub(crate) struct Place {
+    folder: TempDir,
+    /// Takes connections in, and says nothing on them.
+    _silent: TcpListener,
+}
 
 impl Place {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("flows")).unwrap();
         fs::write(folder.path().join("flows/quick.yaml"), FLOW).unwrap();
+        fs::write(folder.path().join("flows/slow.yaml"), SLOW).unwrap();
         fs::write(folder.path().join("herons.md"), "Herons nest in the tops of tall trees.\n").unwrap();
-        fs::write(folder.path().join("anabranch.yaml"), CONFIG).unwrap();
-        Self(folder)
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = format!(
+            "indexes: {{ docs: {{ paths: [herons.md] }} }}\nmodels: {{ default: extractive, silent: {{ url: \
+             \"http://{}\", model: m }} }}\nserver: {{ flows: flows, root_key: \"${{env:ROOT_KEY}}\" }}\nlimits: {{ \
+             requests_per_minute: 1000000, tenant_requests_per_minute: 1000000 }}\n",
+            silent.local_addr().unwrap()
+        );
+        fs::write(folder.path().join(CONFIG), config).unwrap();
+        Self { folder, _silent: silent }
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        self.0.path()
-    }
-
-    pub(crate) fn config(&self) -> PathBuf {
-        self.0.path().join("anabranch.yaml")
+        self.folder.path()
     }
 }
 
@@ -53,8 +70,9 @@ impl Served {
     pub(crate) fn start(place: &Place) -> Self {
         let mut child = Command::new(program())
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--config"])
-            .arg(place.config())
+            .arg(CONFIG)
             .current_dir(place.folder())
+            .env("ROOT_KEY", ROOT_KEY)
             .stdout(Stdio::piped())
             .stderr(fs::File::create(place.folder().join("log")).unwrap())
             .spawn()

@@ -1,4 +1,4 @@
-"""What OpenAI's own client makes of the service: python openai_client.py URL. Each check prints its name; the first that fails ends it."""
+"""What OpenAI's own client makes of the service: python openai_client.py URL KEY. Each check prints its name; the first that fails ends it."""
 
 import sys
 
@@ -17,7 +17,7 @@ def refused(kind, call):
 
 def models(client):
     ids = [model.id for model in client.models.list()]
-    assert ids == [MODEL, f"{MODEL}@1"], ids
+    assert sorted(ids) == ["flow/quick", "flow/quick@1", "flow/slow", "flow/slow@1"], ids
     assert client.models.retrieve(f"{MODEL}@1").id == f"{MODEL}@1"
     error = refused(openai.NotFoundError, lambda: client.models.retrieve("flow/quik"))
     assert "did you mean `quick`" in error.message, error.message
@@ -113,8 +113,25 @@ def background(client):
     refused(openai.NotFoundError, lambda: client.responses.retrieve(begun.id))
 
 
+def stopped(client):
+    begun = client.responses.create(model="flow/slow", input="Where do herons nest?", background=True)
+    assert begun.status in ("queued", "in_progress"), begun
+    error = refused(openai.ConflictError, lambda: client.responses.delete(begun.id))
+    assert "has not ended" in error.message, error.message
+    assert client.responses.cancel(begun.id).status == "cancelled"
+    assert client.responses.retrieve(begun.id).status == "cancelled"
+    *_, last = client.responses.retrieve(begun.id, stream=True)
+    # The stream has no event for it, so an error ends it.
+    assert last.type == "error" and last.code == "cancelled", last
+
+
+def strangers(client):
+    stranger = client.with_options(api_key="anb_nobody-knows-this-one")
+    refused(openai.AuthenticationError, lambda: stranger.models.list())
+
+
 if __name__ == "__main__":
-    client = openai.OpenAI(base_url=f"{sys.argv[1]}/v1", api_key="none-needed", max_retries=0, timeout=60)
-    for check in [models, chat, chat_stream, once, refusals, responses, responses_stream, background]:
+    client = openai.OpenAI(base_url=f"{sys.argv[1]}/v1", api_key=sys.argv[2], max_retries=0, timeout=60)
+    for check in [models, chat, chat_stream, once, refusals, responses, responses_stream, background, stopped, strangers]:
         check(client)
         print(check.__name__)

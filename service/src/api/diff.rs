@@ -115,8 +115,9 @@ pub struct SideView {
 /// Compare two jobs
 ///
 /// Node by node: what only one of them has, and in what the others differ. Times and what was used are told, not compared.
-#[utoipa::path(get, path = "/v1/jobs/diff", tag = "jobs", security(("key" = ["read"])), params(DiffQuery),
-    responses((status = 200, description = "in what they differ", body = JobDiff)))]
+#[utoipa::path(get, path = "/v1/jobs/diff", operation_id = "compare_jobs", tag = "jobs", security(("key" = ["read"])), params(DiffQuery),
+    responses((status = 200, description = "in what they differ", body = JobDiff),
+        (status = 404, description = "one of them is not there", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
 async fn compare(
     State(app): State<App>,
     can: Can<Read>,

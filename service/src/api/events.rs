@@ -77,7 +77,7 @@ pub struct EventPage {
 /// `job_ended`. In between come events without an id, which are not repeated: a node began, a piece of text, `lagged` if
 /// some of these were dropped because the reader is slow. `: ping` comes every 15 seconds. After the end, a reader that
 /// has seen it gets 204.
-#[utoipa::path(get, path = "/v1/jobs/{id}/events", tag = "jobs", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/jobs/{id}/events", operation_id = "follow_job", tag = "jobs", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job"), EventsQuery,
         ("Last-Event-ID" = Option<u64>, Header, description = "the last number that was seen")),
     responses((status = 200, description = "what happened, and happens", content((EventPage = "application/json"), (JobEvent = "text/event-stream"))),

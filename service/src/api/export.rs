@@ -53,7 +53,7 @@ pub struct Export {
 /// Export a job
 ///
 /// Its request, flow, journal and node executions: enough to look at it, or to run it again, elsewhere.
-#[utoipa::path(get, path = "/v1/jobs/{id}/export", tag = "jobs", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/jobs/{id}/export", operation_id = "export_job", tag = "jobs", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job")),
     responses((status = 200, description = "all of it", body = Export)))]
 async fn export(State(app): State<App>, can: Can<Read>, Path(id): Path<String>) -> Result<Response, Problem> {

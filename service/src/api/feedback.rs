@@ -85,7 +85,7 @@ impl From<Feedback> for FeedbackView {
 }
 
 /// Say how good a job's answer was
-#[utoipa::path(post, path = "/v1/jobs/{id}/feedback", tag = "usage", security(("key" = ["run"])),
+#[utoipa::path(post, path = "/v1/jobs/{id}/feedback", operation_id = "give_feedback", tag = "usage", security(("key" = ["run"])),
     params(("id" = String, Path, description = "the job")), request_body = FeedbackRequest,
     responses((status = 201, description = "it is kept", body = FeedbackView),
         (status = 409, description = "enough has been said of this job", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
@@ -116,7 +116,7 @@ async fn give(
 }
 
 /// List what was said of a job's answer
-#[utoipa::path(get, path = "/v1/jobs/{id}/feedback", tag = "usage", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/jobs/{id}/feedback", operation_id = "list_feedback", tag = "usage", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job")),
     responses((status = 200, description = "what was said", body = FeedbackList)))]
 async fn list(

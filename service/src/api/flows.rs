@@ -71,7 +71,7 @@ async fn list(
 /// Tells everything that is wrong with it, each with its place; nothing is kept. Sub-flows that do not come along are the
 /// active flows of the tenant.
 #[utoipa::path(post, path = "/v1/flows/check", tag = "flows", operation_id = "check_flow", security(("key" = ["read"])),
-    request_body(content((String = "application/yaml"), (Given = "application/json"))),
+    request_body(content((Object = "application/yaml"), (Given = "application/json"))),
     responses((status = 200, description = "what is wrong, if anything is", body = Checked)))]
 async fn check(
     State(app): State<App>,
@@ -101,7 +101,7 @@ async fn check(
     params(("name" = String, Path, description = "Name of the flow, as it says itself"), PutQuery,
         ("If-Match" = Option<String>, Header, description = "Tag of the version that is to be replaced"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such flow")),
-    request_body(content((String = "application/yaml"), (Given = "application/json"))),
+    request_body(content((Object = "application/yaml"), (Given = "application/json"))),
     responses(
         (status = 200, description = "it is the active version, or it would be (`dry_run`)", body = PutDone),
         (status = 201, description = "it is the first of its name", body = PutDone),
@@ -173,7 +173,7 @@ async fn put(
     params(("name" = String, Path, description = "Name of the flow"), VersionQuery,
         ("If-None-Match" = Option<String>, Header, description = "Tag of the version that the caller has")),
     responses(
-        (status = 200, description = "the flow", content((String = "application/yaml"), (FlowBundle = "application/json"))),
+        (status = 200, description = "the flow", content((Object = "application/yaml"), (FlowBundle = "application/json"))),
         (status = 304, description = "it is what the caller has"),
     ))]
 async fn show(

@@ -172,7 +172,8 @@ fn within(caller: &Caller) -> Option<&str> {
 
 /// List keys
 #[utoipa::path(get, path = "/v1/keys", tag = "keys", operation_id = "list_keys", params(KeyQuery), security(("key" = ["admin"])),
-    responses((status = 200, description = "a page of keys", body = Keys)))]
+    responses((status = 200, description = "a page of keys", body = Keys),
+        (status = 422, description = "there can be no such tenant", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
 async fn list(
     State(app): State<App>,
     caller: Can<Admin>,

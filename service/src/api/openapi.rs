@@ -7,6 +7,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
+use super::openai::speaks;
 use super::problem::{Code, Mistake, ProblemBody, Span};
 
 #[derive(OpenApi)]
@@ -97,7 +98,9 @@ fn add_problems(path: &str, operation: &mut Json) {
     let Some(responses) = operation.get_mut("responses").and_then(Json::as_object_mut) else { return };
     for code in codes {
         let status = code.status();
-        responses.entry(status.as_str().to_owned()).or_insert_with(|| problem(status.canonical_reason()));
+        let what = status.canonical_reason();
+        let told = if speaks(path) { openai_problem(what) } else { problem(what) };
+        responses.entry(status.as_str().to_owned()).or_insert(told);
     }
     responses.sort_keys();
 }
@@ -106,6 +109,14 @@ fn problem(what: Option<&str>) -> Json {
     json!({
         "description": what.unwrap_or("a problem"),
         "content": { super::problem::MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
+    })
+}
+
+/// The same in OpenAI's shape.
+fn openai_problem(what: Option<&str>) -> Json {
+    json!({
+        "description": what.unwrap_or("a problem"),
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/OpenAiError" } } },
     })
 }
 

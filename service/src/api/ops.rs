@@ -41,7 +41,7 @@ pub struct Readiness {
 /// The process is alive
 ///
 /// Looks at nothing else: a database that is away is no reason to restart the process.
-#[utoipa::path(get, path = "/healthz", tag = "ops", responses((status = 200, description = "alive", body = str, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/healthz", operation_id = "is_alive", tag = "ops", responses((status = 200, description = "alive", body = str, content_type = "text/plain")))]
 async fn healthz() -> &'static str {
     "ok\n"
 }
@@ -49,7 +49,7 @@ async fn healthz() -> &'static str {
 /// The process can do its work
 ///
 /// 503 while the store is away, its tables are not those of this build, or the process is stopping.
-#[utoipa::path(get, path = "/readyz", tag = "ops", responses(
+#[utoipa::path(get, path = "/readyz", operation_id = "is_ready", tag = "ops", responses(
     (status = 200, description = "requests may be sent here", body = Readiness),
     (status = 503, description = "requests should go elsewhere", body = Readiness),
 ))]
@@ -73,7 +73,7 @@ async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// Counts for Prometheus
-#[utoipa::path(get, path = "/metrics", tag = "ops", responses((status = 200, description = "Prometheus text", body = str, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", operation_id = "show_metrics", tag = "ops", responses((status = 200, description = "Prometheus text", body = str, content_type = "text/plain")))]
 async fn metrics(State(app): State<App>) -> Response {
     let queue = tokio::time::timeout(STORE_TIME, app.store.queue(None)).await.ok().and_then(Result::ok);
     let limits = &app.config.limits;
@@ -130,7 +130,7 @@ async fn metrics(State(app): State<App>) -> Response {
 }
 
 /// This document
-#[utoipa::path(get, path = "/openapi.json", tag = "ops", responses((status = 200, description = "the OpenAPI document", body = Object)))]
+#[utoipa::path(get, path = "/openapi.json", operation_id = "show_document", tag = "ops", responses((status = 200, description = "the OpenAPI document", body = Object)))]
 async fn document() -> Response {
     static FILE: OnceLock<String> = OnceLock::new();
     let file = FILE.get_or_init(openapi::file);
@@ -138,7 +138,7 @@ async fn document() -> Response {
 }
 
 /// This document, for reading
-#[utoipa::path(get, path = "/docs", tag = "ops", responses((status = 200, description = "a page", body = str, content_type = "text/html")))]
+#[utoipa::path(get, path = "/docs", operation_id = "show_docs", tag = "ops", responses((status = 200, description = "a page", body = str, content_type = "text/html")))]
 async fn page() -> Response {
     static PAGE: OnceLock<String> = OnceLock::new();
     let page = PAGE.get_or_init(|| docs::page(&openapi::document()));

@@ -169,7 +169,7 @@ impl From<Schedule> for ScheduleView {
 ///
 /// The job is checked now as it is at every firing. A firing is submitted once, however many processes there are; of
 /// firings that nobody was there to see, one is made up for unless `catch_up` is false.
-#[utoipa::path(post, path = "/v1/schedules", tag = "schedules", security(("key" = ["edit"])), request_body = ScheduleRequest,
+#[utoipa::path(post, path = "/v1/schedules", operation_id = "create_schedule", tag = "schedules", security(("key" = ["edit"])), request_body = ScheduleRequest,
     responses((status = 201, description = "the schedule", body = ScheduleView,
             headers(("Location" = String, description = "the schedule"))),
         (status = 409, description = "there is one of this name, or as many as there may be", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
@@ -209,7 +209,7 @@ async fn create(
 }
 
 /// List schedules
-#[utoipa::path(get, path = "/v1/schedules", tag = "schedules", security(("key" = ["read"])), params(ScheduleQuery),
+#[utoipa::path(get, path = "/v1/schedules", operation_id = "list_schedules", tag = "schedules", security(("key" = ["read"])), params(ScheduleQuery),
     responses((status = 200, description = "a page of schedules", body = SchedulePage)))]
 async fn list(
     State(app): State<App>,
@@ -229,7 +229,7 @@ async fn list(
 }
 
 /// Show a schedule
-#[utoipa::path(get, path = "/v1/schedules/{id}", tag = "schedules", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/schedules/{id}", operation_id = "show_schedule", tag = "schedules", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the schedule")),
     responses((status = 200, description = "the schedule", body = ScheduleView)))]
 async fn show(
@@ -241,7 +241,7 @@ async fn show(
 }
 
 /// Change a schedule
-#[utoipa::path(patch, path = "/v1/schedules/{id}", tag = "schedules", security(("key" = ["edit"])),
+#[utoipa::path(patch, path = "/v1/schedules/{id}", operation_id = "change_schedule", tag = "schedules", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the schedule")), request_body = SchedulePatch,
     responses((status = 200, description = "the schedule as it is now", body = ScheduleView),
         (status = 409, description = "there is another one of this name", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
@@ -277,7 +277,7 @@ async fn change(
 /// Delete a schedule
 ///
 /// The jobs that came of it stay.
-#[utoipa::path(delete, path = "/v1/schedules/{id}", tag = "schedules", security(("key" = ["edit"])),
+#[utoipa::path(delete, path = "/v1/schedules/{id}", operation_id = "delete_schedule", tag = "schedules", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the schedule")),
     responses((status = 204, description = "it is gone")))]
 async fn delete(
@@ -293,7 +293,7 @@ async fn delete(
 }
 
 /// Pause a schedule
-#[utoipa::path(post, path = "/v1/schedules/{id}/pause", tag = "schedules", security(("key" = ["edit"])),
+#[utoipa::path(post, path = "/v1/schedules/{id}/pause", operation_id = "pause_schedule", tag = "schedules", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the schedule")),
     responses((status = 200, description = "it does not fire any more", body = ScheduleView)))]
 async fn pause(
@@ -309,7 +309,7 @@ async fn pause(
 /// Let a schedule go on
 ///
 /// From its next time on; what lies before is not made up for.
-#[utoipa::path(post, path = "/v1/schedules/{id}/resume", tag = "schedules", security(("key" = ["edit"])),
+#[utoipa::path(post, path = "/v1/schedules/{id}/resume", operation_id = "resume_schedule", tag = "schedules", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the schedule")),
     responses((status = 200, description = "it fires again", body = ScheduleView)))]
 async fn resume(
@@ -330,7 +330,7 @@ async fn resume(
 /// Submit the job of a schedule now
 ///
 /// Besides its times, which stay as they are.
-#[utoipa::path(post, path = "/v1/schedules/{id}/run", tag = "schedules", security(("key" = ["edit"])),
+#[utoipa::path(post, path = "/v1/schedules/{id}/run", operation_id = "run_schedule", tag = "schedules", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the schedule"),
         ("Idempotency-Key" = Option<String>, Header, description = "makes the request repeatable for 24 hours")),
     responses((status = 202, description = "the job", body = JobView)))]

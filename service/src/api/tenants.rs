@@ -37,13 +37,19 @@ pub fn routes() -> OpenApiRouter<App> {
 pub struct TenantInfo {
     /// Its name.
     pub name: String,
-    /// What it may have.
-    #[serde(flatten)]
-    pub limits: TenantLimits,
+    /// Its share of the workers beside the others.
+    pub weight: u32,
+    /// Jobs that run at once.
+    pub max_running: u32,
+    /// Jobs that wait in the queue.
+    pub max_queued: u32,
+    /// Requests a minute, of all keys together; what the configuration says if it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
 }
 
 /// The limits of a tenant.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantLimits {
     /// Its share of the workers beside the others: with 2 it gets twice as much as with 1, while both have work.
@@ -56,7 +62,6 @@ pub struct TenantLimits {
     #[schema(minimum = 0, maximum = 1_000_000_000)]
     pub max_queued: u32,
     /// Requests a minute, of all keys together; what the configuration says if it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub requests_per_minute: Option<u32>,
 }
@@ -87,12 +92,10 @@ impl From<&Tenant> for TenantInfo {
     fn from(tenant: &Tenant) -> Self {
         Self {
             name: tenant.name.clone(),
-            limits: TenantLimits {
-                weight: tenant.weight,
-                max_running: tenant.max_running,
-                max_queued: tenant.max_queued,
-                requests_per_minute: tenant.requests_per_minute.map(NonZeroU32::get),
-            },
+            weight: tenant.weight,
+            max_running: tenant.max_running,
+            max_queued: tenant.max_queued,
+            requests_per_minute: tenant.requests_per_minute.map(NonZeroU32::get),
         }
     }
 }

@@ -67,7 +67,7 @@ pub struct UsageItem {
 }
 
 /// Sum up what jobs used
-#[utoipa::path(get, path = "/v1/usage", tag = "usage", security(("key" = ["read"])), params(UsageQuery),
+#[utoipa::path(get, path = "/v1/usage", operation_id = "show_usage", tag = "usage", security(("key" = ["read"])), params(UsageQuery),
     responses((status = 200, description = "the sums", body = UsageReport)))]
 async fn usage(
     State(app): State<App>,

@@ -138,7 +138,7 @@ impl From<Webhook> for WebhookView {
 /// Make a webhook
 ///
 /// The answer holds the secret that it signs with; it is not shown again.
-#[utoipa::path(post, path = "/v1/webhooks", tag = "webhooks", security(("key" = ["edit"])), request_body = WebhookRequest,
+#[utoipa::path(post, path = "/v1/webhooks", operation_id = "create_webhook", tag = "webhooks", security(("key" = ["edit"])), request_body = WebhookRequest,
     responses((status = 201, description = "the webhook with its secret", body = WebhookWithSecret,
             headers(("Location" = String, description = "the webhook"))),
         (status = 409, description = "there are as many webhooks as there may be", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
@@ -176,7 +176,7 @@ async fn create(
 }
 
 /// List webhooks
-#[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/webhooks", operation_id = "list_webhooks", tag = "webhooks", security(("key" = ["read"])),
     responses((status = 200, description = "the webhooks", body = WebhookList)))]
 async fn list(State(app): State<App>, can: Can<Read>) -> Result<Json<WebhookList>, Problem> {
     let hooks = app.store.webhooks(&can.tenant).await?;
@@ -184,7 +184,7 @@ async fn list(State(app): State<App>, can: Can<Read>) -> Result<Json<WebhookList
 }
 
 /// Show a webhook
-#[utoipa::path(get, path = "/v1/webhooks/{id}", tag = "webhooks", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/webhooks/{id}", operation_id = "show_webhook", tag = "webhooks", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the webhook")),
     responses((status = 200, description = "the webhook", body = WebhookView)))]
 async fn show(
@@ -196,7 +196,7 @@ async fn show(
 }
 
 /// Change a webhook
-#[utoipa::path(patch, path = "/v1/webhooks/{id}", tag = "webhooks", security(("key" = ["edit"])),
+#[utoipa::path(patch, path = "/v1/webhooks/{id}", operation_id = "change_webhook", tag = "webhooks", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the webhook")), request_body = WebhookPatch,
     responses((status = 200, description = "the webhook as it is now", body = WebhookView)))]
 async fn change(
@@ -216,7 +216,7 @@ async fn change(
 /// Delete a webhook
 ///
 /// With its deliveries; what is on its way is not sent any more.
-#[utoipa::path(delete, path = "/v1/webhooks/{id}", tag = "webhooks", security(("key" = ["edit"])),
+#[utoipa::path(delete, path = "/v1/webhooks/{id}", operation_id = "delete_webhook", tag = "webhooks", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the webhook")),
     responses((status = 204, description = "it is gone")))]
 async fn delete(
@@ -235,7 +235,7 @@ async fn delete(
 ///
 /// Both secrets sign for a while, so that receivers can change theirs without losing a message. The new one is shown
 /// this once.
-#[utoipa::path(post, path = "/v1/webhooks/{id}/rotate", tag = "webhooks", security(("key" = ["edit"])),
+#[utoipa::path(post, path = "/v1/webhooks/{id}/rotate", operation_id = "rotate_webhook", tag = "webhooks", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the webhook")),
     request_body(content = Option<RotateRequest>, description = "how; the old one signs for a day without a body"),
     responses((status = 200, description = "the webhook with its new secret", body = WebhookWithSecret)))]

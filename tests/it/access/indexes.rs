@@ -77,6 +77,31 @@ async fn each_tenant_sees_its_own_part_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_flow_finds_the_documents_of_the_tenant_that_runs_it() {
+    let service = Service::start("").await;
+    let flow = "flow: look\ninputs: { q: text }\nnodes:\n  find: { op: retrieve.bm25, with: { index: notes }, in: { \
+                query: inputs.q } }\noutputs: { chunks: find.chunks }\n";
+    let mut keys = Vec::new();
+    for (tenant, id) in [("default", "d"), ("acme", "a"), ("other", "o")] {
+        let key = service.key(tenant, &Scope::ALL).await;
+        let there = service.ask("PUT", "/v1/flows/look").key(&key).yaml(flow).send().await;
+        assert_eq!(there.status, StatusCode::CREATED, "{}", there.text);
+        put(&service, &key, &[(id, "Bees again.")]).await;
+        keys.push((key, id));
+    }
+    // Twice: what the first run of a tenant left behind is not what the next one gets.
+    for (key, id) in keys.iter().chain(&keys) {
+        let body = json!({ "flow": "look", "inputs": { "q": "bees" } });
+        let asked = service.ask("POST", "/v1/jobs").key(key).header("prefer", "wait=20").json(&body);
+        let job = asked.send().await.json();
+        assert_eq!(job["status"], "succeeded", "{job}");
+        let chunks = job["outputs"]["chunks"].as_array().unwrap();
+        let documents: Vec<&Json> = chunks.iter().map(|chunk| &chunk["doc"]).collect();
+        assert_eq!(documents, [id], "{job}");
+    }
+}
+
+#[tokio::test]
 async fn many_writers_of_one_index_all_have_their_documents_in_it() {
     let service = Service::start("").await;
     let key = service.key("default", &Scope::ALL).await;

@@ -30,7 +30,7 @@ pub struct AnswerRequest {
 /// Answer a wait
 ///
 /// The job goes on from there; nothing before it is repeated. A second answer to the same wait is refused (409).
-#[utoipa::path(post, path = "/v1/jobs/{id}/resume", tag = "jobs", security(("key" = ["run"])),
+#[utoipa::path(post, path = "/v1/jobs/{id}/resume", operation_id = "answer_job", tag = "jobs", security(("key" = ["run"])),
     params(("id" = String, Path, description = "the job")), request_body = AnswerRequest,
     responses((status = 200, description = "the answer is kept, and the job goes on", body = JobView),
         (status = 409, description = "the wait has an answer, or the job waits for nothing", body = crate::api::problem::ProblemBody, content_type = "application/problem+json")))]

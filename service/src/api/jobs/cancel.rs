@@ -44,7 +44,7 @@ pub struct CancelRequest {
 /// Cancel a job
 ///
 /// Asked again, or of a job that was cancelled before, it answers the same.
-#[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "jobs", security(("key" = ["run"])),
+#[utoipa::path(post, path = "/v1/jobs/{id}/cancel", operation_id = "cancel_job", tag = "jobs", security(("key" = ["run"])),
     params(("id" = String, Path, description = "the job")),
     request_body(content = Option<CancelRequest>, description = "how; graceful without a body"),
     responses((status = 200, description = "it is cancelled", body = JobView),

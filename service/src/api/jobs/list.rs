@@ -87,7 +87,7 @@ pub struct ListQuery {
 /// List jobs
 ///
 /// Newest first, without what can be large: inputs and outputs stand in each job.
-#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", security(("key" = ["read"])), params(ListQuery),
+#[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", security(("key" = ["read"])), params(ListQuery),
     responses((status = 200, description = "a page of jobs", body = PageOf<JobView>)))]
 pub async fn list(
     State(app): State<App>,

@@ -104,7 +104,7 @@ pub struct NodeList {
 }
 
 /// List the node executions of a job
-#[utoipa::path(get, path = "/v1/jobs/{id}/nodes", tag = "jobs", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/jobs/{id}/nodes", operation_id = "list_nodes", tag = "jobs", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job")),
     responses((status = 200, description = "the node executions", body = NodeList)))]
 pub async fn list(
@@ -117,7 +117,7 @@ pub async fn list(
 }
 
 /// Show a node execution of a job
-#[utoipa::path(get, path = "/v1/jobs/{id}/nodes/{*scope}", tag = "jobs", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/jobs/{id}/nodes/{*scope}", operation_id = "show_node", tag = "jobs", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job"),
         ("scope" = String, Path, description = "the node execution: `answer`, `hop[2]/search`")),
     responses((status = 200, description = "the node execution", body = NodeView)))]
@@ -147,7 +147,7 @@ pub struct GraphQuery {
 /// Show the flow of a job as a graph
 ///
 /// As JSON, with what became of each node beside it.
-#[utoipa::path(get, path = "/v1/jobs/{id}/graph", tag = "jobs", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/jobs/{id}/graph", operation_id = "show_graph", tag = "jobs", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job"), GraphQuery),
     responses((status = 200, description = "the graph", content((Object = "application/json"), (str = "text/plain")))))]
 pub async fn graph(

@@ -22,7 +22,7 @@ pub struct ShowQuery {
 }
 
 /// Show a job
-#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "jobs", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job"), ShowQuery),
     responses((status = 200, description = "the job", body = JobView)))]
 pub async fn show(
@@ -55,7 +55,7 @@ pub async fn show(
 /// Delete a job
 ///
 /// With its journal and all that it gave; only one that has ended.
-#[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", security(("key" = ["run"])),
+#[utoipa::path(delete, path = "/v1/jobs/{id}", operation_id = "delete_job", tag = "jobs", security(("key" = ["run"])),
     params(("id" = String, Path, description = "the job")),
     responses((status = 204, description = "it is gone"),
         (status = 409, description = "it has not ended", body = crate::api::problem::ProblemBody, content_type = "application/problem+json")))]

@@ -41,7 +41,7 @@ pub struct RetryRequest {
 ///
 /// Makes a new job of the same flow and inputs that keeps every result which does not have to be made again; `retry_of`
 /// names the old one. Of a job that has ended.
-#[utoipa::path(post, path = "/v1/jobs/{id}/retry", tag = "jobs", security(("key" = ["run"])),
+#[utoipa::path(post, path = "/v1/jobs/{id}/retry", operation_id = "retry_job", tag = "jobs", security(("key" = ["run"])),
     params(("id" = String, Path, description = "the job"),
         ("Idempotency-Key" = Option<String>, Header, description = "makes the request repeatable for 24 hours"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: wait N seconds for the end, at most 300")),

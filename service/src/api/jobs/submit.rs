@@ -49,7 +49,7 @@ pub struct Taken {
 /// Answers at once with 202 and the job, which is on disk by then. With `Prefer: wait=30` it waits for the end and
 /// answers 200, or 202 if that takes longer; with `Accept: text/event-stream` it answers with what happens, as
 /// `GET /v1/jobs/{id}/events` does. An `Idempotency-Key` makes a repeated request answer with the same job for 24 hours.
-#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", security(("key" = ["run"])),
+#[utoipa::path(post, path = "/v1/jobs", operation_id = "create_job", tag = "jobs", security(("key" = ["run"])),
     params(SubmitQuery, ("Prefer" = Option<String>, Header, description = "`wait=N`: wait N seconds for the end, at most 300"),
         ("Idempotency-Key" = Option<String>, Header, description = "makes the submission repeatable for 24 hours")),
     request_body = JobRequest,

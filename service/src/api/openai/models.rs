@@ -89,7 +89,8 @@ pub(super) async fn list(State(app): State<App>, can: Can<Read>) -> Result<Json<
 /// Look at a flow as a model
 #[utoipa::path(get, path = "/v1/models/{*model}", operation_id = "openai_show_model", tag = "openai", security(("key" = ["read"])),
     params(("model" = String, Path, description = "`flow/NAME` or `flow/NAME@VERSION`")),
-    responses((status = 200, description = "the model", body = ModelCard)))]
+    responses((status = 200, description = "the model", body = ModelCard),
+        (status = 422, description = "this is no name of a model", body = super::error::OpenAiError)))]
 pub(super) async fn show(
     State(app): State<App>,
     can: Can<Read>,

@@ -110,7 +110,7 @@ impl DeliveryView {
 /// Try a webhook out
 ///
 /// Sends it the event `webhook.test`; the delivery says what comes of it.
-#[utoipa::path(post, path = "/v1/webhooks/{id}/test", tag = "webhooks", security(("key" = ["edit"])),
+#[utoipa::path(post, path = "/v1/webhooks/{id}/test", operation_id = "test_webhook", tag = "webhooks", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the webhook")),
     responses((status = 202, description = "the delivery", body = DeliveryView)))]
 pub(super) async fn test(
@@ -141,7 +141,7 @@ pub(super) async fn test(
 }
 
 /// List deliveries of a webhook
-#[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries", tag = "webhooks", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries", operation_id = "list_deliveries", tag = "webhooks", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the webhook"), DeliveryQuery),
     responses((status = 200, description = "a page of deliveries", body = DeliveryPage)))]
 pub(super) async fn list(
@@ -161,7 +161,7 @@ pub(super) async fn list(
 }
 
 /// Show a delivery of a webhook
-#[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries/{delivery}", tag = "webhooks", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries/{delivery}", operation_id = "show_delivery", tag = "webhooks", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the webhook"), ("delivery" = String, Path, description = "the delivery")),
     responses((status = 200, description = "the delivery with what is sent", body = DeliveryView)))]
 pub(super) async fn show(
@@ -178,7 +178,7 @@ pub(super) async fn show(
 /// Send a delivery again
 ///
 /// With all its attempts, under the same `webhook-id`.
-#[utoipa::path(post, path = "/v1/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "webhooks", security(("key" = ["edit"])),
+#[utoipa::path(post, path = "/v1/webhooks/{id}/deliveries/{delivery}/redeliver", operation_id = "redeliver", tag = "webhooks", security(("key" = ["edit"])),
     params(("id" = String, Path, description = "the webhook"), ("delivery" = String, Path, description = "the delivery")),
     responses((status = 202, description = "the delivery", body = DeliveryView)))]
 pub(super) async fn redeliver(
