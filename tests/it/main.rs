@@ -24,8 +24,8 @@
     clippy::case_sensitive_file_extension_comparisons
 )]
 
-mod api;
 mod access;
+mod api;
 mod cli;
 mod deploy;
 mod diagnostics;
@@ -34,9 +34,9 @@ mod faults;
 mod flows;
 mod journal;
 mod laws;
-mod openapi;
 mod mcp;
 mod openai;
+mod openapi;
 mod operators;
 mod schema;
 mod sdk;

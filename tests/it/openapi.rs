@@ -30,7 +30,10 @@ fn every_operation_says_what_it_does_whom_it_lets_in_and_how_it_can_end() {
     let mut names = BTreeSet::new();
     for (method, path, operation) in operations(&document) {
         let at = format!("{method} {path}");
-        assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{at} has no summary");
+        assert!(
+            operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()),
+            "{at} has no summary"
+        );
         assert!(operation["tags"][0].is_string(), "{at} belongs to no group");
         let name = operation["operationId"].as_str().unwrap_or_default().to_owned();
         assert!(names.insert(name.clone()), "{at}: another operation is called `{name}`");
@@ -46,7 +49,10 @@ fn every_operation_says_what_it_does_whom_it_lets_in_and_how_it_can_end() {
         }
         for parameter in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
             let parameters = operation["parameters"].as_array().unwrap();
-            assert!(parameters.iter().any(|known| known["name"] == parameter), "{at} does not explain `{parameter}`");
+            assert!(
+                parameters.iter().any(|known| known["name"] == parameter),
+                "{at} does not explain `{parameter}`"
+            );
         }
     }
     assert!(names.len() >= 19, "{names:?}");
@@ -75,7 +81,10 @@ fn every_reference_leads_somewhere() {
         match json {
             Json::Object(fields) => {
                 if let Some(target) = fields.get("$ref").and_then(Json::as_str) {
-                    assert!(document.pointer(target.trim_start_matches('#')).is_some(), "`{target}` leads nowhere");
+                    assert!(
+                        document.pointer(target.trim_start_matches('#')).is_some(),
+                        "`{target}` leads nowhere"
+                    );
                 }
                 todo.extend(fields.values());
             }

@@ -1,13 +1,19 @@
 //! The OpenAPI document: made from the handlers, with what holds for all of them said once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use anabranch_engine::plan::Plan;
 use serde_json::{Map, Value as Json, json};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::problem::{Code, Mistake, ProblemBody, Span};
+use crate::flows::schema;
+
+/// The endpoint that takes jobs of any flow by its name.
+const TYPED: &str = "/v1/flows/{name}/jobs";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -107,6 +113,69 @@ fn problem(what: Option<&str>) -> Json {
         "description": what.unwrap_or("a problem"),
         "content": { super::problem::MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
     })
+}
+
+/// The document with an endpoint for each of these flows, which takes the inputs of that flow.
+pub fn with_flows(mut document: Json, flows: &[Arc<Plan>]) -> Json {
+    let Some(generic) = document.pointer("/paths").and_then(|paths| paths.get(TYPED)).cloned() else {
+        return document;
+    };
+    let Some(request) = document.pointer("/components/schemas/TypedJobRequest").cloned() else {
+        return document;
+    };
+    for plan in flows {
+        let (path, name) = (TYPED.replace("{name}", &plan.name), schema_name("JobRequest", &plan.name));
+        if let Some(paths) = document.get_mut("paths").and_then(Json::as_object_mut) {
+            paths.insert(path, twin(generic.clone(), plan, &name));
+        }
+        if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Json::as_object_mut) {
+            schemas.insert(name, request_of(request.clone(), plan));
+        }
+    }
+    document
+}
+
+/// The endpoint that submits jobs of one flow.
+fn twin(mut item: Json, plan: &Plan, schema: &str) -> Json {
+    let Some(operation) = item.get_mut("post").and_then(Json::as_object_mut) else { return item };
+    operation.insert("operationId".to_owned(), schema_name("submit", &plan.name).into());
+    operation.insert("summary".to_owned(), format!("Submit a job of `{}`", plan.name).into());
+    if let Some(about) = &plan.about {
+        operation.insert("description".to_owned(), about.trim().into());
+    }
+    if let Some(Json::Array(parameters)) = operation.get_mut("parameters") {
+        parameters.retain(|parameter| parameter.get("in").and_then(Json::as_str) != Some("path"));
+    }
+    operation.insert(
+        "requestBody".to_owned(),
+        json!({ "required": true, "content": {
+            "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } } }),
+    );
+    item
+}
+
+/// What such an endpoint takes.
+fn request_of(mut request: Json, plan: &Plan) -> Json {
+    let mut inputs = schema::inputs(plan);
+    // The document says once which dialect it is written in.
+    inputs.as_object_mut().and_then(|inputs| inputs.remove("$schema"));
+    let is_required = inputs.get("required").and_then(Json::as_array).is_some_and(|names| !names.is_empty());
+    if let Some(request) = request.as_object_mut() {
+        request.insert("description".to_owned(), format!("A job of the flow `{}`.", plan.name).into());
+        if is_required {
+            request.insert("required".to_owned(), json!(["inputs"]));
+        }
+        if let Some(properties) = request.get_mut("properties").and_then(Json::as_object_mut) {
+            properties.insert("inputs".to_owned(), inputs);
+        }
+    }
+    request
+}
+
+/// A name that a component of the document may have.
+fn schema_name(what: &str, flow: &str) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
+    format!("{what}.{}", flow.chars().map(plain).collect::<String>())
 }
 
 /// The document as the file `service/openapi.json` has it.

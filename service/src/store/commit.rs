@@ -41,6 +41,16 @@ pub(super) async fn commit(database: &Database, batch: &[Entry]) -> Result<Vec<O
     Ok(outcomes)
 }
 
+/// Writes entries as a part of somebody's transaction; what becomes of each does not matter to them.
+pub(super) async fn write_entries(
+    database: &Database,
+    entries: &[Entry],
+    connection: &mut impl Connection,
+) -> Result<(), sqlx::Error> {
+    Batch::new(database, entries).write(connection).await?;
+    Ok(())
+}
+
 /// Key of an idempotent request: whose, where, which.
 type Key<'a> = (&'a str, &'a str, &'a str);
 

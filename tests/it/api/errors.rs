@@ -30,7 +30,14 @@ async fn everything_that_is_wrong_with_a_submission_is_told_at_once() {
     let mut pointers = answer.pointers();
     pointers.sort();
     let expected = [
-        "/budget/cost", "/budget/wall", "/deadline", "/inputs/m", "/inputs/n", "/labels/", "/priority", "/session_id",
+        "/budget/cost",
+        "/budget/wall",
+        "/deadline",
+        "/inputs/m",
+        "/inputs/n",
+        "/labels/",
+        "/priority",
+        "/session_id",
         "/webhook",
     ];
     assert_eq!(pointers, expected, "{answer:?}");
@@ -44,41 +51,62 @@ async fn a_flow_that_does_not_load_is_told_with_its_places() {
     assert_eq!(answer.problem(422), "invalid_flow");
     let error = &answer.body["errors"][0];
     assert!(error["code"].as_str().unwrap().starts_with("FLOW"), "{answer:?}");
-    assert_eq!((&error["span"]["line"], &error["hint"]), (&json!(3), &json!("did you mean `test.numbers`?")), "{answer:?}");
+    assert_eq!(
+        (&error["span"]["line"], &error["hint"]),
+        (&json!(3), &json!("did you mean `test.numbers`?")),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_request_has_a_code_and_a_place() {
     let service = Service::start().await;
     let send = async |body: &str, kind: &str| {
-        let request = service.request(Method::POST, "/v1/jobs").header("content-type", kind).body(body.to_owned());
+        let request =
+            service.request(Method::POST, "/v1/jobs").header("content-type", kind).body(body.to_owned());
         Answer::of(request.send().await.unwrap()).await
     };
     assert_eq!(send("{\"flow\":", "application/json").await.problem(400), "bad_json");
     assert_eq!(send("{} {}", "application/json").await.problem(400), "bad_json");
     assert_eq!(send("flow: quick", "application/yaml").await.problem(415), "media_type");
-    assert_eq!(send(&format!("\"{}\"", "x".repeat(2 << 20)), "application/json").await.problem(413), "too_large");
+    assert_eq!(
+        send(&format!("\"{}\"", "x".repeat(2 << 20)), "application/json").await.problem(413),
+        "too_large"
+    );
     let unknown = send("{\"flow\": \"quick\", \"input\": {}}", "application/json; charset=utf-8").await;
     assert_eq!((unknown.problem(422), unknown.pointers()), ("invalid".to_owned(), vec!["/input".to_owned()]));
     let nested = send("{\"flow\": \"quick\", \"labels\": {\"a\": 3}}", "application/json").await;
     assert_eq!(nested.pointers(), ["/labels/a"]);
     let near = service.post("/v1/jobs", &json!({ "flow": "quik" })).await;
-    assert_eq!((near.pointers(), &near.body["hint"]), (vec!["/flow".to_owned()], &json!("did you mean `quick`?")));
+    assert_eq!(
+        (near.pointers(), &near.body["hint"]),
+        (vec!["/flow".to_owned()], &json!("did you mean `quick`?"))
+    );
     let refused = service.request(Method::PUT, "/v1/jobs").send().await.unwrap();
     let refused = Answer::of(refused).await;
     assert_eq!(refused.problem(405), "no_method");
     assert!(refused.header("allow").unwrap().contains("POST"), "{refused:?}");
     assert_eq!(service.get("/v1/nothing").await.problem(404), "no_route");
     for path in ["", "/events", "/nodes", "/nodes/a", "/graph", "/export"] {
-        assert_eq!(service.get(&format!("/v1/jobs/job_none{path}")).await.problem(404), "not_found", "{path}");
+        assert_eq!(
+            service.get(&format!("/v1/jobs/job_none{path}")).await.problem(404),
+            "not_found",
+            "{path}"
+        );
     }
     for query in ["limit=0", "limit=x", "status=done", "created_after=now", "fow=x"] {
         assert_eq!(service.get(&format!("/v1/jobs?{query}")).await.problem(400), "bad_parameter", "{query}");
     }
     let request = service.request(Method::POST, "/v1/jobs").header("accept", "text/csv");
-    assert_eq!(Answer::of(request.json(&json!({ "flow": "quick" })).send().await.unwrap()).await.problem(406), "not_acceptable");
+    assert_eq!(
+        Answer::of(request.json(&json!({ "flow": "quick" })).send().await.unwrap()).await.problem(406),
+        "not_acceptable"
+    );
     let request = service.request(Method::POST, "/v1/jobs").header("idempotency-key", "x".repeat(256));
-    assert_eq!(Answer::of(request.json(&json!({ "flow": "quick" })).send().await.unwrap()).await.problem(400), "bad_header");
+    assert_eq!(
+        Answer::of(request.json(&json!({ "flow": "quick" })).send().await.unwrap()).await.problem(400),
+        "bad_header"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +118,11 @@ async fn a_request_and_its_trace_keep_the_names_that_the_caller_gives_them() {
         .header("x-request-id", "mine-7")
         .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
     let answer = Answer::of(request.json(&json!({ "flow": "quick" })).send().await.unwrap()).await;
-    assert_eq!((answer.header("x-request-id"), &answer.body["trace_id"]), (Some("mine-7"), &json!(trace)), "{answer:?}");
+    assert_eq!(
+        (answer.header("x-request-id"), &answer.body["trace_id"]),
+        (Some("mine-7"), &json!(trace)),
+        "{answer:?}"
+    );
 }
 
 /// Bombs: a flow of nested aliases, one of nested brackets, an expression and a template that go on and on.
@@ -117,8 +149,10 @@ async fn bombs_end_within_bounds() {
         assert!(is_refused, "{}", answer.text.chars().take(500).collect::<String>());
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
-    let nested = format!("{{\"flow\":\"quick\",\"inputs\":{{\"n\":{}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
-    let request = service.request(Method::POST, "/v1/jobs").header("content-type", "application/json").body(nested);
+    let nested =
+        format!("{{\"flow\":\"quick\",\"inputs\":{{\"n\":{}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let request =
+        service.request(Method::POST, "/v1/jobs").header("content-type", "application/json").body(nested);
     let answer = Answer::of(request.send().await.unwrap()).await;
     assert!([400, 422].contains(&answer.status), "{answer:?}");
     assert_eq!(service.run("quick").await["status"], "succeeded", "and it lives");
@@ -133,7 +167,11 @@ async fn the_process_says_how_it_is_and_documents_itself() {
     let document: Json = service.get("/openapi.json").await.body;
     assert_eq!(document["openapi"], "3.1.0");
     let page = service.get("/docs").await;
-    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"), "{:?}", page.headers);
+    assert!(
+        page.header("content-security-policy").unwrap().starts_with("default-src 'none'"),
+        "{:?}",
+        page.headers
+    );
     for path in document["paths"].as_object().unwrap().keys() {
         assert!(page.text.contains(&format!("<code>{path}</code>")), "`{path}` is not on the page");
     }

@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 use reqwest::{Method, Response};
 use serde_json::{Value as Json, json};
 
-use super::harness::{Answer, Service, SOON};
+use super::harness::{Answer, SOON, Service};
 
 /// An event of a stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +49,8 @@ fn numbered(events: &[Event]) -> Vec<Event> {
 }
 
 async fn follow(service: &Service, id: &str, after: Option<u64>) -> Response {
-    let request = service.request(Method::GET, &format!("/v1/jobs/{id}/events")).header("accept", "text/event-stream");
+    let request =
+        service.request(Method::GET, &format!("/v1/jobs/{id}/events")).header("accept", "text/event-stream");
     let request = match after {
         Some(after) => request.header("last-event-id", after.to_string()),
         None => request,
@@ -76,8 +77,10 @@ async fn a_submission_answers_with_all_that_happens_up_to_the_end() {
 async fn a_stream_that_breaks_off_after_any_event_goes_on_without_a_gap_or_a_duplicate() {
     let service = Service::start().await;
     let whole = service.run("steps").await;
-    let expected = numbered(&read(follow(&service, whole["id"].as_str().unwrap(), None).await, usize::MAX).await);
-    let names = |events: &[Event]| events.iter().map(|event| (event.id, event.name.clone())).collect::<Vec<_>>();
+    let expected =
+        numbered(&read(follow(&service, whole["id"].as_str().unwrap(), None).await, usize::MAX).await);
+    let names =
+        |events: &[Event]| events.iter().map(|event| (event.id, event.name.clone())).collect::<Vec<_>>();
     for cut in 1..expected.len() {
         // Both while the job runs and, if that is over sooner, from the store.
         let id = service.submit("steps").await;
@@ -87,7 +90,11 @@ async fn a_stream_that_breaks_off_after_any_event_goes_on_without_a_gap_or_a_dup
         seen.extend(numbered(&read(follow(&service, &id, last).await, usize::MAX).await));
         assert_eq!(names(&seen), names(&expected), "cut after {cut}");
         let last = seen.last().and_then(|event| event.id);
-        assert_eq!(follow(&service, &id, last).await.status(), 204, "who has seen the end need not come back");
+        assert_eq!(
+            follow(&service, &id, last).await.status(),
+            204,
+            "who has seen the end need not come back"
+        );
     }
 }
 

@@ -12,16 +12,33 @@ use super::harness::{Answer, Service};
 async fn a_job_is_taken_in_at_once_and_found_where_the_answer_says() {
     let service = Service::start().await;
     let answer = service
-        .post("/v1/jobs", &json!({ "flow": "quick", "inputs": { "n": 3 }, "labels": { "team": "a" }, "priority": 5 }))
+        .post(
+            "/v1/jobs",
+            &json!({ "flow": "quick", "inputs": { "n": 3 }, "labels": { "team": "a" }, "priority": 5 }),
+        )
         .await;
     assert_eq!((answer.status, answer.header("retry-after")), (202, Some("1")), "{answer:?}");
     let location = answer.header("location").unwrap();
     let job = service.ended(answer.body["id"].as_str().unwrap()).await;
     assert_eq!(location, job["links"]["self"]);
-    assert_eq!((&job["status"], &job["outcome"], &job["flow"]), (&json!("succeeded"), &json!("succeeded"), &json!("quick")));
+    assert_eq!(
+        (&job["status"], &job["outcome"], &job["flow"]),
+        (&json!("succeeded"), &json!("succeeded"), &json!("quick"))
+    );
     assert_eq!((&job["inputs"], &job["labels"]), (&json!({ "n": 3 }), &json!({ "team": "a" })));
     assert!(job["outputs"]["text"].is_string(), "{job}");
-    for key in ["version", "usage", "priority", "trace_id", "created_at", "started_at", "finished_at", "queue_wait_ms", "progress", "links"] {
+    for key in [
+        "version",
+        "usage",
+        "priority",
+        "trace_id",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "queue_wait_ms",
+        "progress",
+        "links",
+    ] {
         assert!(!job[key].is_null(), "`{key}` of {job}");
     }
 }
@@ -51,7 +68,11 @@ async fn a_flow_can_be_named_with_its_version_or_sent_along_or_stand_in_the_path
     let yaml = "flow: own\nnodes:\n  a: { op: test.numbers, with: { n: 2 } }\noutputs:\n  n: a.numbers\n";
     let request = service.request(Method::POST, "/v1/jobs").header("prefer", "wait=20");
     let own = Answer::of(request.json(&json!({ "flow_yaml": yaml })).send().await.unwrap()).await;
-    assert_eq!((&own.body["outputs"], &own.body["version"]), (&json!({ "n": [0, 1] }), &json!(null)), "{own:?}");
+    assert_eq!(
+        (&own.body["outputs"], &own.body["version"]),
+        (&json!({ "n": [0, 1] }), &json!(null)),
+        "{own:?}"
+    );
     let typed = service.post("/v1/flows/quick/jobs", &json!({ "inputs": { "n": 2 } })).await;
     assert_eq!((typed.status, &typed.body["flow"]), (202, &json!("quick")), "{typed:?}");
     assert_eq!(service.post("/v1/flows/quack/jobs", &json!({})).await.problem(404), "not_found");
@@ -62,13 +83,22 @@ async fn a_hundred_twins_with_each_of_a_hundred_keys_are_one_job_each() {
     let service = Service::start().await;
     let mut jobs = BTreeSet::new();
     for key in 0..100 {
-        let twins = join_all((0..100).map(|_| {
-            let request = service.request(Method::POST, "/v1/jobs").header("idempotency-key", format!("key-{key}"));
-            async move { Answer::of(request.json(&json!({ "flow": "quick" })).send().await.unwrap()).await }
-        }))
-        .await;
-        let ids: BTreeSet<String> =
-            twins.iter().map(|twin| twin.body["id"].as_str().unwrap_or_else(|| panic!("{twin:?}")).to_owned()).collect();
+        let twins =
+            join_all(
+                (0..100).map(|_| {
+                    let request = service
+                        .request(Method::POST, "/v1/jobs")
+                        .header("idempotency-key", format!("key-{key}"));
+                    async move {
+                        Answer::of(request.json(&json!({ "flow": "quick" })).send().await.unwrap()).await
+                    }
+                }),
+            )
+            .await;
+        let ids: BTreeSet<String> = twins
+            .iter()
+            .map(|twin| twin.body["id"].as_str().unwrap_or_else(|| panic!("{twin:?}")).to_owned())
+            .collect();
         assert_eq!(ids.len(), 1, "{ids:?}");
         let first = twins.iter().filter(|twin| twin.header("idempotency-replayed").is_none()).count();
         assert_eq!(first, 1, "one of them made it");
@@ -79,18 +109,25 @@ async fn a_hundred_twins_with_each_of_a_hundred_keys_are_one_job_each() {
     let other = request.json(&json!({ "flow": "quick", "inputs": { "n": 9 } })).send().await.unwrap();
     assert_eq!(Answer::of(other).await.problem(422), "key_reused");
     let elsewhere = service.request(Method::POST, "/v1/flows/quick/jobs").header("idempotency-key", "key-0");
-    assert_eq!(elsewhere.json(&json!({})).send().await.unwrap().status(), 202, "a key belongs to an endpoint");
+    assert_eq!(
+        elsewhere.json(&json!({})).send().await.unwrap().status(),
+        202,
+        "a key belongs to an endpoint"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_listed_newest_first_by_what_they_are() {
     let service = Service::start().await;
     for n in 0..5 {
-        let body = json!({ "flow": "quick", "labels": { "n": n.to_string(), "all": "yes" }, "session_id": "s1" });
+        let body =
+            json!({ "flow": "quick", "labels": { "n": n.to_string(), "all": "yes" }, "session_id": "s1" });
         service.ended(service.post("/v1/jobs", &body).await.body["id"].as_str().unwrap()).await;
     }
     service.run("broken").await;
-    let count = async |query: &str| service.get(&format!("/v1/jobs?{query}")).await.body["items"].as_array().unwrap().len();
+    let count = async |query: &str| {
+        service.get(&format!("/v1/jobs?{query}")).await.body["items"].as_array().unwrap().len()
+    };
     for (query, expected) in [
         ("", 6),
         ("flow=quick", 5),
@@ -107,7 +144,9 @@ async fn jobs_are_listed_newest_first_by_what_they_are() {
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = service.get(&format!("/v1/jobs?limit=4&cursor={cursor}")).await.body;
-        seen.extend(page["items"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page["items"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()),
+        );
         let Some(next) = page["next_cursor"].as_str() else { break };
         next.clone_into(&mut cursor);
     }
@@ -123,10 +162,14 @@ async fn a_job_shows_its_nodes_its_graph_and_all_of_itself() {
     let job = service.run("quick").await;
     let id = job["id"].as_str().unwrap();
     let nodes = service.get(&format!("/v1/jobs/{id}/nodes")).await.body;
-    let names: Vec<&str> = nodes["items"].as_array().unwrap().iter().map(|node| node["node"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        nodes["items"].as_array().unwrap().iter().map(|node| node["node"].as_str().unwrap()).collect();
     assert_eq!(names, ["a", "b"]);
     let node = service.get(&format!("/v1/jobs/{id}/nodes/b")).await.body;
-    assert_eq!((&node["status"], &node["op"], &node["attempts"]), (&json!("succeeded"), &json!("test.work"), &json!(1)));
+    assert_eq!(
+        (&node["status"], &node["op"], &node["attempts"]),
+        (&json!("succeeded"), &json!("test.work"), &json!(1))
+    );
     assert_eq!(node["outputs"]["text"], job["outputs"]["text"]);
     assert_eq!(service.get(&format!("/v1/jobs/{id}/nodes/z")).await.problem(404), "not_found");
     let whole = service.get(&format!("/v1/jobs/{id}?include=nodes,usage")).await.body;
@@ -144,7 +187,10 @@ async fn a_job_shows_its_nodes_its_graph_and_all_of_itself() {
 async fn a_job_is_cancelled_once_and_for_all() {
     let service = Service::start().await;
     let id = service.submit("slow").await;
-    assert_eq!(service.request(Method::DELETE, &format!("/v1/jobs/{id}")).send().await.unwrap().status(), 409);
+    assert_eq!(
+        service.request(Method::DELETE, &format!("/v1/jobs/{id}")).send().await.unwrap().status(),
+        409
+    );
     let cancelled = service.post(&format!("/v1/jobs/{id}/cancel"), &json!({ "mode": "now" })).await;
     assert!([200, 202].contains(&cancelled.status), "{cancelled:?}");
     assert_eq!(service.ended(&id).await["status"], "cancelled");
@@ -153,7 +199,10 @@ async fn a_job_is_cancelled_once_and_for_all() {
     let done = service.run("quick").await;
     let late = service.post(&format!("/v1/jobs/{}/cancel", done["id"].as_str().unwrap()), &json!({})).await;
     assert_eq!(late.problem(409), "conflict");
-    assert_eq!(service.request(Method::DELETE, &format!("/v1/jobs/{id}")).send().await.unwrap().status(), 204);
+    assert_eq!(
+        service.request(Method::DELETE, &format!("/v1/jobs/{id}")).send().await.unwrap().status(),
+        204
+    );
     assert_eq!(service.get(&format!("/v1/jobs/{id}")).await.problem(404), "not_found");
 }
 
@@ -180,10 +229,17 @@ async fn a_wait_is_answered_once_with_a_value_of_its_type() {
     let service = Service::start().await;
     let id = service.submit("asking").await;
     let job = service.until(&id, |job| job["status"] == "waiting").await;
-    assert_eq!((&job["waits"][0]["wait"], &job["waits"][0]["type"]), (&json!("approve"), &json!("bool")), "{job}");
+    assert_eq!(
+        (&job["waits"][0]["wait"], &job["waits"][0]["type"]),
+        (&json!("approve"), &json!("bool")),
+        "{job}"
+    );
     assert!(job["waits"][0]["shown"]["draft"].is_string(), "{job}");
     let path = format!("/v1/jobs/{id}/resume");
-    assert_eq!(service.post(&path, &json!({ "wait": "approve", "value": "maybe" })).await.pointers(), ["/value"]);
+    assert_eq!(
+        service.post(&path, &json!({ "wait": "approve", "value": "maybe" })).await.pointers(),
+        ["/value"]
+    );
     assert_eq!(service.post(&path, &json!({ "wait": "aprove", "value": true })).await.pointers(), ["/wait"]);
     assert_eq!(service.post(&path, &json!({ "wait": "approve", "value": true })).await.status, 200);
     let again = service.post(&path, &json!({ "wait": "approve", "value": false })).await;
@@ -207,19 +263,34 @@ async fn a_job_that_waits_outlives_the_process() {
 async fn a_job_is_repeated_from_where_it_failed_with_results_put_right() {
     let service = Service::start().await;
     let failed = service.run("broken").await;
-    assert_eq!((&failed["status"], &failed["error"]["scope"], &failed["error"]["code"]), (&json!("failed"), &json!("b"), &json!("rejected")));
+    assert_eq!(
+        (&failed["status"], &failed["error"]["scope"], &failed["error"]["code"]),
+        (&json!("failed"), &json!("b"), &json!("rejected"))
+    );
     let path = format!("/v1/jobs/{}/retry", failed["id"].as_str().unwrap());
     let again = service.request(Method::POST, &path).header("prefer", "wait=20").send().await.unwrap();
     let again = Answer::of(again).await;
-    assert_eq!((again.status, &again.body["status"], &again.body["retry_of"]), (200, &json!("failed"), &failed["id"]), "{again:?}");
+    assert_eq!(
+        (again.status, &again.body["status"], &again.body["retry_of"]),
+        (200, &json!("failed"), &failed["id"]),
+        "{again:?}"
+    );
     let patched = service.post(&path, &json!({ "patch": { "b": { "text": "by hand", "value": 1 } } })).await;
     let patched = service.ended(patched.body["id"].as_str().unwrap_or_else(|| panic!("{patched:?}"))).await;
     assert_eq!(patched["outputs"], json!({ "text": "by hand" }));
     let wrong = service.post(&path, &json!({ "from": "c" })).await;
     assert_eq!((wrong.problem(422), wrong.pointers()), ("invalid".to_owned(), vec!["/from".to_owned()]));
     let diff = service
-        .get(&format!("/v1/jobs/diff?a={}&b={}", failed["id"].as_str().unwrap(), patched["id"].as_str().unwrap()))
+        .get(&format!(
+            "/v1/jobs/diff?a={}&b={}",
+            failed["id"].as_str().unwrap(),
+            patched["id"].as_str().unwrap()
+        ))
         .await;
-    assert_eq!((&diff.body["same_flow"], &diff.body["nodes"][0]["node"]), (&json!(true), &json!("b")), "{diff:?}");
+    assert_eq!(
+        (&diff.body["same_flow"], &diff.body["nodes"][0]["node"]),
+        (&json!(true), &json!("b")),
+        "{diff:?}"
+    );
     assert_eq!(diff.body["outputs"][0]["name"], "text", "{diff:?}");
 }

@@ -29,7 +29,10 @@ async fn a_stopping_process_refuses_new_work_and_says_so_to_those_who_wait() {
         .send()
         .await
         .unwrap();
-    let waiting = service.request(Method::POST, "/v1/jobs").header("prefer", "wait=300").json(&json!({ "flow": "slow" }));
+    let waiting = service
+        .request(Method::POST, "/v1/jobs")
+        .header("prefer", "wait=300")
+        .json(&json!({ "flow": "slow" }));
     let waiting = tokio::spawn(waiting.send());
     // Both are in flight before it stops.
     while service.app.counts.submitted.load(std::sync::atomic::Ordering::Relaxed) < 1

@@ -26,7 +26,7 @@ const PAGE_MAX: u32 = 200;
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub struct DeliveryQuery {
+pub(super) struct DeliveryQuery {
     /// Where the page begins: `next_cursor` of the page before.
     cursor: Option<String>,
     /// Deliveries on a page: 50 if unset, at most 200.
@@ -37,7 +37,7 @@ pub struct DeliveryQuery {
 /// An event on its way to a webhook.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Delivery)]
-pub struct DeliveryView {
+pub(super) struct DeliveryView {
     /// `dlv_…`: sent as `webhook-id`, the same at every attempt.
     pub id: String,
     /// The webhook.
@@ -75,7 +75,7 @@ pub struct DeliveryView {
 
 /// A page of deliveries.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct DeliveryPage {
+pub(super) struct DeliveryPage {
     /// Newest first.
     pub items: Vec<DeliveryView>,
     /// `cursor` of the next page; null on the last.
