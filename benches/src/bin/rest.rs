@@ -226,6 +226,8 @@ async fn main() -> Result<(), Failed> {
             _ => return Err("usage: rest [--binary FILE]".into()),
         }
     }
+    // The service is started in another folder.
+    let binary = binary.canonicalize()?;
     let sync = request(&json!({ "flow": "noop", "inputs": { "text": "hello" } }), "prefer: wait=30\r\n");
 
     let plain = round(&echo().await?, &sync, CLIENTS, Duration::from_secs(2)).await?.per_s;

@@ -53,12 +53,12 @@ pub(crate) async fn run(args: &Args) -> Ended {
     let (ended, over) = tokio::sync::oneshot::channel();
     let serving = process.serve(async {
         // Whoever speaks tells when it is over; nobody listens otherwise.
-        drop(over.await);
+        let _over: Result<(), _> = over.await;
     });
     let (spoken, ()) = tokio::join!(
         async {
             let spoken = speaking.await;
-            drop(ended.send(()));
+            let _unheard: Result<(), ()> = ended.send(());
             spoken
         },
         serving

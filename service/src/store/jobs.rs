@@ -251,6 +251,31 @@ impl Store {
         Ok(n_forgotten)
     }
 
+    /// Forgets the oldest jobs that have ended, but for the newest `keep` of them; how many.
+    pub async fn prune_to(&self, keep: u32) -> Result<u64, StoreError> {
+        let mut n_forgotten = 0;
+        loop {
+            let ids: Vec<String> = reading!(self.database(), |db| {
+                sqlx::query_scalar(
+                    "SELECT job_id FROM jobs WHERE finished_ms IS NOT NULL \
+                     ORDER BY finished_ms DESC LIMIT $1 OFFSET $2",
+                )
+                .bind(i64::from(limits::PRUNE_STEP))
+                .bind(i64::from(keep))
+                .fetch_all(db)
+                .await?
+            });
+            let forgotten = if ids.is_empty() { 0 } else { self.forget(&ids).await? };
+            if forgotten == 0 {
+                self.forget_keys().await?;
+                return Ok(n_forgotten);
+            }
+            n_forgotten += forgotten;
+            // Between two steps the writer has its turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn forget(&self, ids: &[String]) -> Result<u64, StoreError> {
         let ids = serde_json::to_string(ids)?;
         let statements: Vec<_> = OF_A_JOB.iter().map(|text| self.sql(text)).collect();

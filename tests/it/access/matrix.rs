@@ -52,7 +52,11 @@ fn operations() -> Vec<Operation> {
                 path: path.clone(),
                 scope: Scope::parse(scope).unwrap_or_else(|| panic!("{path}: `{scope}`")),
                 kind: kind.map(str::to_owned),
-                body: schema.map(|schema| least(&schema, &document, 0)),
+                body: schema.map(|schema| match &**path {
+                    // All of its fields may be left out, but not all at once.
+                    "/v1/jobs/{id}/feedback" => json!({ "score": 1 }),
+                    _ => least(&schema, &document, 0),
+                }),
             });
         }
     }
@@ -173,7 +177,7 @@ async fn another_tenants_objects_are_not_there() {
     let service = Service::start("").await;
     let (ours, theirs) = (service.key("acme", &Scope::ALL).await, service.key("other", &Scope::ALL).await);
     let objects = objects(&service, &ours).await;
-    let mut asked = Vec::new();
+    let (mut asked, mut others) = (Vec::new(), Vec::new());
     for operation in operations().into_iter().filter(|operation| operation.path.contains('{')) {
         let (method, path) = (&operation.method, &operation.path);
         let group = path.split('/').nth(2).unwrap_or_default();
@@ -185,12 +189,15 @@ async fn another_tenants_objects_are_not_there() {
             continue;
         }
         let answer = operation.send(&service, &operation.at(&objects), Some(&theirs)).await;
-        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}: {}", answer.text);
+        if answer.status != StatusCode::NOT_FOUND {
+            others.push(format!("{method} {path}: {} {}", answer.status, answer.text));
+        }
         for secret in [&ours, &theirs] {
             assert!(!answer.text.contains(secret), "{method} {path}");
         }
         asked.push(format!("{method} {path}"));
     }
+    assert!(others.is_empty(), "{others:#?}");
     assert!(asked.len() > 15, "{asked:?}");
     // All of it is still there for whoever it belongs to.
     for (group, id) in &objects {
