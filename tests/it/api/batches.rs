@@ -156,13 +156,16 @@ async fn a_batch_that_the_queue_has_no_room_for_is_refused_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_never_half_there_after_a_kill() {
     const LINES: usize = 3_000;
-    let body = vec![r#"{"flow": "quick", "inputs": {"question": "where?"}, "run_at": "1d"}"#; LINES].join("\n");
+    let body =
+        vec![r#"{"flow": "quick", "inputs": {"question": "where?"}, "run_at": "1d"}"#; LINES].join("\n");
     let send = async |url: &str| {
         let request = client().post(format!("{url}/v1/batches")).header("content-type", "application/jsonl");
         request.header("idempotency-key", "k").body(body.clone()).send().await
     };
     let count = async |url: &str| {
-        let get = async |path: &str| client().get(format!("{url}{path}")).send().await.unwrap().json::<Json>().await.unwrap();
+        let get = async |path: &str| {
+            client().get(format!("{url}{path}")).send().await.unwrap().json::<Json>().await.unwrap()
+        };
         let batches = get("/v1/batches").await["items"].as_array().unwrap().clone();
         let Some(batch) = batches.first() else {
             assert_eq!(get("/v1/jobs").await["items"], json!([]), "jobs without their batch");
