@@ -81,7 +81,7 @@ impl ChatModel for Remote {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_are_cancelled_at_any_moment_are_final_within_a_second_and_begin_nothing_more() {
-    const JOBS: usize = 300;
+    const JOBS: usize = 60;
     let counts = Arc::new(Counts::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -40,11 +40,11 @@ async fn more_requests_than_there_may_be_are_refused_and_probes_are_not() {
     let answers = join_all((0..6).map(|_| waiting()));
     let probe = async {
         // Once two wait, everything else is refused.
-        loop {
-            if service.get("/v1/jobs").await.status == 503 {
-                return service.get("/readyz").await;
-            }
+        while service.app.requests.available_permits() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
+        assert_eq!(service.get("/v1/jobs").await.status, 503);
+        service.get("/readyz").await
     };
     let (answers, probe) = tokio::join!(answers, probe);
     let refused = answers.iter().filter(|answer| answer.status == 503).count();
