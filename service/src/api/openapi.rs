@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anabranch_engine::plan::Plan;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -70,13 +70,23 @@ pub fn document() -> Json {
         *paths = all.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
         let ordered: BTreeMap<String, Json> = std::mem::take(paths).into_iter().collect();
         for (path, mut item) in ordered {
-            for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            for (method, operation) in item.as_object_mut().into_iter().flatten() {
                 add_problems(&path, operation);
+                if let Some(operation) = operation.as_object_mut() {
+                    operation.insert("operationId".to_owned(), operation_id(method, &path).into());
+                }
             }
             paths.insert(path, item);
         }
     }
     json
+}
+
+/// The name of an operation, which no other has: `get_jobs_id_nodes`.
+fn operation_id(method: &str, path: &str) -> String {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |id, word| format!("{id}_{word}"))
 }
 
 /// The problems that an operation can have by its nature: what needs a key can lack it, and so on.
