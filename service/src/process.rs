@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anabranch_engine::cx::Resources;
 use anabranch_engine::operator::Registry;
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +23,8 @@ use crate::resources::Env;
 use crate::runner::{self, Runner};
 use crate::schedules::Firing;
 use crate::store::{self, At, Store, StoreError};
+
+mod listen;
 
 /// The file of the store, in the folder `data`, unless the configuration names another.
 const STORE_FILE: &str = "anabranch.db";
@@ -208,11 +209,7 @@ impl Process {
         let closing = CancellationToken::new();
         let serving = self.listener.take().map(|listener| {
             let router = api::router(&self.app);
-            // What is written goes out at once: answers are small, and events should not wait for the next.
-            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-            let closing = closing.clone();
-            let serving = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
-            tokio::spawn(serving.into_future())
+            tokio::spawn(listen::serve(listener, router, closing.clone()))
         });
         stop.await;
         tracing::info!("stopping: no new work is taken");
@@ -258,10 +255,14 @@ async fn prune(app: App) {
     loop {
         ticks.tick().await;
         let retention = i64::try_from(app.config.store.retention.as_millis()).unwrap_or(i64::MAX);
-        match app.store.prune(app.now_ms().saturating_sub(retention), PRUNE_MAX).await {
+        let before = app.now_ms().saturating_sub(retention);
+        match app.store.prune(before, PRUNE_MAX).await {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "forgot jobs that are older than the retention"),
             Err(error) => tracing::warn!(%error, "old jobs could not be forgotten"),
+        }
+        if let Err(error) = app.store.prune_batches(before, PRUNE_MAX).await {
+            tracing::warn!(%error, "old batches could not be forgotten");
         }
     }
 }

@@ -124,6 +124,8 @@ pub struct Load {
     pub tasks: u64,
     /// Whether it takes no more work.
     pub is_draining: bool,
+    /// Whether jobs may be queued: then a new one queues behind them.
+    pub has_backlog: bool,
 }
 
 impl Runner {
@@ -240,6 +242,7 @@ impl Runner {
             running: slots.saturating_sub(self.0.slots.available_permits()),
             tasks: self.0.tasks.n_executed(),
             is_draining: self.0.is_draining.load(Ordering::Relaxed),
+            has_backlog: self.0.has_backlog.load(Ordering::Relaxed),
         }
     }
 

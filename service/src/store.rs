@@ -3,6 +3,7 @@
 //! Whatever changes a job goes through one writer task a process, which commits many jobs at once ([`Receipt`]s say
 //! when); everything else reads and writes by itself.
 
+pub mod batches;
 mod commit;
 pub(crate) mod database;
 mod entry;
@@ -29,6 +30,7 @@ mod workers;
 mod writer;
 mod writing;
 
+pub use batches::{Batch, NewBatch};
 pub use database::migrations;
 pub use feedback::{Feedback, FeedbackPut};
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};

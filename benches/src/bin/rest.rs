@@ -44,7 +44,10 @@ impl Service {
         let flows = folder.path().join("flows");
         std::fs::create_dir(&flows)?;
         std::fs::write(flows.join("noop.yaml"), FLOW)?;
-        std::fs::write(folder.path().join("anabranch.yaml"), format!("store: {store}\nserver: {{ flows: flows }}\n"))?;
+        std::fs::write(
+            folder.path().join("anabranch.yaml"),
+            format!("store: {store}\nserver: {{ flows: flows }}\n"),
+        )?;
         let mut child = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0"])
             .current_dir(folder.path())

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use crate::job::Job;
 
 mod answer;
-mod cancel;
+pub mod cancel;
 pub mod list;
 pub mod nodes;
 mod one;

@@ -1,14 +1,20 @@
 //! Who may queue more: a full queue refuses new work instead of slowing what was accepted.
+//!
+//! The queue of a tenant is counted in the store, and what this process took in since is added. Before anybody is
+//! refused it is counted again, unless nothing can have changed; places of this process that are free count as room,
+//! since what is taken in there does not queue.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::problem::{Code, Problem};
 use super::{App, Counts};
 
-/// How long a count of the queue is believed.
+/// How long a count of a queue with room in it is believed.
 const BELIEVED: Duration = Duration::from_millis(500);
+/// How long a count of a full queue is believed while this process adds nothing to it.
+const BELIEVED_FULL: Duration = Duration::from_millis(20);
 /// How long a caller with a full queue is asked to wait.
 const FULL_WAIT: Duration = Duration::from_secs(5);
 /// Tenants whose queues are kept in mind; beyond it, all are counted anew.
@@ -16,59 +22,121 @@ const TENANTS_MAX: usize = 10_000;
 
 /// How full the queues of tenants are, as far as this process knows.
 #[derive(Debug, Default)]
-pub struct Admission(Mutex<HashMap<String, Seen>>);
+pub struct Admission(Mutex<HashMap<String, Arc<Line>>>);
+
+/// The queue of a tenant.
+#[derive(Debug, Default)]
+struct Line {
+    seen: Mutex<Option<Seen>>,
+    /// One counts for all who would like to know.
+    counting: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     depth: u64,
+    /// When the counting began.
     at: Instant,
-    /// Taken in by this process since.
+    /// Taken in by this process and not counted.
     since: u64,
 }
 
 impl Admission {
-    /// Lets `more` jobs of `tenant` in, or refuses them.
+    /// Lets `more` jobs of `tenant` in, or refuses them. Whoever is let in submits without waiting for anything else.
     pub async fn enter(&self, app: &App, tenant: &str, more: usize) -> Result<(), Problem> {
         if app.is_stopping() {
             return Err(Problem::new(Code::Stopping, "the process is stopping and takes no new work"));
         }
-        let seen = match self.believed(tenant) {
-            Some(seen) => seen,
-            None => {
-                let depth = app.store.queue(Some(tenant)).await?.depth;
-                let seen = Seen { depth, at: Instant::now(), since: 0 };
-                self.remember(tenant, seen);
-                seen
-            }
-        };
         let most = u64::from(app.access.tenant(tenant).await?.max_queued);
         let more = more as u64;
-        if seen.depth.saturating_add(seen.since).saturating_add(more) > most {
-            Counts::more(&app.counts.refused);
-            let detail = format!("{} jobs are queued, and at most {most} may be", seen.depth + seen.since);
-            return Err(Problem::new(Code::QueueFull, detail).retry_after(FULL_WAIT));
+        if more > most.saturating_add(app.runner.load().slots as u64) {
+            return Err(full(app, format!("{more} jobs at once, and at most {most} may be queued"))
+                .hint("send fewer at once"));
         }
-        self.add(tenant, more);
-        Ok(())
+        let came = Instant::now();
+        let line = self.line(tenant);
+        if line.take(free(app), most, more, |seen| seen.at.elapsed() < BELIEVED).is_ok() {
+            return Ok(());
+        }
+        // A count that is about to be wrong by what was taken in since is not believed; neither is one from before.
+        let is_fresh =
+            |seen: &Seen| seen.at >= came || (seen.since == 0 && seen.at.elapsed() < BELIEVED_FULL);
+        let entered = match line.take(free(app), most, more, is_fresh) {
+            Err(None) => {
+                let _turn = line.counting.lock().await;
+                // Whoever counted meanwhile, and began after this request came, counted for it, too.
+                match line.take(free(app), most, more, is_fresh) {
+                    Err(None) => {
+                        // What waits to be written may not be counted yet. It may belong to others, which is on the
+                        // safe side.
+                        let (at, since) = (Instant::now(), app.store.writing().submits);
+                        let depth = app.store.depth(tenant).await?;
+                        line.set(Seen { depth, at, since });
+                        line.take(free(app), most, more, |_| true)
+                    }
+                    known => known,
+                }
+            }
+            known => known,
+        };
+        entered.map_err(|queued| {
+            full(app, format!("{} jobs are queued, and at most {most} may be", queued.unwrap_or_default()))
+        })
     }
 
-    fn believed(&self, tenant: &str) -> Option<Seen> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).copied();
-        seen.filter(|seen| seen.at.elapsed() < BELIEVED)
-    }
-
-    fn remember(&self, tenant: &str, seen: Seen) {
+    fn line(&self, tenant: &str) -> Arc<Line> {
         let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = tenants.get(tenant) {
+            return line.clone();
+        }
         if tenants.len() >= TENANTS_MAX {
             tenants.clear();
         }
-        tenants.insert(tenant.to_owned(), seen);
+        tenants.entry(tenant.to_owned()).or_default().clone()
     }
+}
 
-    fn add(&self, tenant: &str, more: u64) {
-        let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = tenants.get_mut(tenant) {
+impl Line {
+    /// Takes `more` places of the queue; without room, how many are queued; `None` if that is not known well enough.
+    fn take(
+        &self,
+        free: Free,
+        most: u64,
+        more: u64,
+        is_believed: impl Fn(&Seen) -> bool,
+    ) -> Result<(), Option<u64>> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = seen.as_mut().filter(|seen| is_believed(seen)).ok_or(None)?;
+        let queued = seen.depth.saturating_add(seen.since);
+        if queued.saturating_add(more) > most.saturating_add(free.slots) {
+            return Err(Some(queued));
+        }
+        if !(free.begins_at_once && more == 1) {
             seen.since = seen.since.saturating_add(more);
         }
+        Ok(())
     }
+
+    fn set(&self, seen: Seen) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    }
+}
+
+/// What this process could begin now.
+#[derive(Debug, Clone, Copy)]
+struct Free {
+    slots: u64,
+    /// Whether the next job does not queue.
+    begins_at_once: bool,
+}
+
+fn free(app: &App) -> Free {
+    let load = app.runner.load();
+    let slots = if load.is_draining { 0 } else { load.slots.saturating_sub(load.running) as u64 };
+    Free { slots, begins_at_once: slots > 0 && !load.has_backlog }
+}
+
+fn full(app: &App, detail: String) -> Problem {
+    Counts::more(&app.counts.refused);
+    Problem::new(Code::QueueFull, detail).retry_after(FULL_WAIT)
 }

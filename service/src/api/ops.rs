@@ -8,16 +8,20 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::caller::{Caller, Scope};
 use super::{App, docs, openapi};
 
 /// How long the store may take to say that it is there.
 const STORE_TIME: Duration = Duration::from_secs(2);
+/// Flows that the document has endpoints for at most.
+const TWINS_MAX: usize = 200;
 
 /// The endpoints.
 pub fn routes() -> OpenApiRouter<App> {
@@ -130,11 +134,26 @@ async fn metrics(State(app): State<App>) -> Response {
 }
 
 /// This document
+///
+/// With an endpoint for each flow that the caller may see, with the schema of its inputs; without a key that is known,
+/// where one is needed, only with the endpoints that all flows share.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "show_document", tag = "ops", responses((status = 200, description = "the OpenAPI document", body = Object)))]
-async fn document() -> Response {
-    static FILE: OnceLock<String> = OnceLock::new();
-    let file = FILE.get_or_init(openapi::file);
-    ([(CONTENT_TYPE, "application/json")], file.as_str()).into_response()
+async fn document(State(app): State<App>, parts: Parts) -> Response {
+    static GENERIC: OnceLock<serde_json::Value> = OnceLock::new();
+    let generic = GENERIC.get_or_init(openapi::document);
+    let mut plans = Vec::new();
+    if app.roles.api
+        && let Ok(caller) = Caller::find(&parts, &app).await
+        && caller.scopes.contains(&Scope::Read)
+    {
+        for name in app.flows.names(&caller.tenant).await.unwrap_or_default().iter().take(TWINS_MAX) {
+            // One that does not load any more has no inputs to tell of.
+            if let Ok(flow) = app.flows.get(&caller.tenant, name, None).await {
+                plans.push(flow.plan);
+            }
+        }
+    }
+    ([(CACHE_CONTROL, "no-store")], Json(openapi::with_flows(generic.clone(), &plans))).into_response()
 }
 
 /// This document, for reading

@@ -130,6 +130,9 @@ pub struct Mistake {
     /// Where in the body: a JSON pointer such as `/inputs/question`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
+    /// Of a batch, the line of the body, from 1; `pointer` then leads into that line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// What is wrong.
     pub message: String,
     /// Of a flow's mistake, its code, such as `FLOW0032`.
@@ -332,6 +335,7 @@ impl From<&Diagnostic> for Mistake {
         let severity = serde_json::to_value(diagnostic.severity).ok();
         Self {
             pointer: None,
+            line: None,
             message: diagnostic.message.clone(),
             code: Some(diagnostic.code.id().to_owned()),
             severity: severity.and_then(|word| word.as_str().map(str::to_owned)),

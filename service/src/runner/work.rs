@@ -155,11 +155,12 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
         // All that ran is dropped by now: the next owner cannot meet it.
         let_go(&inner, &held).await;
     }
+    // Whoever waited and comes back at once finds the place free.
+    drop(seat);
     if let (Some(told), Some(came_of_it)) = (told, came_of_it) {
         // Whoever waited may have gone.
         let _unheard = told.send(came_of_it);
     }
-    drop(seat);
 }
 
 /// Passes on what came of a submission; whether it made a job, if the store knows.

@@ -83,6 +83,15 @@ async fn in_transaction(
     Ok(outcomes)
 }
 
+/// Writes entries as a part of somebody's transaction; what becomes of each does not matter to them.
+pub(super) async fn write_entries(
+    database: &Database,
+    entries: &[Entry],
+    connection: &mut impl Connection,
+) -> Result<(), sqlx::Error> {
+    Batch::new(database, entries, false).write(connection).await?.map(drop).ok_or(sqlx::Error::RowNotFound)
+}
+
 /// Key of an idempotent request: whose, where, which.
 type Key<'a> = (&'a str, &'a str, &'a str);
 

@@ -4,7 +4,8 @@
 //! crate `fail`: `store::commit_after=2%return(exit)`, several of them with `;` between. Points: `store::commit_before`
 //! (a batch is about to be written), `store::commit_sync` (it is about to reach the disk), `store::commit_after` (it is on disk, nobody knows yet), `store::commit_reply_lost`
 //! (it is on disk, and the database's answer is lost), and one for each kind of entry, before its statements:
-//! `store::submit`, `store::journal`, `store::end`, `store::park`. Actions: `panic`, `sleep(ms)`, `return` (the database
+//! `store::submit`, `store::journal`, `store::end`, `store::park`; `store::batch` (some jobs of a batch are written, and
+//! nothing is committed). Actions: `panic`, `sleep(ms)`, `return` (the database
 //! is away), `return(exit)` (the process ends at once, as if killed), `return(refused)` (the database refuses this for
 //! good), `return(full)` (the disk is full).
 

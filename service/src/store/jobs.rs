@@ -11,6 +11,9 @@ row! {
     struct AnswerRow { scope: String, value: String, by_whom: Option<String> }
 }
 row! {
+    struct CancelledRow { job_id: String, status: i16 }
+}
+row! {
     struct QueueRow { status: i16, n: i64, oldest_ms: Option<i64> }
 }
 
@@ -29,6 +32,37 @@ impl Store {
     /// Asks for a job to be stopped: at once (`now`), or after what is in flight. One that nobody works on is cancelled
     /// here.
     pub async fn cancel(&self, tenant: &str, id: &str, now: bool) -> Result<CancelAsked, StoreError> {
+        match self.cancel_all(tenant, &[id.to_owned()], now).await?.first() {
+            Some((_, Status::Running)) => Ok(CancelAsked::Asked),
+            Some(_) => Ok(CancelAsked::Done),
+            None => Ok(match self.status(tenant, id).await? {
+                Some(status) => CancelAsked::Ended(status),
+                None => CancelAsked::NoJob,
+            }),
+        }
+    }
+
+    /// As [`Self::cancel`] for several jobs at once; those that had not ended, each as it is now: `Running` if its worker
+    /// is told.
+    pub async fn cancel_all(
+        &self,
+        tenant: &str,
+        ids: &[String],
+        now: bool,
+    ) -> Result<Vec<(String, Status)>, StoreError> {
+        let mut all = Vec::new();
+        for some in ids.chunks(limits::CANCEL_STEP) {
+            all.extend(self.cancel_some(tenant, some, now).await?);
+        }
+        Ok(all)
+    }
+
+    async fn cancel_some(
+        &self,
+        tenant: &str,
+        ids: &[String],
+        now: bool,
+    ) -> Result<Vec<(String, Status)>, StoreError> {
         let sql = self.sql(
             "UPDATE jobs SET wanted = CASE WHEN status = 1 THEN wanted | $3 ELSE 0 END, \
              finished_ms = CASE WHEN status = 1 THEN finished_ms ELSE {now} END, \
@@ -37,41 +71,42 @@ impl Store {
              error = CASE WHEN status = 1 THEN error ELSE $4 END, \
              result = CASE WHEN status = 1 THEN result ELSE $5 END, \
              status = CASE WHEN status = 1 THEN 1 ELSE 5 END \
-             WHERE job_id = $1 AND tenant = $2 AND status < 3 RETURNING status",
+             WHERE job_id IN ({list:$1}) AND tenant = $2 AND status < 3 RETURNING job_id, status",
         );
         let bit: i16 = if now { 1 } else { 2 };
         let error = r#"{"type":"cancelled","code":"cancelled","message":"cancelled before it was taken up","retryable":true}"#;
         let note = self.sql(&NOTE_ENDS.replace("{jobs}", "{list:$1}"));
-        let ids = serde_json::json!([id]).to_string();
-        let status: Option<i16> = transaction!(self.database(), |tx| {
-            let status = sqlx::query_scalar(sql)
-                .bind(id)
+        let tasks = self.sql("DELETE FROM tasks WHERE job_id IN ({list:$1})");
+        let ids = serde_json::to_string(ids)?;
+        let is_over = |row: &CancelledRow| Status::from_number(row.status).is_some_and(Status::is_final);
+        let rows: Vec<CancelledRow> = transaction!(self.database(), |tx| {
+            let rows: Vec<CancelledRow> = sqlx::query_as(sql)
+                .bind(ids)
                 .bind(tenant)
                 .bind(bit)
                 .bind(error)
                 .bind(r#"{"outputs":{},"absent":{}}"#)
-                .fetch_optional(&mut *tx)
+                .fetch_all(&mut *tx)
                 .await?;
-            if status.and_then(Status::from_number).is_some_and(Status::is_final) {
-                sqlx::query(note).bind(ids).execute(&mut *tx).await?;
+            let over: Vec<&str> =
+                rows.iter().filter(|row| is_over(row)).map(|row| row.job_id.as_str()).collect();
+            if !over.is_empty() {
+                let over = serde_json::json!(over).to_string();
+                sqlx::query(note).bind(over.clone()).execute(&mut *tx).await?;
+                sqlx::query(tasks).bind(over).execute(&mut *tx).await?;
             }
-            status
+            rows
         });
-        match status.and_then(Status::from_number) {
-            Some(Status::Running) => {
-                self.0.wakes.tell(Wake::Wanted);
-                Ok(CancelAsked::Asked)
-            }
-            Some(_) => {
-                self.cancel_tasks(id).await?;
-                self.0.wakes.tell(Wake::Changed(vec![id.to_owned()]));
-                Ok(CancelAsked::Done)
-            }
-            None => Ok(match self.status(tenant, id).await? {
-                Some(status) => CancelAsked::Ended(status),
-                None => CancelAsked::NoJob,
-            }),
+        let changed: Vec<String> =
+            rows.iter().filter(|row| is_over(row)).map(|row| row.job_id.clone()).collect();
+        if changed.len() < rows.len() {
+            self.0.wakes.tell(Wake::Wanted);
         }
+        if !changed.is_empty() {
+            self.0.wakes.tell(Wake::Changed(changed));
+        }
+        let with_status = |row: CancelledRow| Some((row.job_id, Status::from_number(row.status)?));
+        Ok(rows.into_iter().filter_map(with_status).collect())
     }
 
     /// Where a job is.
@@ -167,6 +202,14 @@ impl Store {
             }
         }
         Ok(queue)
+    }
+
+    /// How many jobs of a tenant could begin now.
+    pub async fn depth(&self, tenant: &str) -> Result<u64, StoreError> {
+        let sql = self.sql("SELECT COUNT(*) FROM jobs WHERE tenant = $1 AND status = 0 AND wake_ms <= {now}");
+        let n: i64 =
+            reading!(self.database(), |db| sqlx::query_scalar(sql).bind(tenant).fetch_one(db).await?);
+        Ok(n.unsigned_abs())
     }
 
     /// Forgets a job that has ended; `false` if there is none such.

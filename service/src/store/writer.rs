@@ -38,6 +38,8 @@ struct State {
 pub struct Writing {
     /// Entries that wait for a commit.
     pub waiting: u64,
+    /// Of these, jobs that were taken in.
+    pub submits: u64,
     /// Bytes that wait for a commit.
     pub waiting_bytes: u64,
     /// Commits so far.
@@ -130,6 +132,7 @@ impl Writer {
         let state = &self.state;
         Writing {
             waiting: state.entries.load(Ordering::Relaxed) as u64,
+            submits: state.submits.load(Ordering::Relaxed) as u64,
             waiting_bytes: state.bytes.load(Ordering::Relaxed) as u64,
             commits: state.commits.load(Ordering::Relaxed),
             entries: state.committed.load(Ordering::Relaxed),

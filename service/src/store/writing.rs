@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    fn submission(&self, mut job: NewJob) -> Result<Submission, StoreError> {
+    pub(super) fn submission(&self, mut job: NewJob) -> Result<Submission, StoreError> {
         let claim = Claim { job: job.id.clone(), epoch: 1 };
         let known = match &job.claimed_by {
             Some(_) => self.0.known.of(&claim),

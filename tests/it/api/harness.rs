@@ -8,6 +8,7 @@ use anabranch::api::{App, Roles};
 use anabranch::config::Config;
 use anabranch::indexes::Indexes;
 use anabranch::process::{Process, Start};
+use anabranch_engine::cx::Resources;
 use anabranch_engine::testing;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value as Json, json};
@@ -114,13 +115,25 @@ impl Service {
     }
 
     async fn on(folder: Arc<TempDir>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::of(folder, testing::resources(), change).await
+    }
+
+    /// A service with one flow more and these models.
+    pub(crate) async fn with_flow(name: &str, yaml: &str, resources: Resources) -> Self {
+        let folder = Arc::new(TempDir::new().unwrap());
+        std::fs::create_dir(folder.path().join("flows")).unwrap();
+        std::fs::write(folder.path().join(format!("flows/{name}.yaml")), yaml).unwrap();
+        Self::of(folder, resources, |_| {}).await
+    }
+
+    async fn of(folder: Arc<TempDir>, resources: Resources, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { data: folder.path().join("data"), ..Config::default() };
         config.server.flows = Some(folder.path().join("flows"));
         config.server.drain = Duration::from_millis(200);
         change(&mut config);
         let start = Start {
             config,
-            resources: Arc::new(testing::resources()),
+            resources: Arc::new(resources),
             indexes: Indexes::default(),
             registry: Arc::new(testing::registry()),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),

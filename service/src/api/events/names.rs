@@ -11,7 +11,7 @@ use crate::job::Job;
 
 /// Names out of the flow of a job.
 #[derive(Debug, Clone, Default)]
-pub struct Names(Option<Arc<Plan>>);
+pub(super) struct Names(Option<Arc<Plan>>);
 
 impl Names {
     /// The names of a job's flow; none if that cannot be compiled any more.

@@ -18,7 +18,7 @@ use crate::store::{Answer, Answered};
 /// An answer to a wait.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AnswerRequest {
+pub(super) struct AnswerRequest {
     /// The node that waits, as `waits` of the job names it; may be left out if the job waits for one thing alone.
     #[serde(default)]
     pub wait: Option<String>,
@@ -34,7 +34,7 @@ pub struct AnswerRequest {
     params(("id" = String, Path, description = "the job")), request_body = AnswerRequest,
     responses((status = 200, description = "the answer is kept, and the job goes on", body = JobView),
         (status = 409, description = "the wait has an answer, or the job waits for nothing", body = crate::api::problem::ProblemBody, content_type = "application/problem+json")))]
-pub async fn resume(
+pub(super) async fn resume(
     State(app): State<App>,
     can: Can<Run>,
     Path(id): Path<String>,

@@ -134,19 +134,15 @@ pub async fn cancel_many(
     }
     done.more = cursor.is_some();
     done.matched = found.len();
-    for id in found {
-        let is_cancelled = request.dry_run
-            || matches!(
-                app.store.cancel(&can.tenant, &id, request.mode == CancelMode::Now).await?,
-                CancelAsked::Done | CancelAsked::Asked
-            );
-        if is_cancelled && !request.dry_run {
-            done.cancelled += 1;
+    let found = match request.dry_run {
+        true => found,
+        false => {
+            let asked = app.store.cancel_all(&can.tenant, &found, request.mode == CancelMode::Now).await?;
+            done.cancelled = asked.len();
+            asked.into_iter().map(|(id, _)| id).collect()
         }
-        if is_cancelled && done.ids.len() < LISTED {
-            done.ids.push(id);
-        }
-    }
+    };
+    done.ids = found.into_iter().take(LISTED).collect();
     app.runner.look();
     Ok(Json(done))
 }

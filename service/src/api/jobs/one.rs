@@ -16,7 +16,7 @@ use crate::api::problem::{Code, Problem};
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub struct ShowQuery {
+pub(super) struct ShowQuery {
     /// What is shown besides: `nodes` (every node execution), `usage` (what each operator used); separated by commas.
     include: Option<String>,
 }
@@ -25,7 +25,7 @@ pub struct ShowQuery {
 #[utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "jobs", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job"), ShowQuery),
     responses((status = 200, description = "the job", body = JobView)))]
-pub async fn show(
+pub(super) async fn show(
     State(app): State<App>,
     can: Can<Read>,
     Path(id): Path<String>,
@@ -59,7 +59,7 @@ pub async fn show(
     params(("id" = String, Path, description = "the job")),
     responses((status = 204, description = "it is gone"),
         (status = 409, description = "it has not ended", body = crate::api::problem::ProblemBody, content_type = "application/problem+json")))]
-pub async fn delete(
+pub(super) async fn delete(
     State(app): State<App>,
     can: Can<Run>,
     Path(id): Path<String>,

@@ -112,7 +112,11 @@ fn refuse(code: Code, mistakes: Vec<Mistake>) -> Problem {
         [one] => one.message.clone(),
         many => format!("{} things are wrong; `errors` lists them", many.len()),
     };
-    Problem::new(code, detail).errors(mistakes)
+    let hint = match mistakes.as_slice() {
+        [one] => one.hint.clone(),
+        _ => None,
+    };
+    Problem::new(code, detail).maybe_hint(hint).errors(mistakes)
 }
 
 async fn find_flow(app: &App, caller: &Caller, request: &JobRequest) -> Result<Ready, Problem> {

@@ -29,7 +29,7 @@ use crate::job::{Idempotency, NewJob, new_id};
 /// What of a job is to be done again.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct RetryRequest {
+pub(super) struct RetryRequest {
     /// `failed` (if unset): at every node that failed or was in flight. `start`: everything. Anything else is a node
     /// (`hop[2]/search`), a turn or an item (`hop[2]`).
     pub from: Option<String>,
@@ -49,7 +49,7 @@ pub struct RetryRequest {
     responses((status = 200, description = "the new job has ended (`Prefer: wait`)", body = JobView),
         (status = 202, description = "the new job", body = JobView, headers(("Location" = String, description = "the new job"))),
         (status = 409, description = "the job has not ended, or there is nothing to do again", body = crate::api::problem::ProblemBody, content_type = "application/problem+json")))]
-pub async fn retry(
+pub(super) async fn retry(
     State(app): State<App>,
     can: Can<Run>,
     Path(id): Path<String>,

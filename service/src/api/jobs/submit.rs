@@ -122,7 +122,7 @@ async fn answer(
                 Guard::new(app, tenant, &prepared.job.id, query.cancel_on_disconnect && wait.is_some());
             let taken = take_in(app, prepared, wait).await;
             guard.disarm();
-            respond(app, tenant, taken?).await?
+            respond(app, tenant, taken?, wait.is_some()).await?
         }
     };
     if let Some(wait) = wait
@@ -164,7 +164,7 @@ fn came_of(app: &App, id: String, submitted: Submitted, job: Option<Job>) -> Res
     }
 }
 
-async fn respond(app: &App, tenant: &str, taken: Taken) -> Result<Response, Problem> {
+async fn respond(app: &App, tenant: &str, taken: Taken, is_waiting: bool) -> Result<Response, Problem> {
     let job = match taken.job {
         Some(job) => job,
         None => match app.store.job(Some(tenant), &taken.id).await? {
@@ -182,7 +182,8 @@ async fn respond(app: &App, tenant: &str, taken: Taken) -> Result<Response, Prob
     let is_over = job.status.is_final();
     let view = JobView::whole(app, job);
     let location = HeaderValue::from_str(&view.links.this).ok();
-    let status = if is_over { StatusCode::OK } else { StatusCode::ACCEPTED };
+    // Whoever did not wait is told that it was taken in, however fast it ended.
+    let status = if is_over && is_waiting { StatusCode::OK } else { StatusCode::ACCEPTED };
     let must_look = !is_over && view.status != Status::Waiting;
     let mut response = (status, Json(view)).into_response();
     let headers = response.headers_mut();
