@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Longest time that a server may take to begin.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// The user and group `nobody`: `PostgreSQL` does not run as root.
 const NOBODY: u32 = 65534;
 

@@ -1,7 +1,7 @@
 //! The REST API: what every endpoint shares, and the list of all groups of endpoints.
 //!
 //! A handler is a function with typed arguments: [`caller::Can`] says which scope it needs, [`body::Body`] reads JSON,
-//! [`problem::Problem`] is the only error. Router and OpenAPI document are made from the same list.
+//! [`problem::Problem`] is the only error. Router and `OpenAPI` document are made from the same list.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -132,10 +132,6 @@ impl App {
     }
 
     /// Now (unix ms), by the clock of this process: for what is shown and for headers, never for leases.
-    #[expect(
-        clippy::unused_self,
-        reason = "whoever needs the time has the state, and tests may set it one day"
-    )]
     pub fn now_ms(&self) -> i64 {
         jiff::Timestamp::now().as_millisecond()
     }

@@ -1,4 +1,4 @@
-//! What is kept: jobs, their journals, flows, keys. One store over SQLite or PostgreSQL.
+//! What is kept: jobs, their journals, flows, keys. One store over `SQLite` or `PostgreSQL`.
 //!
 //! Whatever changes a job goes through one writer task a process, which commits many jobs at once ([`Receipt`]s say
 //! when); everything else reads and writes by itself.

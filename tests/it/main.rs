@@ -23,6 +23,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::needless_pass_by_value,
+    clippy::similar_names,
     clippy::case_sensitive_file_extension_comparisons
 )]
 

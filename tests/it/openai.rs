@@ -1,4 +1,4 @@
-//! What OpenAI's own Python client makes of the service.
+//! What `OpenAI`'s own Python client makes of the service.
 
 use crate::sdk;
 use crate::served::{Place, ROOT_KEY, Served};

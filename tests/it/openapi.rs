@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the code, committed, and complete.
+//! The `OpenAPI` document: made from the code, committed, and complete.
 
 use std::collections::BTreeSet;
 

@@ -14,7 +14,7 @@ use crate::stores::postgres::Postgres;
 /// Lets webhooks go to receivers on this machine.
 const ALLOWED: &str = "server: { webhook_allow: [127.0.0.1] }\n";
 
-/// Runs a test against a service whose store is in a PostgreSQL.
+/// Runs a test against a service whose store is in a `PostgreSQL`.
 async fn on_postgres(test: impl AsyncFnOnce(&mut Service)) {
     on_postgres_at(async |service, _| test(service).await).await;
 }

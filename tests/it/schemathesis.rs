@@ -1,4 +1,4 @@
-//! Schemathesis, which reads the OpenAPI document of a running service and sends it what the document allows and what it
+//! Schemathesis, which reads the `OpenAPI` document of a running service and sends it what the document allows and what it
 //! does not: nothing may end in a way that the document does not tell, and nothing in a fault of the service.
 
 use std::process::Output;

@@ -152,6 +152,7 @@ async fn compare(
     }))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made into what is shown")]
 fn side(side: anabranch_engine::run::Side) -> SideView {
     SideView {
         op: side.op.to_string(),

@@ -1,4 +1,4 @@
-//! The page `/docs`: the OpenAPI document as plain HTML, without scripts and without a request to anybody.
+//! The page `/docs`: the `OpenAPI` document as plain HTML, without scripts and without a request to anybody.
 
 use std::fmt::Write as _;
 
@@ -16,12 +16,12 @@ td,th{border-color:#2c3541}a{color:#7db4ff}}";
 pub(super) fn page(document: &Json) -> String {
     let mut out = String::new();
     let title = text(document, "/info/title");
-    let _ = write!(
+    write!(
         out,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{0}: API</title><style>{STYLE}</style><h1>{0}: API</h1>",
         escape(title)
-    );
+    ).unwrap_or_default();
     paragraphs(&mut out, text(document, "/info/description"));
     out.push_str("<p><a href=\"/openapi.json\">openapi.json</a> is the same for machines.</p>");
     for tag in document.pointer("/tags").and_then(Json::as_array).into_iter().flatten() {
@@ -29,9 +29,10 @@ pub(super) fn page(document: &Json) -> String {
     }
     out.push_str("<h2 id=\"schemas\">Schemas</h2>");
     for (name, schema) in object(document, "/components/schemas") {
-        let _ = write!(out, "<details id=\"schema-{0}\"><summary><code>{0}</code></summary>", escape(name));
+        write!(out, "<details id=\"schema-{0}\"><summary><code>{0}</code></summary>", escape(name))
+            .unwrap_or_default();
         paragraphs(&mut out, text(schema, "/description"));
-        let _ = write!(out, "<pre>{}</pre></details>", escape(&format!("{schema:#}")));
+        write!(out, "<pre>{}</pre></details>", escape(&format!("{schema:#}"))).unwrap_or_default();
     }
     out.push_str("</html>\n");
     out
@@ -48,24 +49,26 @@ fn group(out: &mut String, document: &Json, tag: &str, about: &str) {
         }
     }
     if !operations.is_empty() {
-        let _ = write!(out, "<h2 id=\"{0}\">{0}</h2><p>{1}</p>{operations}", escape(tag), escape(about));
+        write!(out, "<h2 id=\"{0}\">{0}</h2><p>{1}</p>{operations}", escape(tag), escape(about))
+            .unwrap_or_default();
     }
 }
 
 fn one(out: &mut String, path: &str, method: &str, operation: &Json) {
-    let _ = write!(
+    write!(
         out,
         "<details id=\"{}\"><summary><b class=\"m\">{}</b> <code>{}</code> {}</summary>",
         escape(text(operation, "/operationId")),
         escape(&method.to_uppercase()),
         escape(path),
         escape(text(operation, "/summary"))
-    );
+    )
+    .unwrap_or_default();
     paragraphs(out, text(operation, "/description"));
     let scopes = operation.pointer("/security/0/key").and_then(Json::as_array);
     match scopes.and_then(|scopes| scopes.first()).and_then(Json::as_str) {
         Some(scope) => {
-            let _ = write!(out, "<p>Needs the scope <code>{}</code>.</p>", escape(scope));
+            write!(out, "<p>Needs the scope <code>{}</code>.</p>", escape(scope)).unwrap_or_default();
         }
         None => out.push_str("<p>Needs no key.</p>"),
     }
@@ -73,18 +76,19 @@ fn one(out: &mut String, path: &str, method: &str, operation: &Json) {
     if let Some(parameters) = parameters.filter(|parameters| !parameters.is_empty()) {
         out.push_str("<table><tr><th>Parameter<th>In<th>Meaning</tr>");
         for parameter in parameters {
-            let _ = write!(
+            write!(
                 out,
                 "<tr><td><code>{}</code><td>{}<td>{}</tr>",
                 escape(text(parameter, "/name")),
                 escape(text(parameter, "/in")),
                 escape(text(parameter, "/description"))
-            );
+            )
+            .unwrap_or_default();
         }
         out.push_str("</table>");
     }
     for (kind, content) in object(operation, "/requestBody/content") {
-        let _ = write!(out, "<p>Takes <code>{}</code>{}</p>", escape(kind), schema(content));
+        write!(out, "<p>Takes <code>{}</code>{}</p>", escape(kind), schema(content)).unwrap_or_default();
     }
     out.push_str("<table><tr><th>Status<th>Meaning<th>Body</tr>");
     for (status, response) in object(operation, "/responses") {
@@ -93,7 +97,7 @@ fn one(out: &mut String, path: &str, method: &str, operation: &Json) {
             .collect::<Vec<_>>()
             .join("<br>");
         let about = escape(text(response, "/description"));
-        let _ = write!(out, "<tr><td>{}<td>{about}<td>{body}</tr>", escape(status));
+        write!(out, "<tr><td>{}<td>{about}<td>{body}</tr>", escape(status)).unwrap_or_default();
     }
     out.push_str("</table></details>");
 }
@@ -114,7 +118,7 @@ fn text<'a>(json: &'a Json, pointer: &str) -> &'a str {
 
 fn paragraphs(out: &mut String, text: &str) {
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
-        let _ = write!(out, "<p>{}</p>", escape(paragraph));
+        write!(out, "<p>{}</p>", escape(paragraph)).unwrap_or_default();
     }
 }
 

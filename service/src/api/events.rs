@@ -117,7 +117,7 @@ async fn events(
             let permit = permit(&app)?;
             let tenant = can.tenant.clone();
             let watched = Watched { id, tenant, next, cancels: query.cancel_on_disconnect };
-            stream(&app, watched, permit, live).await
+            stream(&app, watched, permit, live)
         }
     }
 }
@@ -169,7 +169,7 @@ pub fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
 }
 
 /// The stream of what happens in a job. `live` is what the runner tells, if it was asked before.
-pub async fn stream(
+pub fn stream(
     app: &App,
     watched: Watched,
     permit: OwnedSemaphorePermit,

@@ -8,7 +8,7 @@ use axum::http::header::ACCEPT;
 use super::problem::{Code, Problem};
 
 /// Longest time that a request may wait for the end of its job.
-pub const WAIT_MAX: Duration = Duration::from_secs(300);
+pub const WAIT_MAX: Duration = Duration::from_mins(5);
 /// Longest `Idempotency-Key`.
 const KEY_BYTES: usize = 255;
 
@@ -68,10 +68,8 @@ pub fn wanted(headers: &HeaderMap, usual: Wanted) -> Result<Wanted, Problem> {
             .unwrap_or(1.0);
         let found = match kind.as_str() {
             "text/event-stream" => Wanted::Stream,
-            "application/json" | "application/problem+json" => Wanted::Document,
-            "*/*" | "application/*" if usual == Wanted::Document => Wanted::Document,
             "*/*" | "text/*" => usual,
-            "application/*" => Wanted::Document,
+            "application/json" | "application/problem+json" | "application/*" => Wanted::Document,
             _ => continue,
         };
         if quality > 0.0 && best.is_none_or(|(known, _)| quality > known) {

@@ -1,4 +1,4 @@
-//! The OpenAI-compatible endpoints: a flow is a model. Their errors have OpenAI's shape.
+//! The OpenAI-compatible endpoints: a flow is a model. Their errors have `OpenAI`'s shape.
 //!
 //! Behind them are the same durable jobs as behind everything else; an id says which: `chatcmpl-N` and `resp_N` are the
 //! job `job_N`.

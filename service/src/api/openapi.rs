@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the handlers, with what holds for all of them said once.
+//! The `OpenAPI` document: made from the handlers, with what holds for all of them said once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -128,7 +128,7 @@ fn problem(what: Option<&str>) -> Json {
     })
 }
 
-/// The same in OpenAI's shape.
+/// The same in `OpenAI`'s shape.
 fn openai_problem(what: Option<&str>) -> Json {
     json!({
         "description": what.unwrap_or("a problem"),

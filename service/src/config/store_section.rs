@@ -61,7 +61,7 @@ pub enum WakeBy {
 pub enum StoreUrl {
     /// A file.
     Sqlite(PathBuf),
-    /// A PostgreSQL database.
+    /// A `PostgreSQL` database.
     Postgres(PostgresUrl),
     /// Nothing is kept.
     Memory,

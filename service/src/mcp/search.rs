@@ -23,7 +23,7 @@ const TOP_K: u32 = 8;
 /// Most chunks that are given.
 const TOP_K_MAX: u32 = 50;
 /// Longest time for a search.
-const TIME: Duration = Duration::from_secs(60);
+const TIME: Duration = Duration::from_mins(1);
 
 /// What a search is asked.
 #[derive(Debug, Deserialize)]

@@ -83,6 +83,7 @@ impl World {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "handy in tests")]
 fn job(flow: &Ready, inputs: Value) -> NewJob {
     let now = super::now_ms();
     NewJob {

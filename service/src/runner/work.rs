@@ -55,6 +55,7 @@ pub(super) struct Submission {
 
 /// What came of a job here, once that is on disk.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one a job, and nearly always the large one")]
 pub(super) enum Told {
     Ended(End),
     /// It waits, or another worker goes on with it.
@@ -62,6 +63,7 @@ pub(super) enum Told {
 }
 
 /// What is to be written about a job when its work here is over.
+#[expect(clippy::large_enum_variant, reason = "one a job, and nearly always the large one")]
 enum Closing {
     End(End),
     Park { waits: Vec<OpenWait>, usage: Usage, progress: Progress },
@@ -108,7 +110,7 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
     }
     let job = Job { inner: &inner, held: &held, claimed: &claimed, worker: &worker };
     let carried = async {
-        let closing = match AssertUnwindSafe(job.carry(plan, is_new)).catch_unwind().await {
+        let closing = match AssertUnwindSafe(Box::pin(job.carry(plan, is_new))).catch_unwind().await {
             Ok(closing) => closing,
             Err(_panic) => Some(Closing::End(end::refused(
                 "internal",
@@ -214,7 +216,7 @@ impl Job<'_> {
         };
         reach_with("runner::begun", &claimed.flow);
         let options = self.options();
-        let result = self.within_deadline(self.run(&plan, options.clone(), is_new)).await;
+        let result = Box::pin(self.within_deadline(self.run(&plan, options.clone(), is_new))).await;
         let report = match result {
             Ok(report) => report,
             Err(error) => return of_error(&error),
@@ -294,9 +296,8 @@ impl Job<'_> {
 
     /// Takes the run up from its journal; begins it if there is none.
     async fn run(self, plan: &Arc<Plan>, options: run::Options, is_new: bool) -> Result<Report, run::Error> {
-        let mut n_tries = 0;
-        while !is_new {
-            n_tries += 1;
+        let tries = if is_new { 0 } else { TAKE_UPS };
+        for n_tries in 1..=tries {
             self.held.is_replaying.store(true, Ordering::Relaxed);
             self.held.begin_again();
             self.pass_answers().await;

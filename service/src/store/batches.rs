@@ -123,10 +123,7 @@ impl Store {
             let (reply, _) = oneshot::channel();
             entries.push(Entry { work, bytes: 0, since: Instant::now(), reply });
         }
-        let labels = match batch.labels.is_empty() {
-            true => None,
-            false => Some(serde_json::to_string(&batch.labels)?),
-        };
+        let labels = if batch.labels.is_empty() { None } else { Some(serde_json::to_string(&batch.labels)?) };
         let mut rows = Rows::new(&["batch_id", "tenant", "n_jobs", "labels", "created_ms", "created_by"]);
         rows.push([
             (&batch.id).into(),

@@ -275,9 +275,10 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         reach("store::journal")?;
-        let new: HashSet<&str> = match self.are_new {
-            true => self.accepted().into_iter().map(|submission| submission.job.id.as_str()).collect(),
-            false => HashSet::new(),
+        let new: HashSet<&str> = if self.are_new {
+            self.accepted().into_iter().map(|submission| submission.job.id.as_str()).collect()
+        } else {
+            HashSet::new()
         };
         let mut table = Rows::new(&["job_id", "seq", "n", "epoch", "at_ms", "is_new", "body"]);
         for row in &rows {
@@ -325,25 +326,22 @@ impl<'a> Batch<'a> {
         for (index, records) in kept.chain(given) {
             let Records { claim, first, n, at_ms, items, .. } = records;
             let row = last.get(claim).and_then(|row| rows.get_mut(*row));
-            match row.filter(|row| row.first + row.n == *first) {
-                Some(row) => {
-                    row.n += n;
-                    row.body.push(',');
-                    row.body.push_str(items);
-                    row.entries.extend(index);
-                }
-                None => {
-                    last.insert(claim, rows.len());
-                    let body = format!("[{items}");
-                    rows.push(Row {
-                        claim,
-                        first: *first,
-                        n: *n,
-                        at_ms: *at_ms,
-                        body,
-                        entries: index.into_iter().collect(),
-                    });
-                }
+            if let Some(row) = row.filter(|row| row.first + row.n == *first) {
+                row.n += n;
+                row.body.push(',');
+                row.body.push_str(items);
+                row.entries.extend(index);
+            } else {
+                last.insert(claim, rows.len());
+                let body = format!("[{items}");
+                rows.push(Row {
+                    claim,
+                    first: *first,
+                    n: *n,
+                    at_ms: *at_ms,
+                    body,
+                    entries: index.into_iter().collect(),
+                });
             }
         }
         for row in &mut rows {

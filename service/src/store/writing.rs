@@ -74,10 +74,7 @@ impl Store {
             kept if kept.is_empty() => None,
             kept => Some(records_of(Claim { epoch: 0, ..claim }, &kept, &mut known)?),
         };
-        let labels = match job.labels.is_empty() {
-            true => None,
-            false => Some(serde_json::to_string(&job.labels)?),
-        };
+        let labels = if job.labels.is_empty() { None } else { Some(serde_json::to_string(&job.labels)?) };
         Ok(Submission { job, request, labels, kept })
     }
 
@@ -108,6 +105,7 @@ impl Store {
     }
 
     /// Ends a job, after whatever was journaled of it before.
+    #[expect(clippy::needless_pass_by_value, reason = "what has ended is not needed any more")]
     pub fn end(&self, job: &str, epoch: i64, end: End) -> Receipt {
         let claim = Claim { job: job.to_owned(), epoch };
         match self.ending(claim, &end) {
@@ -135,6 +133,7 @@ impl Store {
     }
 
     /// Lets go of a job that waits for answers.
+    #[expect(clippy::needless_pass_by_value, reason = "what has parked is not needed any more")]
     pub fn park(
         &self,
         job: &str,

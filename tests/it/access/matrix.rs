@@ -1,4 +1,4 @@
-//! Every endpoint of the OpenAPI document, with no key, with a key that lacks the scope, and with another tenant's objects.
+//! Every endpoint of the `OpenAPI` document, with no key, with a key that lacks the scope, and with another tenant's objects.
 
 use std::collections::BTreeMap;
 

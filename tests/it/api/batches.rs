@@ -101,7 +101,7 @@ async fn every_wrong_line_is_told_and_then_nothing_is_submitted() {
     assert_eq!(places, [(2, "/inputs/n"), (2, "/priority"), (3, ""), (4, ""), (5, "/flow")], "{answer:?}");
     assert_eq!(service.get("/v1/jobs").await.body["items"], json!([]));
     assert_eq!(service.get("/v1/batches").await.body["items"], json!([]));
-    let many = vec![body[0]; 7].join("\n");
+    let many = [body[0]; 7].join("\n");
     assert_eq!(service.batch("/v1/batches", &many, None).await.problem(413), "too_large");
     assert_eq!(service.batch("/v1/batches", "", None).await.problem(422), "invalid");
     assert_eq!(service.batch("/v1/batches?labels.a=b", body[0], None).await.problem(400), "bad_parameter");
@@ -112,7 +112,7 @@ async fn every_wrong_line_is_told_and_then_nothing_is_submitted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn twins_of_a_batch_are_one_and_another_body_is_refused() {
     let service = Service::start().await;
-    let body = vec![r#"{"flow": "quick"}"#; 5].join("\n");
+    let body = [r#"{"flow": "quick"}"#; 5].join("\n");
     let twins =
         futures::future::join_all((0..20).map(|_| service.batch("/v1/batches", &body, Some("b-1")))).await;
     let first = &twins[0].body["id"];

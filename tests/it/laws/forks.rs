@@ -137,9 +137,8 @@ fn started_again_anywhere_a_run_gives_the_same_and_executes_what_is_downstream_a
                 .unwrap_or_else(|error| panic!("{error}\n{path}\n{yaml}"));
             let (report, again) = go_on(&plan, &forked).await;
             // Who wins a race that is run again may change; what is not run again may not.
-            let is_same = |report: &Report| match has_race(yaml) {
-                true => report.outcome == whole.outcome,
-                false => seen(report) == seen(&whole),
+            let is_same = |report: &Report| {
+                if has_race(yaml) { report.outcome == whole.outcome } else { seen(report) == seen(&whole) }
             };
             assert!(is_same(&report), "{path}\n{yaml}");
             let executed = executed(&again[forked.len()..]);

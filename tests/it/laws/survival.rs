@@ -135,9 +135,8 @@ impl Books {
             }
         }
         let (taken, known) = person.heard();
-        for scope in taken.iter().filter(|scope| self.answered.contains(scope)) {
-            panic!("{scope:?} took a second answer\n{case}");
-        }
+        let again = taken.iter().find(|scope| self.answered.contains(*scope));
+        assert!(again.is_none(), "{again:?} took a second answer\n{case}");
         // It may be that the answer was safe, and its process died before it said so.
         self.answered.extend(taken);
         self.answered.extend(known);

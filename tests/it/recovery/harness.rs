@@ -16,7 +16,7 @@ use super::shapes::Shape;
 use crate::stores::postgres::Postgres;
 
 /// Longest time for anything here.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 /// Pause between two looks at something that is waited for.
 pub(super) const LOOK: Duration = Duration::from_millis(15);
 

@@ -22,7 +22,7 @@ const AT_ONCE: usize = 256;
 /// How often something is sent, so that nobody in between takes the connection for dead.
 const PING: Duration = Duration::from_secs(15);
 /// How long a reader may take nothing before it is given up.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_mins(1);
 /// How often the store is asked where a notification may be lost.
 const POLL: Duration = Duration::from_secs(1);
 /// How often it is asked while it is away.

@@ -134,13 +134,12 @@ pub async fn cancel_many(
     }
     done.more = cursor.is_some();
     done.matched = found.len();
-    let found = match request.dry_run {
-        true => found,
-        false => {
-            let asked = app.store.cancel_all(&can.tenant, &found, request.mode == CancelMode::Now).await?;
-            done.cancelled = asked.len();
-            asked.into_iter().map(|(id, _)| id).collect()
-        }
+    let found = if request.dry_run {
+        found
+    } else {
+        let asked = app.store.cancel_all(&can.tenant, &found, request.mode == CancelMode::Now).await?;
+        done.cancelled = asked.len();
+        asked.into_iter().map(|(id, _)| id).collect()
     };
     done.ids = found.into_iter().take(LISTED).collect();
     app.runner.look();

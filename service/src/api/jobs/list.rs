@@ -167,11 +167,12 @@ impl JobFilter {
     }
 
     /// The filter as the store takes it.
+    #[expect(clippy::result_large_err, reason = "made once a request")]
     pub fn read(self) -> Result<Filter, Mistake> {
         let at = |pointer: &str, text: Option<String>| {
             text.map(|text| {
                 let time = text.parse::<jiff::Timestamp>();
-                time.map(|time| time.as_millisecond()).map_err(|_| {
+                time.map(jiff::Timestamp::as_millisecond).map_err(|_| {
                     Mistake::at(pointer, format!("`{text}` is no time; write `2027-03-01T09:00:00Z`"))
                 })
             })

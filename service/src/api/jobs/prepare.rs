@@ -97,12 +97,11 @@ async fn webhook(
     named: Option<&str>,
 ) -> Result<Result<Option<String>, Mistake>, Problem> {
     let Some(named) = named else { return Ok(Ok(None)) };
-    Ok(match app.store.find_webhook(&caller.tenant, named).await? {
-        Some(id) => Ok(Some(id)),
-        None => {
-            let hint = Some("make it first: `POST /v1/webhooks`; it gives the secret that signs".to_owned());
-            Err(Mistake { hint, ..Mistake::at("/webhook", format!("there is no webhook `{named}`")) })
-        }
+    Ok(if let Some(id) = app.store.find_webhook(&caller.tenant, named).await? {
+        Ok(Some(id))
+    } else {
+        let hint = Some("make it first: `POST /v1/webhooks`; it gives the secret that signs".to_owned());
+        Err(Mistake { hint, ..Mistake::at("/webhook", format!("there is no webhook `{named}`")) })
     })
 }
 

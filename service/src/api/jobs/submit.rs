@@ -209,7 +209,7 @@ async fn stream(app: &App, tenant: &str, prepared: Prepared, cancels: bool) -> R
     let taken = came_of(app, id, receipt.await?, None)?;
     let live = if taken.is_replayed { None } else { live };
     let watched = events::Watched { id: taken.id.clone(), tenant: tenant.to_owned(), next: 0, cancels };
-    let mut response = events::stream(app, watched, permit, live).await?;
+    let mut response = events::stream(app, watched, permit, live)?;
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::from_str(&app.url(&format!("/v1/jobs/{}", taken.id))) {
         headers.insert(LOCATION, location);

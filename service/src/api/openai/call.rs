@@ -20,7 +20,7 @@ use crate::flows::Ready;
 use crate::job::{Idempotency, Job, Status, Submitted};
 use crate::runner::Live;
 
-/// Longest time that a caller is kept waiting for an answer; what OpenAI's own clients wait.
+/// Longest time that a caller is kept waiting for an answer; what `OpenAI`'s own clients wait.
 pub(crate) const ANSWER_TIME: Duration = Duration::from_mins(10);
 
 /// A flow that can be called as a model.

@@ -340,6 +340,7 @@ impl Writer {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "made on the spot by every caller")]
     fn chunk(&self, delta: JsonValue, finish_reason: Option<&str>) -> JsonValue {
         let mut chunk = json!({
             "id": self.id,

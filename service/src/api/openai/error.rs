@@ -1,4 +1,4 @@
-//! Errors as OpenAI's clients read them.
+//! Errors as `OpenAI`'s clients read them.
 
 use axum::Json;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 use crate::api::layers::Ids;
 use crate::api::problem::{Code, Problem};
 
-/// Tells OpenAI's clients whether the same request may be sent again; without it they go by the status alone.
+/// Tells `OpenAI`'s clients whether the same request may be sent again; without it they go by the status alone.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// An error as OpenAI writes it.
+/// An error as `OpenAI` writes it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OpenAiError {
     /// What is wrong.
@@ -37,14 +37,15 @@ pub struct OpenAiErrorBody {
     pub request_id: Option<String>,
 }
 
-/// Whether errors of this path have OpenAI's shape.
+/// Whether errors of this path have `OpenAI`'s shape.
 pub fn speaks(path: &str) -> bool {
     ["/v1/models", "/v1/chat/completions", "/v1/responses"]
         .iter()
         .any(|ours| path.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
-/// A problem in OpenAI's shape, with the headers of `response`.
+/// A problem in `OpenAI`'s shape, with the headers of `response`.
+#[expect(clippy::needless_pass_by_value, reason = "takes the place of the response")]
 pub fn refusal(problem: &Problem, response: Response) -> Response {
     let headers = response.headers().clone();
     let mut refused = (response.status(), Json(body(problem))).into_response();
@@ -63,7 +64,7 @@ pub fn refusal(problem: &Problem, response: Response) -> Response {
     refused
 }
 
-/// What a problem is to OpenAI's clients.
+/// What a problem is to `OpenAI`'s clients.
 pub(super) fn body(problem: &Problem) -> OpenAiError {
     let mut message = problem.detail.clone();
     if let Some(hint) = &problem.hint {
@@ -97,7 +98,7 @@ fn kind(problem: &Problem) -> &'static str {
     }
 }
 
-/// The words that OpenAI's clients know, where it has one for the same thing.
+/// The words that `OpenAI`'s clients know, where it has one for the same thing.
 fn code(code: Code) -> &'static str {
     match code {
         Code::NoKey => "invalid_api_key",

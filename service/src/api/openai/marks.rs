@@ -23,20 +23,17 @@ pub(super) fn find(text: &str) -> Vec<Mark> {
         let (before, from) = rest.split_at(found);
         at += before.chars().count();
         let mark = if in_code { None } else { numbers(from) };
-        let len = match mark {
-            Some((numbers, len)) => {
-                let chars = from.get(..len).unwrap_or_default().chars().count();
-                marks.push(Mark { start: at, end: at + chars, numbers });
-                at += chars;
-                len
+        let len = if let Some((numbers, len)) = mark {
+            let chars = from.get(..len).unwrap_or_default().chars().count();
+            marks.push(Mark { start: at, end: at + chars, numbers });
+            at += chars;
+            len
+        } else {
+            if from.starts_with('`') {
+                in_code = !in_code;
             }
-            None => {
-                if from.starts_with('`') {
-                    in_code = !in_code;
-                }
-                at += 1;
-                1
-            }
+            at += 1;
+            1
         };
         rest = from.get(len..).unwrap_or_default();
     }

@@ -1,4 +1,4 @@
-//! What OpenAI's clients send: messages in all their forms, and parameters that no flow can obey.
+//! What `OpenAI`'s clients send: messages in all their forms, and parameters that no flow can obey.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ pub struct Extension {
     pub priority: Option<i16>,
 }
 
-/// What both kinds of requests say besides the conversation; anything else is tolerated, as OpenAI does.
+/// What both kinds of requests say besides the conversation; anything else is tolerated, as `OpenAI` does.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Common {
@@ -121,12 +121,11 @@ pub(super) fn text(content: &Json, pointer: &str) -> Result<String, Problem> {
     for (index, part) in parts.iter().enumerate() {
         let kind = part.get("type").and_then(Json::as_str).unwrap_or_default();
         let said = part.get("text").or_else(|| part.get("refusal")).and_then(Json::as_str);
-        match (kind, said) {
-            ("text" | "input_text" | "output_text" | "refusal", Some(said)) => texts.push(said),
-            _ => {
-                let message = format!("a flow takes text, and no parts of the type `{kind}`");
-                return Err(Problem::invalid(format!("{pointer}/{index}"), message));
-            }
+        if let ("text" | "input_text" | "output_text" | "refusal", Some(said)) = (kind, said) {
+            texts.push(said);
+        } else {
+            let message = format!("a flow takes text, and no parts of the type `{kind}`");
+            return Err(Problem::invalid(format!("{pointer}/{index}"), message));
         }
     }
     Ok(texts.join("\n"))

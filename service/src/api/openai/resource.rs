@@ -1,4 +1,4 @@
-//! A job as a response of OpenAI's Responses API.
+//! A job as a response of `OpenAI`'s Responses API.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::job::{Job, Status, Usage};
 /// The label of a job that goes on from another response.
 pub(super) const PREVIOUS: &str = "previous_response_id";
 
-/// A response: a job that was asked for by OpenAI's Responses API.
+/// A response: a job that was asked for by `OpenAI`'s Responses API.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ResponseObject {
     /// `resp_N`: the job is `job_N`.
