@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(read("3", json!({ "type": "string" })), json!("3"));
         assert_eq!(read("3", json!({ "type": "integer" })), json!(3));
         assert_eq!(read("[a, b]", json!({ "type": "array" })), json!(["a", "b"]));
-        assert_eq!(read("x: y", json!({ "type": ["object", "null"] })), json!({ "x": "y" }));
+        assert_eq!(read("x: z", json!({ "type": ["object", "null"] })), json!({ "x": "z" }));
         for text in ["Who?", "Note: what is it?", "yes sir"] {
             assert_eq!(read_value(text.to_owned(), None), json!(text));
         }

@@ -33,18 +33,28 @@ const TENANTS: &str = "SELECT tenant, weight, \
      WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.tenant = t.tenant AND j.status = 0 AND j.wake_ms <= {now}) \
      ORDER BY vtime, tenant LIMIT {tenants}";
 
-/// The heads of the queues of those tenants, put together by the virtual time at which each begins.
+/// The heads of the queues of those tenants, put together by the virtual time at which each begins. What took its worker
+/// down twice may do so again: a worker takes one such job at a time, so that none is blamed for another.
 const PICK_POSTGRES: &str = "WITH t AS MATERIALIZED ({TENANTS}), \
      heads AS MATERIALIZED (SELECT t.tenant, t.vtime, t.weight, t.room, x.job_id, x.priority, x.wake_ms \
      FROM t CROSS JOIN LATERAL (SELECT job_id, priority, wake_ms FROM jobs j WHERE j.tenant = t.tenant \
-     AND j.status = 0 AND j.wake_ms <= {now} ORDER BY priority DESC, wake_ms LIMIT $1 FOR UPDATE SKIP LOCKED) x), \
+     AND j.status = 0 AND j.wake_ms <= {now} \
+     AND (j.claims < 2 OR j.job_id = (SELECT s.job_id FROM jobs s \
+     WHERE s.status = 0 AND s.claims >= 2 AND s.wake_ms <= {now} \
+     AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.owner = $2 AND o.status = 1 AND o.claims >= 2) \
+     ORDER BY s.claims, s.wake_ms, s.job_id LIMIT 1)) \
+     ORDER BY priority DESC, wake_ms LIMIT $1 FOR UPDATE SKIP LOCKED) x), \
      placed AS (SELECT tenant, vtime, weight, room, job_id, \
      row_number() OVER (PARTITION BY tenant ORDER BY priority DESC, wake_ms, job_id) AS place FROM heads) \
      SELECT job_id, tenant FROM placed WHERE place <= room \
      ORDER BY vtime + place * {job} / weight, tenant LIMIT $1";
 
 /// The same in `SQLite`, which holds off all others anyway.
-const HEADS_SQLITE: &str = "SELECT job_id FROM jobs WHERE tenant = $1 AND status = 0 AND wake_ms <= {now} \
+const HEADS_SQLITE: &str = "SELECT j.job_id FROM jobs j WHERE j.tenant = $1 AND j.status = 0 AND j.wake_ms <= {now} \
+     AND (j.claims < 2 OR j.job_id = (SELECT s.job_id FROM jobs s \
+     WHERE s.status = 0 AND s.claims >= 2 AND s.wake_ms <= {now} \
+     AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.owner = $3 AND o.status = 1 AND o.claims >= 2) \
+     ORDER BY s.claims, s.wake_ms, s.job_id LIMIT 1)) \
      ORDER BY priority DESC, wake_ms LIMIT $2";
 
 /// Claims count from the last progress: an owner that wrote more than that it had taken the job up made some.
@@ -183,7 +193,7 @@ impl Store {
         let Database::Postgres { read, .. } = self.database() else { return Ok(Vec::new()) };
         let mut held = read.begin().await?;
         let picked: Vec<(String, String)> =
-            sqlx::query_as(self.fair(PICK_POSTGRES)).bind(limit).fetch_all(&mut *held).await?;
+            sqlx::query_as(self.fair(PICK_POSTGRES)).bind(limit).bind(worker).fetch_all(&mut *held).await?;
         if picked.is_empty() {
             return Ok(Vec::new());
         }
@@ -211,6 +221,7 @@ impl Store {
             let ids: Vec<String> = sqlx::query_scalar(self.sql(HEADS_SQLITE))
                 .bind(&tenant)
                 .bind(limit.min(room))
+                .bind(worker)
                 .fetch_all(&mut *held)
                 .await?;
             let begins = |place: i64| vtime + place * limits::VTIME_JOB / weight.max(1);

@@ -166,7 +166,8 @@ async fn a_batch_is_never_half_there_after_a_kill() {
         let get = async |path: &str| {
             client().get(format!("{url}{path}")).send().await.unwrap().json::<Json>().await.unwrap()
         };
-        let batches = get("/v1/batches").await["items"].as_array().unwrap().clone();
+        let list = get("/v1/batches").await;
+        let batches = list["items"].as_array().unwrap_or_else(|| panic!("{list}")).clone();
         let Some(batch) = batches.first() else {
             assert_eq!(get("/v1/jobs").await["items"], json!([]), "jobs without their batch");
             return 0;

@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn marks_are_numbered_in_the_order_in_which_they_appear() {
         assert_eq!(live("Three [3]. Not one [1, 3]."), "Three [1]. Not one [2, 1].");
-        assert_eq!(live("a[0] is `x[3]` but [7]"), "a[1] is `x[3]` but [2]");
+        assert_eq!(live("a[0] is `x[3]` but [7]"), "a[0] is `x[3]` but ");
         assert_eq!(live("a [b] c [12"), "a [b] c ");
         assert_eq!(live("x [2;3] y [1–3]. z"), "x [1, 2] y [3, 1, 2]. z");
         assert_eq!(live("See [2](u), [2024] and [0], not [4]. z"), "See [2](u), [2024] and [0], not [1]. z");

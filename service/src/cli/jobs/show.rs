@@ -128,6 +128,6 @@ mod tests {
     fn one_text_stands_alone_and_several_outputs_have_their_names() {
         let shown = |value: Json| outputs(value.as_object().unwrap());
         assert_eq!(shown(json!({ "answer": "Yes.\n\n" })), "Yes.\n");
-        assert_eq!(shown(json!({ "n": 3, "ok": true })), "n: 3\nok: true\n");
+        assert_eq!(shown(json!({ "count": 3, "ok": true })), "count: 3\nok: true\n");
     }
 }
