@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use super::harness::{Answer, Service};
-use crate::served::{Place, Served};
+use crate::served::{Place, ROOT_KEY, Served};
 use crate::support::client;
 
 impl Service {
@@ -159,12 +159,21 @@ async fn a_batch_is_never_half_there_after_a_kill() {
     let body =
         vec![r#"{"flow": "quick", "inputs": {"question": "where?"}, "run_at": "1d"}"#; LINES].join("\n");
     let send = async |url: &str| {
-        let request = client().post(format!("{url}/v1/batches")).header("content-type", "application/jsonl");
+        let request = client().post(format!("{url}/v1/batches")).bearer_auth(ROOT_KEY);
+        let request = request.header("content-type", "application/jsonl");
         request.header("idempotency-key", "k").body(body.clone()).send().await
     };
     let count = async |url: &str| {
         let get = async |path: &str| {
-            client().get(format!("{url}{path}")).send().await.unwrap().json::<Json>().await.unwrap()
+            client()
+                .get(format!("{url}{path}"))
+                .bearer_auth(ROOT_KEY)
+                .send()
+                .await
+                .unwrap()
+                .json::<Json>()
+                .await
+                .unwrap()
         };
         let list = get("/v1/batches").await;
         let batches = list["items"].as_array().unwrap_or_else(|| panic!("{list}")).clone();
