@@ -274,12 +274,10 @@ impl Runner {
 
 impl Inner {
     /// Runs one of the runner's own tasks until the runner is closed.
-    fn spawn<F: Future<Output = ()> + Send>(
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
         self: &Arc<Self>,
         task: impl FnOnce(Arc<Self>) -> F + Send + 'static,
-    ) where
-        F: 'static,
-    {
+    ) {
         let (closed, task) = (self.closed.clone(), task(self.clone()));
         tokio::spawn(async move { closed.run_until_cancelled_owned(task).await });
     }
