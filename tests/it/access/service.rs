@@ -67,7 +67,8 @@ impl Service {
         let config = Config::parse(config::FILE, &text).unwrap();
         let env = |_: &str| Some("a root key that is long enough to be one".to_owned());
         let resources =
-            resources::resources(&config, &Overrides::default(), Default::default(), &env).unwrap();
+            resources::resources(&config, &Overrides::default(), std::collections::BTreeMap::default(), &env)
+                .unwrap();
         let registry = Arc::new(anabranch_operators::registry());
         let store = resources::open_store("notes", &StoreConfig::Embedded, data.path(), &env).unwrap();
         let encoder = Encoder::new(EmbedderName("default".into()), resources.embedders["default"].clone());
