@@ -59,15 +59,19 @@ impl Plan {
 }
 
 impl Node {
+    /// The body that the node opens, if it opens one.
+    pub fn body(&self) -> Option<&Body> {
+        match &self.kind {
+            Kind::Op(_) | Kind::Wait(_) => None,
+            Kind::Flow { body, .. } => Some(body),
+            Kind::Loop(inner) => Some(&inner.body),
+            Kind::Each(inner) => Some(&inner.body),
+        }
+    }
+
     /// The body inside this node that the path `inner` leads into, and the path in it.
     pub(crate) fn inner<'a>(&self, inner: &'a str) -> Option<(&Body, &'a str)> {
-        match (self.fallback(inner), &self.kind) {
-            (Some(fallback), _) => Some(fallback),
-            (None, Kind::Flow { body, .. }) => Some((body, inner)),
-            (None, Kind::Loop(spec)) => Some((&spec.body, inner)),
-            (None, Kind::Each(spec)) => Some((&spec.body, inner)),
-            (None, Kind::Op(_) | Kind::Wait(_)) => None,
-        }
+        self.fallback(inner).or_else(|| Some((self.body()?, inner)))
     }
 
     /// The flow that stands in for the node, and the path in it, if `inner` leads there.

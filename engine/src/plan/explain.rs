@@ -1,6 +1,6 @@
 //! A plan as text, Mermaid, DOT and JSON, with the most operator executions and model calls that it can take.
 
-use crate::plan::{Body, Kind, Late, Node, OnError, Plan};
+use crate::plan::{Kind, Late, Node, OnError, Plan};
 
 mod cost;
 mod graph;
@@ -29,16 +29,6 @@ pub fn explain(plan: &Plan, format: Format) -> String {
         Format::Mermaid => graph::mermaid(plan),
         Format::Dot => graph::dot(plan),
         Format::Json => json::json(plan),
-    }
-}
-
-/// The body that a node opens, if it opens one.
-fn inner(node: &Node) -> Option<&Body> {
-    match &node.kind {
-        Kind::Op(_) | Kind::Wait(_) => None,
-        Kind::Flow { body, .. } => Some(body),
-        Kind::Loop(inner) => Some(&inner.body),
-        Kind::Each(inner) => Some(&inner.body),
     }
 }
 

@@ -66,21 +66,11 @@ fn waits_in(body: &Body, within: &str, paths: &mut Vec<String>) {
         if let Kind::Wait(_) = node.kind {
             paths.push(path.clone());
         }
-        if let Some(inner) = inner(&node.kind) {
+        if let Some(inner) = node.body() {
             waits_in(inner, &format!("{path}/"), paths);
         }
         if let OnError::Flow { body, .. } = &node.on_error {
             waits_in(body, &format!("{path}/on_error/"), paths);
         }
-    }
-}
-
-/// The body that a node opens, if it opens one.
-fn inner(kind: &Kind) -> Option<&Body> {
-    match kind {
-        Kind::Op(_) | Kind::Wait(_) => None,
-        Kind::Flow { body, .. } => Some(body),
-        Kind::Loop(inner) => Some(&inner.body),
-        Kind::Each(inner) => Some(&inner.body),
     }
 }

@@ -1,6 +1,6 @@
 //! A plan as a drawing, for Mermaid and Graphviz: a box a node, a frame around what a node opens, an arrow a need.
 
-use super::{inner, what};
+use super::what;
 use crate::plan::{Body, Node, Plan};
 
 /// How a format writes things.
@@ -52,7 +52,7 @@ fn body(out: &mut String, style: &Style, of: &Body, prefix: &str, depth: usize) 
     let id = |position: usize| format!("{prefix}{position}");
     for (position, node) in of.nodes.iter().enumerate() {
         let label = label(style, node);
-        if let Some(inner) = inner(node) {
+        if let Some(inner) = node.body() {
             write(out, depth, &(style.open)(&id(position), &label));
             body(out, style, inner, &format!("{prefix}{position}_"), depth + 1);
             write(out, depth, style.close);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{inner, worst_case};
+use super::worst_case;
 use crate::plan::{Body, Kind, Late, Node, OnError, Plan};
 
 pub(super) fn json(plan: &Plan) -> String {
@@ -78,7 +78,7 @@ fn one(body: &Body, node: &Node) -> Json {
     };
     if let (Some(shown), Json::Object(kind)) = (shown.as_object_mut(), kind) {
         shown.extend(kind);
-        if let Some(inner) = inner(node) {
+        if let Some(inner) = node.body() {
             shown.insert("nodes".to_owned(), nodes(inner).into());
         }
     }

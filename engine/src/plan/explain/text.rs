@@ -1,6 +1,6 @@
 //! A plan for reading in a terminal: an indented tree.
 
-use super::{inner, on_failure, what, worst_case};
+use super::{on_failure, what, worst_case};
 use crate::budget::Budget;
 use crate::flow::Need;
 use crate::plan::{Body, Kind, Node, Plan};
@@ -47,7 +47,7 @@ fn nodes(out: &mut String, body: &Body, depth: usize) {
         for detail in details(body, node) {
             line(out, depth, &format!("{:width$}    {detail}", ""));
         }
-        if let Some(inner) = inner(node) {
+        if let Some(inner) = node.body() {
             nodes(out, inner, depth + 1);
         }
     }

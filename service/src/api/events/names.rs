@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::plan::{Body, Kind, Node, OnError, Plan};
+use anabranch_engine::plan::{Kind, Node, Plan};
+use anabranch_engine::scope::Scope;
 use anabranch_engine::value::Value as EngineValue;
 use serde_json::{Map, Value};
 
@@ -48,38 +49,6 @@ impl Names {
     }
 
     fn node(&self, scope: &str) -> Option<&Node> {
-        let mut body: &Body = &self.0.as_ref()?.root;
-        let mut found: Option<&Node> = None;
-        for part in scope.split('/') {
-            let name = part.split('[').next().unwrap_or_default();
-            if let Some(node) = found {
-                body = match (&node.on_error, name) {
-                    (OnError::Flow { body, .. }, "on_error") => {
-                        found = None;
-                        self::enter(body, &mut found)
-                    }
-                    _ => inner(node)?,
-                };
-                if name == "on_error" {
-                    continue;
-                }
-            }
-            found = Some(body.nodes.iter().find(|node| *node.name == *name)?);
-        }
-        found
-    }
-}
-
-fn enter<'a>(body: &'a Body, found: &mut Option<&'a Node>) -> &'a Body {
-    *found = None;
-    body
-}
-
-fn inner(node: &Node) -> Option<&Body> {
-    match &node.kind {
-        Kind::Op(_) | Kind::Wait(_) => None,
-        Kind::Flow { body, .. } => Some(body),
-        Kind::Loop(inner) => Some(&inner.body),
-        Kind::Each(inner) => Some(&inner.body),
+        self.0.as_ref()?.node(&Scope::from(scope))
     }
 }
