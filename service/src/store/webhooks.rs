@@ -13,17 +13,18 @@ pub use deliveries::{Delivery, DeliveryState, Due, Sent};
 
 /// Writes the deliveries of jobs that have just ended or parked: run in the same transaction, after their rows were
 /// changed; `{jobs}` stands for a query of their ids. Running it again adds nothing, since a delivery's id follows from
-/// the job, its claim and status, and the webhook.
+/// the job, its claim and status, and the webhook. The jobs are found first, by their ids: a planner that knows nothing
+/// of the tables yet would begin with the webhooks and read every job of their tenants.
 pub(super) const NOTE_ENDS: &str = "\
     INSERT INTO deliveries (delivery_id, tenant, webhook_id, job_id, url, event, body, status, attempts, next_ms, \
     created_ms) \
-    SELECT 'dlv_' || substr(e.job_id, 5) || '_' || substr(w.webhook_id, 5) || '_' || e.mark, w.tenant, w.webhook_id, \
-    e.job_id, w.url, e.event, '', 0, 0, {now}, {now} \
-    FROM (SELECT job_id, tenant, webhook, CAST(epoch AS TEXT) || '_' || CAST(status AS TEXT) AS mark, \
+    WITH e AS MATERIALIZED (SELECT job_id, tenant, webhook, CAST(epoch AS TEXT) || '_' || CAST(status AS TEXT) AS mark, \
           CASE status WHEN 2 THEN 'job.waiting' WHEN 3 THEN 'job.succeeded' WHEN 4 THEN 'job.failed' \
           WHEN 5 THEN 'job.cancelled' ELSE 'job.timed_out' END AS event \
-          FROM jobs WHERE job_id IN ({jobs}) AND status >= 2) e \
-    JOIN webhooks w ON w.tenant = e.tenant AND w.disabled_ms IS NULL \
+          FROM jobs WHERE job_id IN ({jobs}) AND status >= 2) \
+    SELECT 'dlv_' || substr(e.job_id, 5) || '_' || substr(w.webhook_id, 5) || '_' || e.mark, w.tenant, w.webhook_id, \
+    e.job_id, w.url, e.event, '', 0, 0, {now}, {now} \
+    FROM e JOIN webhooks w ON w.tenant = e.tenant AND w.disabled_ms IS NULL \
     WHERE e.webhook = w.webhook_id OR e.webhook = w.url OR (' ' || w.events || ' ') LIKE ('% ' || e.event || ' %') \
     ON CONFLICT DO NOTHING RETURNING delivery_id, created_ms, job_id";
 
