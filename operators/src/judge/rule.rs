@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::rules;
+use crate::rules::Condition;
 
 /// Judges by a condition over its inputs.
 ///
@@ -30,8 +30,8 @@ use crate::rules;
 pub struct Rule {
     /// The condition under which the judgement is `pass`. Its names are the ports that are connected; one without a
     /// value must be asked for with `present(name)`.
-    #[schemars(length(min = 1))]
-    pub pass: String,
+    #[schemars(with = "String", length(min = 1))]
+    pub pass: Condition,
 }
 
 ports! {
@@ -53,7 +53,7 @@ impl Operator for Rule {
     type Out = Out;
 
     async fn run(&self, _cx: &Cx, input: OpenIn) -> Result<Out, OpError> {
-        let pass = rules::holds(&self.pass, &input.0)?;
+        let pass = self.pass.holds(&input.0)?;
         let label = if pass { "pass" } else { "fail" };
         let verb = if pass { "holds" } else { "does not hold" };
         Ok(Out { pass, label: Label(label.into()), reason: format!("`{}` {verb}", self.pass) })
@@ -64,7 +64,7 @@ impl Operator for Rule {
     }
 
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem> {
-        rules::problems("/pass", &self.pass, given)
+        self.pass.problems("/pass", given)
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use anabranch_engine::value::Value;
 
     fn rule(pass: &str) -> Rule {
-        Rule { pass: pass.to_owned() }
+        Rule { pass: pass.to_owned().into() }
     }
 
     async fn judge(pass: &str, score: f64) -> Result<Out, OpError> {

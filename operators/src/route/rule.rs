@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::rules;
+use crate::rules::Condition;
 
 /// Chooses a route by conditions over its inputs.
 ///
@@ -38,7 +38,7 @@ use crate::rules;
 pub struct Rule {
     /// The routes with the condition of each, tried in the written order.
     #[schemars(with = "BTreeMap<String, String>", extend("minProperties" = 1))]
-    pub routes: IndexMap<Text, String>,
+    pub routes: IndexMap<Text, Condition>,
     /// The route when no condition holds.
     #[schemars(length(min = 1))]
     pub default: Text,
@@ -62,7 +62,7 @@ impl Operator for Rule {
 
     async fn run(&self, _cx: &Cx, input: OpenIn) -> Result<Out, OpError> {
         for (route, condition) in &self.routes {
-            if rules::holds(condition, &input.0)? {
+            if condition.holds(&input.0)? {
                 return Ok(Out { label: Label(route.clone()), reason: format!("`{condition}` holds") });
             }
         }
@@ -75,10 +75,10 @@ impl Operator for Rule {
     }
 
     fn check(&self, given: &[(Text, Type)]) -> Vec<SettingProblem> {
-        let problems = |(route, condition): (&Text, &String)| {
+        let problems = |(route, condition): (&Text, &Condition)| {
             // As JSON pointers are written.
             let route = route.replace('~', "~0").replace('/', "~1");
-            rules::problems(&format!("/routes/{route}"), condition, given)
+            condition.problems(&format!("/routes/{route}"), given)
         };
         self.routes.iter().flat_map(problems).collect()
     }
