@@ -311,6 +311,7 @@ fn claimed_at_once(job: &NewJob) -> Claimed {
         wanted: Wanted::default(),
         deadline_ms: job.deadline_ms,
         trace: job.trace.clone(),
+        is_begun: !job.kept.is_empty(),
     }
 }
 

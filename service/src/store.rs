@@ -47,6 +47,7 @@ use std::time::Duration;
 
 use crate::job::{Request, Status};
 use database::{Database, reading, writing};
+pub use wakes::Changes;
 use wakes::Wakes;
 use writer::Writer;
 use writing::KnownBlobs;
@@ -139,6 +140,8 @@ pub struct Claimed {
     pub deadline_ms: Option<i64>,
     /// W3C `traceparent` of the submission.
     pub trace: Option<String>,
+    /// Whether there is a journal to go on from.
+    pub is_begun: bool,
 }
 
 /// What was asked of a job from outside.
@@ -226,7 +229,7 @@ pub enum Wake {
     Work,
     /// Something was asked of a job (cancel, answer), or one of its tasks is done.
     Wanted,
-    /// These jobs have new records or another status; all of them if empty.
+    /// These jobs have new records or another status; any job if empty.
     Changed(Vec<String>),
 }
 
@@ -297,7 +300,13 @@ impl Store {
         self.0.database.close().await;
     }
 
-    /// What others did, as it happens; with polling as the safety net where a notification may be lost.
+    /// News of a job, from now on.
+    pub fn follow(&self, job: &str) -> Changes {
+        self.0.wakes.follow(job)
+    }
+
+    /// What others did, as it happens; with polling as the safety net where a notification may be lost. What changes in
+    /// jobs is told only to those who [`Self::follow`] them.
     pub fn wakes(&self) -> tokio::sync::broadcast::Receiver<Wake> {
         self.0.wakes.listen()
     }

@@ -70,12 +70,14 @@ async fn claim_some(inner: &Arc<Inner>) -> bool {
     // Until the queue was found empty, what is submitted here goes behind what waits there.
     inner.has_backlog.store(is_full, Ordering::Relaxed);
     for (claimed, permit) in claimed.into_iter().zip(permits) {
+        // Nobody had it before, so nobody can have written meanwhile.
+        let is_new = !claimed.is_begun && claimed.epoch == 1;
         let begun = Begun {
             claimed,
             worker: worker.clone(),
             plan: None,
             submission: None,
-            is_new: false,
+            is_new,
             told: None,
             live: None,
             permit,

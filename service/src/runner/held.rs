@@ -126,17 +126,10 @@ impl Observer for Held {
     }
 }
 
-#[derive(Default)]
-struct Jobs {
-    here: HashMap<Arc<str>, Arc<Held>>,
-    /// Of jobs that are not here, those that somebody wants to hear of when they come.
-    expected: HashMap<Arc<str>, broadcast::Sender<Live>>,
-}
-
 /// The jobs of this process, by id.
 #[derive(Default)]
 pub(super) struct Desk {
-    jobs: Mutex<Jobs>,
+    jobs: Mutex<HashMap<Arc<str>, Arc<Held>>>,
     /// A job has left.
     left: Notify,
     /// Something may be wanted of a job.
@@ -146,48 +139,27 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn put(&self, held: Arc<Held>) {
         let mut jobs = self.lock();
-        if let Some(live) = jobs.expected.remove(&held.id) {
-            // Nobody watches a job before it is on the desk.
-            let _first = held.live.set(live);
-        }
         held.tell(|| Live::Came);
-        jobs.here.insert(held.id.clone(), held);
+        jobs.insert(held.id.clone(), held);
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Held>> {
-        self.lock().here.get(id).cloned()
-    }
-
-    /// What happens in a job, from now on if it is here, otherwise from when it comes.
-    pub(super) fn expect(&self, id: &str) -> broadcast::Receiver<Live> {
-        let mut jobs = self.lock();
-        if let Some(held) = jobs.here.get(id) {
-            return held.watch();
-        }
-        jobs.expected.entry(id.into()).or_insert_with(|| broadcast::Sender::new(LIVE_BEHIND)).subscribe()
-    }
-
-    /// Whoever expected the job has gone.
-    pub(super) fn expect_no_more(&self, id: &str) {
-        let mut jobs = self.lock();
-        if jobs.expected.get(id).is_some_and(|live| live.receiver_count() == 0) {
-            jobs.expected.remove(id);
-        }
+        self.lock().get(id).cloned()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Held>> {
-        self.lock().here.values().cloned().collect()
+        self.lock().values().cloned().collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().here.is_empty()
+        self.lock().is_empty()
     }
 
     /// Takes a job off, unless another claim of the same job has taken its place.
     pub(super) fn remove(&self, held: &Arc<Held>) {
         let mut jobs = self.lock();
-        if jobs.here.get(&held.id).is_some_and(|there| Arc::ptr_eq(there, held)) {
-            jobs.here.remove(&held.id);
+        if jobs.get(&held.id).is_some_and(|there| Arc::ptr_eq(there, held)) {
+            jobs.remove(&held.id);
         }
         drop(jobs);
         held.tell(|| Live::Left);
@@ -223,7 +195,7 @@ impl Desk {
         self.looked.notified().await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Jobs> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Held>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::work::Told;
-use super::{Live, POLL, Runner, jittered, now_ms};
+use super::{POLL, Runner, jittered, now_ms};
 use crate::flows::Ready;
-use crate::job::{End, Job, NewJob, Status, Submitted};
-use crate::store::{Receipt, StoreError, Wake};
+use crate::job::{End, Job, NewJob, Submitted};
+use crate::store::{Changes, Receipt, StoreError};
 
 impl Runner {
     /// Takes a job in and waits for its end, at most `wait`. For jobs that begin at once, one commit holds all of it.
@@ -24,19 +23,21 @@ impl Runner {
         let until = Instant::now() + wait;
         let (tell, told) = oneshot::channel();
         let (tenant, id, submitted_job) = (job.tenant.clone(), job.id.clone(), job.clone());
+        let changes = self.0.store.follow(&id);
         let receipt = self.take_in(job, flow, Some(tell), None);
         let (submitted, came_of_it) = submitted_and_told(receipt, told, until).await?;
         match (submitted, came_of_it) {
             (Submitted::New, Some(Told::Ended(end))) => {
                 Ok((Submitted::New, Some(ended(submitted_job, &self.worker(), end))))
             }
-            (Submitted::New, _) => {
-                let left = until.saturating_duration_since(Instant::now());
-                Ok((Submitted::New, self.wait(&tenant, &id, left).await?))
+            // It queues: there is nothing to look at before it changes.
+            (Submitted::New, None) => Ok((Submitted::New, self.changed(&tenant, &id, changes, until).await?)),
+            (Submitted::New, Some(Told::Left)) => {
+                Ok((Submitted::New, self.over(&tenant, &id, changes, until).await?))
             }
             (Submitted::Before(id), _) => {
-                let left = until.saturating_duration_since(Instant::now());
-                let job = self.wait(&tenant, &id, left).await?;
+                let changes = self.0.store.follow(&id);
+                let job = self.over(&tenant, &id, changes, until).await?;
                 Ok((Submitted::Before(id), job))
             }
             (Submitted::OtherBody, _) => Ok((Submitted::OtherBody, None)),
@@ -45,78 +46,41 @@ impl Runner {
 
     /// Waits until a job has ended or parked, wherever it runs; `None` after `wait`.
     pub async fn wait(&self, tenant: &str, id: &str, wait: Duration) -> Result<Option<Job>, StoreError> {
-        let expected = Expected { runner: self, id, live: Some(self.0.desk.expect(id)) };
-        self.wait_for(tenant, expected, Instant::now() + wait).await
+        self.over(tenant, id, self.0.store.follow(id), Instant::now() + wait).await
     }
 
-    async fn wait_for(
+    /// The job once it has ended or parked. Whoever follows first and looks then misses nothing in between.
+    async fn over(
         &self,
         tenant: &str,
-        mut expected: Expected<'_>,
+        id: &str,
+        changes: Changes,
         until: Instant,
     ) -> Result<Option<Job>, StoreError> {
-        let mut wakes = self.0.store.wakes();
-        let id = expected.id;
-        loop {
-            // Whoever listens first and looks then misses nothing in between.
-            let Some(job) = self.0.store.job(Some(tenant), id).await? else { return Ok(None) };
-            if job.status.is_final() || job.status == Status::Waiting {
-                return Ok(Some(job));
-            }
-            let here = async {
-                match &mut expected.live {
-                    Some(live) => loop {
-                        match live.recv().await {
-                            Ok(Live::Left) | Err(RecvError::Closed) => return,
-                            Ok(_) | Err(RecvError::Lagged(_)) => {}
-                        }
-                    },
-                    None => std::future::pending().await,
-                }
-            };
-            let changed = async {
-                loop {
-                    match wakes.recv().await {
-                        Ok(Wake::Changed(jobs)) if jobs.is_empty() || jobs.iter().any(|job| job == id) => {
-                            return;
-                        }
-                        Ok(_) => {}
-                        Err(RecvError::Lagged(_)) => return,
-                        Err(RecvError::Closed) => std::future::pending().await,
-                    }
-                }
-            };
-            let news = async {
-                tokio::select! {
-                    () = here => true,
-                    () = changed => false,
-                    () = sleep(jittered(POLL)) => false,
-                }
-            };
-            match timeout_at(until, news).await {
-                Ok(has_left) => {
-                    if has_left {
-                        // It may come here again: after a wait, or from another process.
-                        expected.live = Some(self.0.desk.expect(id));
-                    }
-                }
-                Err(_elapsed) => return Ok(None),
-            }
+        match self.0.store.job_at_rest(tenant, id).await? {
+            None => self.changed(tenant, id, changes, until).await,
+            job => Ok(job),
         }
     }
-}
 
-/// A job that somebody waits for, here or elsewhere.
-struct Expected<'a> {
-    runner: &'a Runner,
-    id: &'a str,
-    live: Option<broadcast::Receiver<Live>>,
-}
-
-impl Drop for Expected<'_> {
-    fn drop(&mut self) {
-        drop(self.live.take());
-        self.runner.0.desk.expect_no_more(self.id);
+    /// As [`Self::over`], for a job that is not over before it changes.
+    async fn changed(
+        &self,
+        tenant: &str,
+        id: &str,
+        mut changes: Changes,
+        until: Instant,
+    ) -> Result<Option<Job>, StoreError> {
+        loop {
+            // A notification of another process may be lost.
+            let news = timeout(jittered(POLL), changes.changed());
+            if timeout_at(until, news).await.is_err() {
+                return Ok(None);
+            }
+            if let Some(job) = self.0.store.job_at_rest(tenant, id).await? {
+                return Ok(Some(job));
+            }
+        }
     }
 }
 

@@ -63,4 +63,4 @@ pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_000;
 /// Memory of a connection for pages.
 pub const SQLITE_CACHE_KIB: u32 = 8_192;
 /// Jobs that have ended and are kept by a store that is in memory; older ones are forgotten.
-pub const MEMORY_JOBS: u32 = 2_000;
+pub const MEMORY_JOBS: u32 = 1_000;

@@ -118,6 +118,21 @@ impl Store {
         }
     }
 
+    /// One job if nothing more happens to it by itself: it has ended, or waits for an answer.
+    pub async fn job_at_rest(&self, tenant: &str, id: &str) -> Result<Option<Job>, StoreError> {
+        let row: Option<JobRow> = reading!(self.database(), |db| {
+            sqlx::query_as("SELECT * FROM jobs WHERE job_id = $1 AND tenant = $2 AND status >= 2")
+                .bind(id)
+                .bind(tenant)
+                .fetch_optional(db)
+                .await?
+        });
+        match row {
+            Some(row) => Ok(Some(self.whole(row).await?)),
+            None => Ok(None),
+        }
+    }
+
     /// A job with its blobs put back.
     pub(super) async fn whole(&self, mut row: JobRow) -> Result<Job, StoreError> {
         let kept = |text: &mut Option<String>| text.take().map(|text| Kept::parse(&text)).transpose();

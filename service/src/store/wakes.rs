@@ -4,12 +4,12 @@
 //! commit), and at most once in [`limits::NOTIFY_PAUSE`]. A notification may be lost; everybody looks again each
 //! [`limits::POLL`] anyway.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgListener, PgPool};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinHandle;
 
 use super::database::Database;
@@ -20,6 +20,8 @@ const CHANNEL: &str = "anabranch";
 /// Who listens, and what others are still to be told.
 pub(super) struct Wakes {
     listeners: broadcast::Sender<Wake>,
+    /// Jobs that somebody follows: who follows one hears nothing of the many others.
+    followed: Mutex<HashMap<String, watch::Sender<()>>>,
     process: String,
     unsaid: Mutex<Unsaid>,
     is_unsaid: Notify,
@@ -76,6 +78,7 @@ impl Wakes {
     pub(super) fn start(database: &Database, is_polled: bool) -> Arc<Self> {
         let this = Arc::new(Self {
             listeners: broadcast::Sender::new(limits::WAKES),
+            followed: Mutex::default(),
             process: uuid::Uuid::now_v7().simple().to_string(),
             unsaid: Mutex::default(),
             is_unsaid: Notify::new(),
@@ -94,6 +97,15 @@ impl Wakes {
         self.listeners.subscribe()
     }
 
+    pub(super) fn follow(self: &Arc<Self>, job: &str) -> Changes {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = match followed.get(job) {
+            Some(sender) => sender.subscribe(),
+            None => followed.entry(job.to_owned()).or_default().subscribe(),
+        };
+        Changes { wakes: self.clone(), job: job.to_owned(), news }
+    }
+
     /// Tells everybody.
     pub(super) fn tell(&self, wake: Wake) {
         self.unsaid.lock().unwrap_or_else(PoisonError::into_inner).add(&wake);
@@ -102,6 +114,16 @@ impl Wakes {
     }
 
     fn tell_here(&self, wake: Wake) {
+        if let Wake::Changed(jobs) = &wake {
+            let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+            match jobs.as_slice() {
+                [] => followed.values().for_each(|news| news.send_replace(())),
+                jobs => {
+                    jobs.iter().filter_map(|job| followed.get(job)).for_each(|news| news.send_replace(()));
+                }
+            }
+            return;
+        }
         // Nobody may be listening.
         drop(self.listeners.send(wake));
     }
@@ -109,6 +131,31 @@ impl Wakes {
     pub(super) fn stop(&self) {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
+        }
+    }
+}
+
+/// News of one job.
+pub struct Changes {
+    wakes: Arc<Wakes>,
+    job: String,
+    news: watch::Receiver<()>,
+}
+
+impl Changes {
+    /// Resolves once the job may have new records or another status, if it has not since the last time or since it is
+    /// followed. What other processes do may be missed: look again from time to time.
+    pub async fn changed(&mut self) {
+        // Whoever follows a job keeps the one who tells.
+        let _told = self.news.changed().await;
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        let mut followed = self.wakes.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if followed.get(&self.job).is_some_and(|news| news.receiver_count() <= 1) {
+            followed.remove(&self.job);
         }
     }
 }

@@ -17,6 +17,7 @@ row! {
         wanted: i16,
         deadline_ms: Option<i64>,
         trace: Option<String>,
+        is_begun: i32,
     }
 }
 row! {
@@ -63,7 +64,8 @@ const CLAIM: &str = "UPDATE jobs SET status = 1, owner = $1, claims = CASE WHEN 
      AND e.epoch >= jobs.epoch - 1) > 1 THEN 1 ELSE claims + 1 END, \
      epoch = epoch + 1, started_ms = COALESCE(started_ms, {now}), wanted = wanted & 3, waits = NULL \
      WHERE job_id IN ({list:$2}) AND status = 0 \
-     RETURNING job_id, tenant, flow, hash, request, epoch, claims, wanted, deadline_ms, trace";
+     RETURNING job_id, tenant, flow, hash, request, epoch, claims, wanted, deadline_ms, trace, \
+     CASE WHEN EXISTS (SELECT 1 FROM job_events e WHERE e.job_id = jobs.job_id) THEN 1 ELSE 0 END AS is_begun";
 
 /// Moves a tenant's virtual time on by what it was given.
 const SERVE: &str = "UPDATE tenants SET vtime = {job} * $2 / weight + CASE WHEN vtime < floor.at THEN floor.at \
@@ -181,11 +183,10 @@ impl Store {
                 wanted: Wanted::of(row.wanted),
                 deadline_ms: row.deadline_ms,
                 trace: row.trace,
+                is_begun: row.is_begun != 0,
             });
         }
-        if !claimed.is_empty() {
-            self.0.wakes.tell(Wake::Changed(claimed.iter().map(|job| job.id.clone()).collect()));
-        }
+        // Whoever follows a job hears of it by its first record.
         Ok(claimed)
     }
 

@@ -345,7 +345,9 @@ impl Working {
                 _ => false,
             };
             let job = entry.work.job();
-            if outcome.is_ok() && !job.is_empty() && !changed.contains(job) {
+            // Nobody knows a new job before its submission is answered.
+            let is_known = !job.is_empty() && !matches!(entry.work, Work::Submit(_));
+            if outcome.is_ok() && is_known && !changed.contains(job) {
                 changed.insert(job.to_owned());
             }
             if let (Err(error), Some(claim)) = (&outcome, entry.work.claim()) {

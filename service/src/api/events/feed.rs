@@ -15,7 +15,7 @@ use crate::api::App;
 use crate::api::jobs::view::JobView;
 use crate::job::Job;
 use crate::runner::Live;
-use crate::store::{StoreError, Wake};
+use crate::store::{Changes, StoreError};
 
 /// Records that are read at once.
 const AT_ONCE: usize = 256;
@@ -66,7 +66,7 @@ pub(super) async fn feed(
 impl Feed {
     async fn run(&mut self, mut live: Option<broadcast::Receiver<Live>>) -> Over {
         // Whoever listens first and looks then misses nothing in between.
-        let mut wakes = self.app.store.wakes();
+        let mut changes = self.app.store.follow(&self.watched.id);
         let mut is_first = true;
         let mut ping_at = Instant::now() + PING;
         loop {
@@ -85,7 +85,7 @@ impl Feed {
                     }
                 }
             }
-            if let Some(over) = self.until_news(&mut live, &mut wakes, &mut ping_at).await {
+            if let Some(over) = self.until_news(&mut live, &mut changes, &mut ping_at).await {
                 return over;
             }
         }
@@ -131,7 +131,7 @@ impl Feed {
     async fn until_news(
         &self,
         live: &mut Option<broadcast::Receiver<Live>>,
-        wakes: &mut broadcast::Receiver<Wake>,
+        changes: &mut Changes,
         ping_at: &mut Instant,
     ) -> Option<Over> {
         let poll_at = Instant::now() + POLL;
@@ -160,12 +160,7 @@ impl Feed {
                         return None;
                     }
                 },
-                woken = wakes.recv(), if !is_here => match woken {
-                    Ok(Wake::Changed(jobs)) if jobs.is_empty() || jobs.contains(&self.watched.id) => return None,
-                    Err(RecvError::Lagged(_)) => return None,
-                    Err(RecvError::Closed) => return self.rest(ping_at, poll_at).await,
-                    Ok(_) => {}
-                },
+                () = changes.changed(), if !is_here => return None,
                 () = sleep_until(poll_at) => return None,
                 () = sleep_until(*ping_at) => {
                     if let Some(over) = self.ping(ping_at).await {
