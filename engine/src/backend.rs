@@ -9,7 +9,9 @@ mod encode;
 mod filter;
 mod index;
 
-pub use chat::{Call, ChatModel, ChatRequest, ChatResponse, FinishReason, TokenLogprob};
+pub use chat::{
+    Call, Caller, ChatModel, ChatRequest, ChatResponse, FinishReason, NOBODY, Priority, TokenLogprob,
+};
 pub use encode::{Embedder, Embeddings, Passage, Reranker, Reranking, Vector};
 pub use filter::{Bounds, Condition, Filter, Scalar};
 pub use index::{By, Index, IndexStats, InvalidNamespace, Namespace, SearchQuery};

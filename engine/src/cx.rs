@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{ChatModel, Embedder, Index, Reranker, Usage};
+use crate::backend::{Caller, ChatModel, Embedder, Index, Reranker, Usage};
 use crate::budget::Ledger;
 use crate::cache::Cache;
 use crate::event::RunId;
@@ -105,6 +105,7 @@ pub(crate) struct RunContext {
     pub(crate) run: RunId,
     pub(crate) seed: u64,
     pub(crate) resources: Arc<Resources>,
+    pub(crate) caller: Caller,
     pub(crate) started: Instant,
     // How long of that nothing went on but waiting for answers.
     pub(crate) rested_ns: AtomicU64,
@@ -130,6 +131,8 @@ pub struct Cx {
     attempt: u32,
     ledger: Arc<Ledger>,
     key: OnceLock<String>,
+    // When the attempt is given up.
+    deadline: OnceLock<Instant>,
     // What this attempt has used, all of it still held in the ledger.
     used: Mutex<Usage>,
     // Milliseconds since the run's start when the attempt last showed life.
@@ -153,6 +156,7 @@ impl Cx {
             attempt,
             ledger,
             key: OnceLock::new(),
+            deadline: OnceLock::new(),
             used: Mutex::default(),
             active_ms: AtomicU64::new(0),
         }
@@ -217,6 +221,11 @@ impl Cx {
     /// When the attempt last showed life, since the run's start.
     pub(crate) fn last_active(&self) -> Duration {
         Duration::from_millis(self.active_ms.load(Ordering::Relaxed))
+    }
+
+    /// Says when the attempt will be given up: nobody wants an answer after that.
+    pub(crate) fn end_by(&self, deadline: Instant) {
+        self.deadline.get_or_init(|| deadline);
     }
 
     pub(crate) fn touch(&self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::Usage;
+use crate::backend::{Caller, Usage};
 use crate::cx::{Progress, Resources};
 use crate::event::{self, Event, Failure, FailureKind, RunId, Timing};
 use crate::flow::expression::Absence;
@@ -81,6 +81,8 @@ pub struct Options {
     pub stubs: BTreeMap<String, Stub>,
     /// A budget on top of the flow's own: the smaller limit counts.
     pub budget: crate::budget::Budget,
+    /// On whose behalf calls are made.
+    pub caller: Caller,
     /// Whether results of nodes with `cache` may stand in for their execution; they are kept in any case.
     pub use_cache: bool,
     /// Whether the report lists every node execution.
@@ -106,6 +108,7 @@ impl Default for Options {
             flush_end: true,
             stubs: BTreeMap::new(),
             budget: crate::budget::Budget::default(),
+            caller: Caller::default(),
             use_cache: true,
             details: true,
         }

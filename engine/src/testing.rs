@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use crate::backend::{self, Call, ChatModel, ChatRequest, ChatResponse, FinishReason, Usage};
+use crate::backend::{self, Call, Caller, ChatModel, ChatRequest, ChatResponse, FinishReason, Usage};
 use crate::budget::{Budget, Ledger};
 use crate::cx::{Cx, Model, Resources, RunContext};
 use crate::diagnostic::{Diagnostics, SourceFile};
@@ -43,6 +43,7 @@ pub fn cx_with(resources: Resources) -> Cx {
         run: RunId("test".into()),
         seed: 0,
         resources: Arc::new(resources),
+        caller: Caller::default(),
         started: Instant::now(),
         rested_ns: AtomicU64::new(0),
         on_progress: None,

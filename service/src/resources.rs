@@ -257,7 +257,7 @@ mod tests {
     async fn ask(resources: &Resources, model: &str) -> Result<ChatResponse, backend::Error> {
         let Model::Chat(chat) = &resources.models[model] else { panic!("`{model}` is extractive") };
         let messages = vec![Message { role: Role::User, content: "who?".into() }];
-        let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+        let call = Call::keyed("key");
         chat.chat(&ChatRequest { messages, ..ChatRequest::default() }, &call).await
     }
 

@@ -35,7 +35,7 @@ struct Backend {
     ask: fn(url: String, deadline: Duration) -> BoxFuture<'static, Result<Outcome, Error>>,
 }
 
-const CALL: Call<'_> = Call { idempotency_key: "key", on_delta: &|_| {} };
+const CALL: Call<'_> = Call::keyed("key");
 
 /// Meets every fault with `backend`.
 async fn meet(backend: Backend) {

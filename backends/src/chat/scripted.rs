@@ -132,7 +132,7 @@ mod tests {
             Message { role: Role::System, content: "be brief".into() },
             Message { role: Role::User, content: content.into() },
         ];
-        let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+        let call = Call::keyed("key");
         model.chat(&ChatRequest { messages, ..ChatRequest::default() }, &call).await.map(|answer| answer.text)
     }
 

@@ -199,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn many_texts_keep_their_order() {
         let texts: Vec<Text> = (0..100).map(|n| format!("number {n}").into()).collect();
-        let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+        let call = Call::keyed("key");
         let embeddings = Hashed.embed(&texts, Passage::Document, &call).await.unwrap();
         let alone: Vec<_> = texts.iter().map(|text| vector(text)).collect();
         assert_eq!(embeddings.vectors, alone);

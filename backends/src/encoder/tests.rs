@@ -17,7 +17,7 @@ use crate::rerank::{CohereReranker, TeiReranker};
 mod faults;
 mod rules;
 
-const CALL: Call<'static> = Call { idempotency_key: "key", on_delta: &|_| {} };
+const CALL: Call<'static> = Call::keyed("key");
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Client {

@@ -103,7 +103,7 @@ mod tests {
 
     fn rerank(query: &str, texts: &[&str]) -> Vec<f64> {
         let texts: Vec<Text> = texts.iter().map(|text| Text::from(*text)).collect();
-        let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+        let call = Call::keyed("key");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(Lexical.rerank(query, &texts, &call)).unwrap().scores
     }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::{Error, Usage};
-use crate::value::Message;
+use crate::value::{Message, Text};
 
 /// What a chat model is asked.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -74,12 +75,55 @@ pub struct TokenLogprob {
     pub top: Vec<(String, f64)>,
 }
 
+/// How a call stands to others that wait for the same servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Nobody waits for it: a batch, a schedule.
+    Batch,
+    /// Somebody waits for the answer.
+    #[default]
+    Interactive,
+}
+
+/// On whose behalf a call is made: it decides when the call is sent, and to which server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: Option<Text>,
+    /// The API key's id, never the key.
+    pub key: Option<Text>,
+    /// The run.
+    pub run: Option<Text>,
+    /// The conversation that the run belongs to.
+    pub session: Option<Text>,
+    /// How it stands to other callers.
+    pub priority: Priority,
+}
+
+/// A caller of whom nothing is known.
+pub static NOBODY: Caller =
+    Caller { tenant: None, key: None, run: None, session: None, priority: Priority::Interactive };
+
 /// What the engine tells a backend about one call.
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
     /// Names this call of the node execution, stable over retries and restarts: sent as `Idempotency-Key`.
     pub idempotency_key: &'a str,
     /// To be called with each piece of a streamed answer: it shows progress and keeps `idle_timeout` away.
     pub on_delta: &'a (dyn Fn(&str) + Send + Sync),
+    /// On whose behalf.
+    pub caller: &'a Caller,
+    /// After which nobody wants the answer.
+    pub deadline: Option<Instant>,
+}
+
+impl<'a> Call<'a> {
+    /// A call with this key, for nobody in particular, whose pieces nobody watches.
+    pub const fn keyed(idempotency_key: &'a str) -> Self {
+        Self { idempotency_key, on_delta: &|_| {}, caller: &NOBODY, deadline: None }
+    }
 }
 
 impl fmt::Debug for Call<'_> {

@@ -26,7 +26,7 @@ impl Cx {
         estimate.cost = cost(&estimate, price);
         let on_delta = |delta: &str| self.progress(Progress::Delta(delta.to_owned()));
         let key = self.call_key([serde_json::to_vec(request).unwrap_or_default().as_slice()]);
-        let call = Call { idempotency_key: &key, on_delta: &on_delta };
+        let call = Call { on_delta: &on_delta, ..self.call(&key) };
         let calls = Usage { model_calls: 1, ..Usage::default() };
         self.booked(estimate, calls, price, async {
             let response = model.chat(request, &call).await?;
@@ -49,7 +49,7 @@ impl Cx {
         let embedder = lookup(&self.run.resources.embedders, "embedder", &name.0)?;
         let backend = || format!("embedder `{name}`");
         let key = self.call_key(texts.iter().map(|text| text.as_bytes()));
-        let call = Call { idempotency_key: &key, on_delta: &|_| {} };
+        let call = self.call(&key);
         let found = self
             .encode(&format!("embedders.{name}"), texts.iter().map(|text| text.len()).sum(), async {
                 let found = embedder.embed(texts, passage, &call).await?;
@@ -81,7 +81,7 @@ impl Cx {
         let bytes = texts.iter().map(|text| query.len() + text.len()).sum();
         let key =
             self.call_key([query.as_bytes()].into_iter().chain(texts.iter().map(|text| text.as_bytes())));
-        let call = Call { idempotency_key: &key, on_delta: &|_| {} };
+        let call = self.call(&key);
         let scores = self
             .encode(&format!("rerankers.{name}"), bytes, async {
                 let found = reranker.rerank(query, texts, &call).await?;
@@ -121,6 +121,11 @@ impl Cx {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
         hasher.finalize().to_hex().to_string()
+    }
+
+    /// A call on behalf of this run, for as long as this attempt may take.
+    fn call<'a>(&'a self, key: &'a str) -> Call<'a> {
+        Call { caller: &self.run.caller, deadline: self.deadline.get().copied(), ..Call::keyed(key) }
     }
 
     /// Does `work` with `estimate` held in every budget around, then books `calls` and what it says that it used.

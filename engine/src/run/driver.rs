@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::inbox::{Answer, Reply};
 use super::report::Nodes;
 use super::{Durability, Error, Notice, Options, Outcome, Report, execute::execute, offload};
-use crate::backend::Usage;
+use crate::backend::{Caller, Usage};
 use crate::cx::{Cx, Progress, Resources, RunContext, Spent};
 use crate::event::{Event, Failure, Record, Timer, Timing};
 use crate::limits;
@@ -137,6 +137,7 @@ impl Driver {
             run: options.id.clone(),
             seed: options.seed,
             resources,
+            caller: Caller { run: Some(options.id.0.clone()), ..options.caller.clone() },
             started: now.checked_sub(elapsed).unwrap_or(now),
             rested_ns: AtomicU64::new(0),
             on_progress,

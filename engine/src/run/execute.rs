@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::OptionFuture;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::backend;
 use crate::cx::Cx;
@@ -18,6 +18,9 @@ use crate::value::Value;
 /// Runs the attempt. Dropping the future aborts it.
 pub(super) async fn execute(start: Box<Start>, cx: Arc<Cx>) -> Result<Vec<Option<Value>>, Failure> {
     let Start { scope, attempt, operator, names, inputs, timeout: limit, idle_timeout, .. } = *start;
+    if let Some(deadline) = limit.and_then(|limit| Instant::now().checked_add(limit)) {
+        cx.end_by(deadline);
+    }
     let work = AssertUnwindSafe(operator.run(&cx, &names, inputs)).catch_unwind();
     let result = if limit.is_none() && idle_timeout.is_none() {
         work.await

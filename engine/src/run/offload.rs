@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::driver::Driver;
 use super::execute::execute as execute_here;
-use crate::backend::Usage;
+use crate::backend::{Caller, Usage};
 use crate::budget::{Book, Ledger};
 use crate::cx::{Cx, Resources, RunContext};
 use crate::event::{Failure, RunId};
@@ -63,6 +63,9 @@ pub struct Task {
     pub books: Vec<Book>,
     /// How old the run was then.
     pub elapsed: Duration,
+    /// On whose behalf.
+    #[serde(default)]
+    pub caller: Caller,
 }
 
 /// What came of an attempt that was executed elsewhere.
@@ -95,6 +98,7 @@ pub async fn execute_task(plan: &Plan, task: Task, resources: Arc<Resources>) ->
         run: task.run.clone(),
         seed: task.seed,
         resources,
+        caller: task.caller.clone(),
         started: began.checked_sub(task.elapsed).unwrap_or(began),
         rested_ns: AtomicU64::new(0),
         on_progress: None,
@@ -200,6 +204,7 @@ impl Driver {
             idle_timeout: start.idle_timeout,
             books: start.ledger.books(),
             elapsed: self.context.elapsed(),
+            caller: self.context.caller.clone(),
         };
         Some((offload.clone(), task))
     }

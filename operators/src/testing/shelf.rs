@@ -64,7 +64,7 @@ impl Shelf {
 
 /// The vector of a text, as [`Letters`] has it.
 pub(crate) async fn letters(text: &str) -> Vector {
-    let call = Call { idempotency_key: "", on_delta: &|_| {} };
+    let call = Call::keyed("");
     Letters.embed(&[text.into()], Passage::Document, &call).await.unwrap().vectors[0].clone()
 }
 

@@ -120,7 +120,7 @@ impl Encoder {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let call = Call { idempotency_key: key, on_delta: &|_| {} };
+        let call = Call::keyed(key);
         let mut pause = PAUSE;
         for _ in 1..ATTEMPTS {
             match self.embedder.embed(texts, Passage::Document, &call).await {

@@ -183,7 +183,7 @@ async fn a_search_by_vectors_finds_the_document_that_is_alike() {
     place.write("a.md", "Herons nest in trees.\n");
     place.write("b.md", "Pike lie in wait.\n");
     place.update(Some(Arc::new(Hashed))).await;
-    let call = Call { idempotency_key: "", on_delta: &|_| {} };
+    let call = Call::keyed("");
     let query = Hashed.embed(&["heron's nests".into()], Passage::Query, &call).await.unwrap();
     let found = place.finds(&SearchQuery::near(query.vectors[0].clone(), 1)).await;
     assert_eq!(found, ["Herons nest in trees."]);

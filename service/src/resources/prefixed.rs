@@ -52,7 +52,7 @@ mod tests {
     #[tokio::test]
     async fn a_prefix_is_embedded_with_the_text_and_that_of_documents_is_part_of_the_identity() {
         let prefixes = Prefixes { query: Some("query: ".into()), document: Some("passage: ".into()) };
-        let call = Call { idempotency_key: "", on_delta: &|_| {} };
+        let call = Call::keyed("");
         let texts: [Text; 1] = ["heron".into()];
         let found = Prefixed::new(Hashed, &prefixes).embed(&texts, Passage::Query, &call).await.unwrap();
         let expected = Hashed.embed(&["query: heron".into()], Passage::Query, &call).await.unwrap();

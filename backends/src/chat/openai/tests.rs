@@ -69,7 +69,7 @@ fn question() -> ChatRequest {
 }
 
 async fn ask(settings: OpenAiSettings) -> Result<ChatResponse, Error> {
-    let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+    let call = Call::keyed("key");
     OpenAiChat::new(settings).unwrap().chat(&question(), &call).await
 }
 
@@ -132,7 +132,7 @@ async fn everything_that_was_asked_reaches_the_server() {
         logprobs: Some(30),
         ..question()
     };
-    chat.chat(&request, &Call { idempotency_key: "run/node", on_delta: &|_| {} }).await.unwrap();
+    chat.chat(&request, &Call::keyed("run/node")).await.unwrap();
     let (headers, body) = seen.lock().unwrap().take().unwrap();
     assert_eq!(headers["authorization"], "Bearer s3cret");
     assert_eq!(headers["idempotency-key"], "run/node");
@@ -164,7 +164,7 @@ async fn a_streamed_answer_is_shown_piece_by_piece_and_put_together() {
     let shown = Mutex::new(Vec::new());
     let on_delta = |delta: &str| shown.lock().unwrap().push(delta.to_owned());
     let chat = OpenAiChat::new(settings(&url)).unwrap();
-    let answer = chat.chat(&question(), &Call { idempotency_key: "key", on_delta: &on_delta }).await.unwrap();
+    let answer = chat.chat(&question(), &Call { on_delta: &on_delta, ..Call::keyed("key") }).await.unwrap();
     assert_eq!((answer.text.as_str(), answer.model.as_str()), ("Ada Lovelace", "m-8b"));
     assert_eq!(answer.usage, Usage { prompt_tokens: 10, completion_tokens: 3, ..Usage::default() });
     assert_eq!(shown.into_inner().unwrap(), ["Ada ", "Lovelace"]);
@@ -180,7 +180,7 @@ async fn a_stream_may_end_without_its_end_mark_if_the_answer_was_complete() {
 async fn without_a_model_the_first_that_the_server_lists_is_asked() {
     let url = server(|_, body| axum::Json(whole(body["model"].as_str().unwrap(), "stop"))).await;
     let chat = OpenAiChat::new(OpenAiSettings::new(&url)).unwrap();
-    let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+    let call = Call::keyed("key");
     assert_eq!(chat.chat(&question(), &call).await.unwrap().text, "first");
     assert_eq!(chat.name(), "first");
 }

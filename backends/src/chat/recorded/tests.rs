@@ -6,7 +6,7 @@ use anabranch_engine::backend::{FinishReason, TokenLogprob, Usage};
 use anabranch_engine::value::{Message, Role};
 use serde_json::json;
 
-const CALL: Call<'_> = Call { idempotency_key: "key", on_delta: &|_| {} };
+const CALL: Call<'_> = Call::keyed("key");
 
 fn request(content: &str) -> ChatRequest {
     ChatRequest {

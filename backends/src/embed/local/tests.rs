@@ -289,7 +289,7 @@ async fn a_call_gives_vectors_in_order_and_counts_tokens() {
     let folder = folder();
     let model = LocalEmbedder::open(folder.path()).unwrap();
     let texts: Vec<Text> = (1..50).map(|n| "a ".repeat(n % 7).into()).collect();
-    let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+    let call = Call::keyed("key");
     let found = model.embed(&texts, Passage::Document, &call).await.unwrap();
     let n_tokens: u64 = (1..50).map(|n| n % 7 + 2).sum();
     assert_eq!(found.usage, Usage { prompt_tokens: n_tokens, ..Usage::default() });
@@ -318,7 +318,7 @@ async fn dropping_a_call_ends_its_work() {
     let model = LocalEmbedder::open(folder.path()).unwrap();
     // Minutes of work, if it were done.
     let texts: Vec<Text> = vec!["a b c d e f g h".into(); 500_000];
-    let call = Call { idempotency_key: "key", on_delta: &|_| {} };
+    let call = Call::keyed("key");
     {
         let mut work = std::pin::pin!(model.embed(&texts, Passage::Document, &call));
         assert!(futures::poll!(work.as_mut()).is_pending(), "the work has begun on a thread of its own");

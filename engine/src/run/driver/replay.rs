@@ -55,6 +55,7 @@ impl Driver {
             run: self.context.run.clone(),
             seed: self.state.seed(),
             resources: self.context.resources.clone(),
+            caller: self.context.caller.clone(),
             started: self.context.started,
             rested_ns: AtomicU64::new(0),
             on_progress: self.context.on_progress.clone(),

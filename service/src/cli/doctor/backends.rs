@@ -52,7 +52,7 @@ async fn model_check(name: &str, model: &Model) -> Check {
         ..ChatRequest::default()
     };
     let key = uuid::Uuid::now_v7().simple().to_string();
-    let call = Call { idempotency_key: &key, on_delta: &|_| {} };
+    let call = Call::keyed(&key);
     let fix = format!("start its server, or put `models.{name}` right");
     match tokio::time::timeout(PROBE, model.chat(&request, &call)).await {
         Ok(Ok(_)) => Check::ok(what, format!("`{}` answers", model.name())),
@@ -65,7 +65,7 @@ async fn embedder(name: &str, resources: &Resources) -> Check {
     let what = format!("embedder {name}");
     let Some(embedder) = resources.embedders.get(name) else { return Check::ok(what, "none") };
     let key = uuid::Uuid::now_v7().simple().to_string();
-    let call = Call { idempotency_key: &key, on_delta: &|_| {} };
+    let call = Call::keyed(&key);
     let fix = format!("start its server, or put `embedders.{name}` right");
     let texts = ["Hi".into()];
     match tokio::time::timeout(PROBE, embedder.embed(&texts, Passage::Query, &call)).await {

@@ -33,7 +33,7 @@ fn with_schema() -> ChatRequest {
     ChatRequest { response_schema: Some(json!({ "type": "object" })), ..question() }
 }
 
-const CALL: Call<'_> = Call { idempotency_key: "key", on_delta: &|_| {} };
+const CALL: Call<'_> = Call::keyed("key");
 
 #[tokio::test]
 async fn a_server_without_schemas_is_asked_for_any_json_and_the_schema_is_in_the_question() {

@@ -92,7 +92,7 @@ async fn a_model_that_thinks_shows_life_and_no_words() {
     let shown = Mutex::new(Vec::new());
     let on_delta = |delta: &str| shown.lock().unwrap().push(delta.to_owned());
     let chat = OpenAiChat::new(settings(&url)).unwrap();
-    let answer = chat.chat(&question(), &Call { idempotency_key: "key", on_delta: &on_delta }).await.unwrap();
+    let answer = chat.chat(&question(), &Call { on_delta: &on_delta, ..Call::keyed("key") }).await.unwrap();
     assert_eq!(answer.text, "Ada");
     assert_eq!(shown.into_inner().unwrap(), ["", "", "Ada"]);
 }
