@@ -8,5 +8,6 @@ mod encoder;
 mod http;
 pub mod index;
 pub mod load;
+pub mod pool;
 pub mod rerank;
 mod words;

@@ -1,0 +1,136 @@
+//! Numbers of a pool at one moment: plain structs for metrics, dashboards and `GET /v1/backends`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::settings::Policy;
+
+/// Upper bounds of the buckets that waits are counted in, in seconds; what waited longer is in the last one.
+pub const WAIT_BUCKETS: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+/// A model's pool at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PoolStats {
+    /// Which server gets a call.
+    pub policy: Policy,
+    /// Calls that wait and that somebody waits for.
+    pub queued_interactive: usize,
+    /// Calls of batches that wait.
+    pub queued_batch: usize,
+    /// Tokens of the calls that wait: an upper estimate.
+    pub queued_tokens: u64,
+    /// How long calls have waited that were sent.
+    pub waits: Waits,
+    /// Calls that were refused because the queue was full.
+    pub refused_full: u64,
+    /// Calls that left the queue unsent because their time was up.
+    pub refused_late: u64,
+    /// Calls that were refused because every server was down.
+    pub refused_down: u64,
+    /// Calls whose caller went away before they were sent.
+    pub left: u64,
+    /// Calls that went on to another server after one had failed.
+    pub moved: u64,
+    /// Its servers, as they are configured.
+    pub replicas: Vec<ReplicaStats>,
+}
+
+/// How long calls waited.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Waits {
+    /// How many calls, those that did not wait included.
+    pub count: u64,
+    /// All waits together.
+    pub total: Duration,
+    /// The longest one.
+    pub longest: Duration,
+    /// Calls by [`WAIT_BUCKETS`], each in the first that holds it; one more for all that waited longer.
+    pub buckets: [u64; WAIT_BUCKETS.len() + 1],
+}
+
+impl Waits {
+    pub(crate) fn add(&mut self, wait: Duration) {
+        self.count += 1;
+        self.total += wait;
+        self.longest = self.longest.max(wait);
+        let bucket = WAIT_BUCKETS.iter().position(|bound| wait.as_secs_f64() <= *bound);
+        if let Some(count) = self.buckets.get_mut(bucket.unwrap_or(WAIT_BUCKETS.len())) {
+            *count += 1;
+        }
+    }
+}
+
+/// Whether calls are sent to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// They are.
+    Closed,
+    /// They are not: it has failed too often.
+    Open,
+    /// A few are, to see whether it has recovered.
+    HalfOpen,
+}
+
+/// A server of a pool at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReplicaStats {
+    /// Its address, without what may be secret.
+    pub name: String,
+    /// Its share of the calls, relative to the others.
+    pub weight: f64,
+    /// Whether calls are sent to it.
+    pub breaker: BreakerState,
+    /// Whether it asked to be left alone, and is.
+    pub is_paused: bool,
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// Tokens of the calls in flight: an upper estimate.
+    pub in_flight_tokens: u64,
+    /// Most calls in flight at the moment.
+    pub limit: u32,
+    /// Most calls in flight as it is configured.
+    pub max_in_flight: u32,
+    /// Most tokens in flight, if there is a bound.
+    pub max_in_flight_tokens: Option<u64>,
+    /// What came of its calls.
+    pub outcomes: Outcomes,
+    /// Tokens read, cached ones included.
+    pub prompt_tokens: u64,
+    /// Tokens read that the server had in its cache.
+    pub cached_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+    /// Tokens read a second, over the last ten seconds.
+    pub prompt_tokens_per_sec: f64,
+    /// Tokens written a second, over the last ten seconds.
+    pub completion_tokens_per_sec: f64,
+    /// Blocks of prefixes that it is known to have in its cache.
+    pub prefix_blocks: usize,
+    /// Calls that wait at the server itself, where it was asked.
+    pub waiting_there: Option<u64>,
+    /// How full the server's cache is, 0 to 1, where it was asked.
+    pub cache_usage: Option<f64>,
+}
+
+/// What came of the calls of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Outcomes {
+    /// Sent, whatever came of it.
+    pub sent: u64,
+    /// Answered.
+    pub answered: u64,
+    /// Refused for now: a 429, a 503.
+    pub overloaded: u64,
+    /// Not answered in time.
+    pub timed_out: u64,
+    /// Not reached, or failed on its side.
+    pub unavailable: u64,
+    /// Understood and refused.
+    pub rejected: u64,
+    /// Answered with something that is no answer.
+    pub garbled: u64,
+    /// Given up by the caller.
+    pub cancelled: u64,
+}
