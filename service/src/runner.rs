@@ -31,9 +31,12 @@ mod lease;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod wait;
 mod wanted;
 mod work;
+
+pub use texts::RunningText;
 
 use held::Desk;
 use lease::Lease;
@@ -232,6 +235,11 @@ impl Runner {
     /// What happens in a job, if it runs in this process.
     pub fn watch(&self, id: &str) -> Option<broadcast::Receiver<Live>> {
         self.0.desk.get(id).map(|held| held.watch())
+    }
+
+    /// As [`Self::watch`], with what the running nodes have written before: what is heard goes on right after it.
+    pub fn watch_with_texts(&self, id: &str) -> Option<(broadcast::Receiver<Live>, Vec<RunningText>)> {
+        self.0.desk.get(id).map(|held| held.watch_with_texts())
     }
 
     /// How busy it is.

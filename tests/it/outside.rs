@@ -1,6 +1,7 @@
 //! What the service does by itself, and what is said of jobs afterwards: webhooks, schedules, usage, feedback; over REST,
 //! against the real binary, with real receivers.
 
+mod bombs;
 mod deliveries;
 mod receiver;
 mod said;

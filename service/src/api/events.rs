@@ -23,7 +23,7 @@ use super::jobs::find;
 use super::problem::{Code, Problem};
 use super::{App, Counts};
 use crate::job::{Job, OpenWait};
-use crate::runner::Live;
+use crate::runner::{Live, RunningText};
 
 mod feed;
 mod names;
@@ -72,8 +72,8 @@ pub struct EventPage {
 
 /// Watch a job
 ///
-/// With `Accept: text/event-stream` a stream, else a page. The stream begins with `snapshot` (the job as it is), goes on
-/// with what is journaled after `Last-Event-ID` (or from the start), each with its number as id, and closes after
+/// With `Accept: text/event-stream` a stream, else a page. The stream begins with `snapshot` (the job as it is, and what
+/// its running nodes have written so far), goes on with what is journaled after `Last-Event-ID` (or from the start), each with its number as id, and closes after
 /// `job_ended`. In between come events without an id, which are not repeated: a node began, a piece of text, `lagged` if
 /// some of these were dropped because the reader is slow. `: ping` comes every 15 seconds. After the end, a reader that
 /// has seen it gets 204.
@@ -105,7 +105,7 @@ async fn events(
             if query.cancel_on_disconnect && !can.scopes.contains(&super::caller::Scope::Run) {
                 return Err(Problem::new(Code::NoScope, "`cancel_on_disconnect` needs the scope `run`"));
             }
-            let live = app.runner.watch(&id);
+            let live = app.runner.watch_with_texts(&id);
             let job = find(&app, &can, &id).await?;
             // The end has the number after the last record.
             if job.status.is_final()
@@ -156,6 +156,9 @@ pub struct Watched {
     pub cancels: bool,
 }
 
+/// What the runner tells of a job from now on, and what its running nodes have written before.
+pub type Heard = (broadcast::Receiver<Live>, Vec<RunningText>);
+
 /// A place for one more stream.
 pub fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     if app.is_stopping() {
@@ -173,7 +176,7 @@ pub fn stream(
     app: &App,
     watched: Watched,
     permit: OwnedSemaphorePermit,
-    live: Option<broadcast::Receiver<Live>>,
+    live: Option<Heard>,
 ) -> Result<Response, Problem> {
     let (to_reader, from_feed) = mpsc::channel::<bytes::Bytes>(BEHIND);
     tokio::spawn(feed::feed(app.clone(), watched, live, to_reader, permit));

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use anabranch_engine::cx::Progress as Shown;
 use anabranch_engine::run::{Inbox, Notice, Observer};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
+use super::texts::{RunningText, Texts};
 use super::{LIVE_BEHIND, Live};
 use crate::job::Progress;
 use crate::store::Wanted;
@@ -36,6 +38,9 @@ pub(super) struct Held {
     pub(super) is_replaying: AtomicBool,
     n_running: AtomicU64,
     n_ended: AtomicU64,
+    /// What the running nodes have written; locked while a piece is told, so that whoever begins to watch gets each
+    /// piece once: with the text so far, or after it.
+    texts: Mutex<Texts>,
 }
 
 impl Held {
@@ -54,6 +59,7 @@ impl Held {
             is_replaying: AtomicBool::new(false),
             n_running: AtomicU64::new(0),
             n_ended: AtomicU64::new(0),
+            texts: Mutex::default(),
         })
     }
 
@@ -76,6 +82,16 @@ impl Held {
 
     pub(super) fn watch(&self) -> broadcast::Receiver<Live> {
         self.live.get_or_init(|| broadcast::Sender::new(LIVE_BEHIND)).subscribe()
+    }
+
+    /// As [`Self::watch`], with what the running nodes have written before.
+    pub(super) fn watch_with_texts(&self) -> (broadcast::Receiver<Live>, Vec<RunningText>) {
+        let texts = self.texts();
+        (self.watch(), texts.list())
+    }
+
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -103,11 +119,28 @@ impl Held {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.n_ended.store(0, Ordering::Relaxed);
         self.n_running.store(0, Ordering::Relaxed);
+        self.texts().clear();
     }
 }
 
 impl Observer for Held {
     fn notice(&self, notice: &Notice) {
+        let tell = || {
+            if !self.is_replaying.load(Ordering::Relaxed) {
+                self.tell(|| Live::Notice(Arc::new(notice.clone())));
+            }
+        };
+        if let Notice::Progress { scope, progress: Some(Shown::Delta(piece)) } = notice {
+            let mut texts = self.texts();
+            texts.push(&scope.to_string(), piece);
+            return tell();
+        }
+        if let Notice::Started { scope, .. } | Notice::Ended { scope, .. } = notice {
+            let mut texts = self.texts();
+            if !texts.is_empty() {
+                texts.forget(&scope.to_string());
+            }
+        }
         match notice {
             Notice::Started { attempt: 1, .. } => {
                 self.n_running.fetch_add(1, Ordering::Relaxed);
@@ -120,9 +153,7 @@ impl Observer for Held {
             }
             _ => {}
         }
-        if !self.is_replaying.load(Ordering::Relaxed) {
-            self.tell(|| Live::Notice(Arc::new(notice.clone())));
-        }
+        tell();
     }
 }
 
@@ -195,7 +226,7 @@ impl Desk {
         self.looked.notified().await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Held>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Held>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use futures::future::join_all;
+use futures::{StreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
 use super::harness::Service;
@@ -80,8 +80,10 @@ impl ChatModel for Remote {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_that_are_cancelled_at_any_moment_are_final_within_a_second_and_begin_nothing_more() {
-    const JOBS: usize = 60;
+async fn jobs_that_are_cancelled_at_any_moment_are_soon_final_and_begin_nothing_more() {
+    const JOBS: usize = 1_000;
+    /// Of these, so many are under way together.
+    const AT_ONCE: usize = 125;
     let counts = Arc::new(Counts::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -92,13 +94,17 @@ async fn jobs_that_are_cancelled_at_any_moment_are_final_within_a_second_and_beg
         Resources { models: [("default".to_owned(), Model::Chat(remote))].into(), ..Resources::default() };
     let service = Service::with_flow("calls", FLOW, resources).await;
     let (service, slowest) = (&service, Mutex::new(Duration::ZERO));
-    let finals: Vec<(String, Json, Instant)> = join_all((0..JOBS).map(|n| {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let pauses: Vec<Duration> = (0..JOBS).map(|_| Duration::from_millis(random.u64(0..1_000))).collect();
+    let jobs = pauses.into_iter().enumerate().map(|(n, pause)| {
         let slowest = &slowest;
         async move {
             let name = format!("j{n}");
             let job = service.post("/v1/jobs", &json!({ "flow": "calls", "inputs": { "n": name } })).await;
             let id = job.body["id"].as_str().unwrap_or_else(|| panic!("{job:?}")).to_owned();
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..1_000))).await;
+            tokio::time::sleep(pause).await;
             let asked = Instant::now();
             let cancelled = service.post(&format!("/v1/jobs/{id}/cancel"), &json!({ "mode": "now" })).await;
             assert!([200, 202, 409].contains(&cancelled.status), "{cancelled:?}");
@@ -108,8 +114,8 @@ async fn jobs_that_are_cancelled_at_any_moment_are_final_within_a_second_and_beg
             *slowest = (*slowest).max(took);
             (name, job, Instant::now())
         }
-    }))
-    .await;
+    });
+    let finals: Vec<(String, Json, Instant)> = stream::iter(jobs).buffer_unordered(AT_ONCE).collect().await;
     let cancelled = finals.iter().filter(|(_, job, _)| job["status"] == "cancelled").count();
     assert!(cancelled > JOBS / 4, "{cancelled} of {JOBS} were cancelled");
     // A call that was dropped is seen by the server when its connection is closed.
@@ -124,6 +130,6 @@ async fn jobs_that_are_cancelled_at_any_moment_are_final_within_a_second_and_beg
         assert_eq!(late, 0, "calls of `{name}` began after it had ended: {job}");
     }
     let slowest = *slowest.lock().unwrap();
+    // How soon, on a machine that does nothing else: the bench `overload` holds it to a second.
     println!("{cancelled} of {JOBS} cancelled, the slowest final after {slowest:?}");
-    assert!(slowest < Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 }), "{slowest:?}");
 }

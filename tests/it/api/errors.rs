@@ -125,7 +125,7 @@ async fn a_request_and_its_trace_keep_the_names_that_the_caller_gives_them() {
     );
 }
 
-/// Bombs: a flow of nested aliases, one of nested brackets, an expression and a template that go on and on.
+/// A flow of nested aliases, one of nested brackets, expressions that go on and on; `outside/bombs.rs` has more, and templates.
 #[tokio::test(flavor = "multi_thread")]
 async fn bombs_end_within_bounds() {
     let service = Service::start().await;

@@ -1,8 +1,14 @@
 //! Streams of events: numbers of the journal, no gap and no duplicate wherever they break off, and an end.
 
+use std::sync::Arc;
+
+use anabranch_engine::backend::{self, Call, ChatModel, ChatRequest, ChatResponse, FinishReason, Usage};
+use anabranch_engine::cx::{Model, Resources};
+use async_trait::async_trait;
 use futures::StreamExt as _;
 use reqwest::{Method, Response};
 use serde_json::{Value as Json, json};
+use tokio::sync::Semaphore;
 
 use super::harness::{Answer, SOON, Service};
 
@@ -160,4 +166,73 @@ async fn a_wait_is_seen_to_open_and_to_be_answered() {
     }
     let ids: Vec<u64> = numbered(&events).iter().map(|event| event.id.unwrap()).collect();
     assert_eq!(ids, (0..ids.len() as u64).collect::<Vec<_>>());
+}
+
+/// A model that writes a word for each permit that it gets, eight in all.
+#[derive(Debug)]
+struct Writer {
+    may_write: Semaphore,
+    has_written: Semaphore,
+}
+
+#[async_trait]
+impl ChatModel for Writer {
+    fn name(&self) -> &'static str {
+        "writer"
+    }
+
+    async fn chat(&self, _: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, backend::Error> {
+        let mut text = String::new();
+        for n in 0..8 {
+            self.may_write.acquire().await.unwrap().forget();
+            let word = format!("word{n} ");
+            (call.on_delta)(&word);
+            text.push_str(&word);
+            self.has_written.add_permits(1);
+        }
+        let usage = Usage { model_calls: 1, ..Usage::default() };
+        Ok(ChatResponse {
+            text,
+            finish_reason: FinishReason::Stop,
+            usage,
+            model: "writer".to_owned(),
+            logprobs: Vec::new(),
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_in_the_middle_of_a_text_reads_all_of_it_once() {
+    let writer = Arc::new(Writer { may_write: Semaphore::new(0), has_written: Semaphore::new(0) });
+    let model = Model::Chat(writer.clone());
+    let resources = Resources { models: [("default".to_owned(), model)].into(), ..Resources::default() };
+    let yaml = "flow: writes\ninputs: { question: text }\nnodes:\n  \
+                a: { op: test.ask, in: { question: inputs.question } }\noutputs: { text: a.text }\n";
+    let service = Service::with_flow("writes", yaml, resources).await;
+    let body = json!({ "flow": "writes", "inputs": { "question": "write" } });
+    let id = service.post("/v1/jobs", &body).await.body["id"].as_str().unwrap().to_owned();
+    let mut readers = Vec::new();
+    // The last word ends the node: those who come later have its result.
+    for n_written in 0..7 {
+        writer.may_write.add_permits(1);
+        writer.has_written.acquire().await.unwrap().forget();
+        let stream = follow(&service, &id, None).await;
+        readers.push((n_written, tokio::spawn(read(stream, usize::MAX))));
+    }
+    writer.may_write.add_permits(1);
+    let whole = "word0 word1 word2 word3 word4 word5 word6 word7 ";
+    assert_eq!(service.ended(&id).await["outputs"]["text"], whole);
+    for (n_written, reader) in readers {
+        let events = reader.await.unwrap();
+        let before = &events[0].data["texts"];
+        assert_eq!((&before[0]["node"], &before[0]["left_out"]), (&json!("a"), &json!(0)), "{before}");
+        let mut text = before[0]["text"].as_str().unwrap().to_owned();
+        assert!(text.contains(&format!("word{n_written} ")), "{text}");
+        for event in events.iter().filter(|event| event.name == "delta") {
+            text.push_str(event.data["text"].as_str().unwrap());
+        }
+        assert_eq!(text, whole);
+    }
+    let late = read(follow(&service, &id, None).await, usize::MAX).await;
+    assert_eq!(late[0].data["texts"], Json::Null, "what has ended is in the journal");
 }

@@ -68,6 +68,37 @@ async fn a_schedule_that_was_missed_fires_once_on_postgresql() {
     super::on_postgres_at(async |service, url| missed(service, At::Postgres(url.into())).await).await;
 }
 
+#[tokio::test]
+async fn a_schedule_that_is_due_fires_once_though_two_processes_begin_together() {
+    super::on_postgres_at(async |service, url| {
+        let mut made = Vec::new();
+        for n in 0..10 {
+            made.push(service.post("/v1/schedules", &daily(&format!("due-{n}"))).await);
+        }
+        service.kill();
+        let store = Store::open(Options::new(At::Postgres(url.into())), false).await.unwrap();
+        for schedule in &made {
+            due_long_ago(&store, schedule["id"].as_str().unwrap()).await;
+        }
+        store.close().await;
+        let (one, two) = (service.beside("api,worker"), service.beside("api,worker"));
+        for schedule in &made {
+            let path = format!("/v1/schedules/{}", schedule["id"].as_str().unwrap());
+            let fired = one.until(&path, |schedule| schedule["last_job"].is_string()).await;
+            two.job(fired["last_job"].as_str().unwrap(), "succeeded").await;
+            assert_eq!(fired["next_at"], schedule["next_at"]);
+        }
+        let jobs = two.get("/v1/jobs?limit=100").await;
+        assert_eq!(jobs["items"].as_array().unwrap().len(), made.len(), "each fired once: {jobs}");
+    })
+    .await;
+}
+
+async fn due_long_ago(store: &Store, schedule: &str) {
+    let long_ago = anabranch::store::ScheduleChange { next_ms: Some(Some(1_000_000)), ..Default::default() };
+    store.change_schedule("default", schedule, &long_ago).await.unwrap();
+}
+
 /// Two schedules that were due long ago while nothing ran; one of them is not to be made up for.
 async fn missed(service: &mut Service, at: At) {
     let made = service.post("/v1/schedules", &daily("missed")).await;
@@ -77,9 +108,7 @@ async fn missed(service: &mut Service, at: At) {
     service.kill();
     let store = Store::open(Options::new(at), false).await.unwrap();
     for id in [&made["id"], &strict["id"]] {
-        let long_ago =
-            anabranch::store::ScheduleChange { next_ms: Some(Some(1_000_000)), ..Default::default() };
-        store.change_schedule("default", id.as_str().unwrap(), &long_ago).await.unwrap();
+        due_long_ago(&store, id.as_str().unwrap()).await;
     }
     store.close().await;
     service.again("api,worker");

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -52,7 +53,7 @@ outputs: { pass: fan.pass }
 
 /// A running service.
 pub(crate) struct Service {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     child: Child,
     pub(crate) url: String,
     http: reqwest::Client,
@@ -68,12 +69,25 @@ impl Service {
         }
         fs::write(folder.path().join("anabranch.yaml"), config).unwrap();
         let (child, url) = begin(folder.path(), "api,worker");
-        Self { folder, child, url, http: client() }
+        Self { folder: Arc::new(folder), child, url, http: client() }
+    }
+
+    /// Another process with the same configuration.
+    pub(crate) fn beside(&self, roles: &str) -> Self {
+        let (child, url) = begin(self.folder.path(), roles);
+        Self { folder: self.folder.clone(), child, url, http: client() }
     }
 
     /// Its folder: the current one of whoever started it.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The most memory that it ever had.
+    pub(crate) fn most_memory_mb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 
     /// Ends it as a crash would.

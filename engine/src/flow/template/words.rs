@@ -75,10 +75,21 @@ fn find(source: &str, from: usize, what: &str) -> Option<usize> {
 
 /// The next tag at or after `from`, and what closes it.
 fn next_tag(source: &str, from: usize) -> Option<(usize, &'static str)> {
-    [("{{", "}}"), ("{%", "%}"), ("{#", "#}")]
-        .into_iter()
-        .filter_map(|(open, close)| find(source, from, open).map(|at| (at, close)))
-        .min()
+    // One look at each byte: a search for each of the three would read the rest of the source again and again.
+    let mut at = from;
+    loop {
+        at = find(source, at, "{")?;
+        let close = match source.as_bytes().get(at + 1) {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            Some(b'#') => "#}",
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        return Some((at, close));
+    }
 }
 
 fn after_raw(source: &str, from: usize) -> usize {

@@ -8,13 +8,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Watched;
 use super::names::Names;
-use super::vocabulary::{Happening, JobEvent};
+use super::vocabulary::{Happening, JobEvent, TextView};
+use super::{Heard, Watched};
 use crate::api::App;
 use crate::api::jobs::view::JobView;
 use crate::job::Job;
-use crate::runner::Live;
+use crate::runner::{Live, RunningText};
 use crate::store::{Changes, StoreError};
 
 /// Records that are read at once.
@@ -47,12 +47,12 @@ struct Feed {
 pub(super) async fn feed(
     app: App,
     watched: Watched,
-    live: Option<broadcast::Receiver<Live>>,
+    heard: Option<Heard>,
     to_reader: mpsc::Sender<Bytes>,
     permit: OwnedSemaphorePermit,
 ) {
     let mut feed = Feed { app, watched, names: Names::default(), to_reader };
-    let over = feed.run(live).await;
+    let over = feed.run(heard).await;
     if matches!(over, Over::Gone) && feed.watched.cancels && !feed.app.is_stopping() {
         let Watched { tenant, id, .. } = &feed.watched;
         if let Err(error) = feed.app.store.cancel(tenant, id, true).await {
@@ -64,16 +64,24 @@ pub(super) async fn feed(
 }
 
 impl Feed {
-    async fn run(&mut self, mut live: Option<broadcast::Receiver<Live>>) -> Over {
+    async fn run(&mut self, heard: Option<Heard>) -> Over {
+        let (mut live, mut texts) = match heard {
+            Some((live, texts)) => (Some(live), texts),
+            None => (None, Vec::new()),
+        };
         // Whoever listens first and looks then misses nothing in between.
         let mut changes = self.app.store.follow(&self.watched.id);
         let mut is_first = true;
         let mut ping_at = Instant::now() + PING;
         loop {
             if live.is_none() {
-                live = self.app.runner.watch(&self.watched.id);
+                let heard = self.app.runner.watch_with_texts(&self.watched.id);
+                live = heard.map(|(live, before)| {
+                    texts = before;
+                    live
+                });
             }
-            match self.catch_up(is_first).await {
+            match self.catch_up(is_first, &mut texts).await {
                 Ok(None) => is_first = false,
                 Ok(Some(over)) => return over,
                 // Nothing is lost: it goes on where it was once the store is there again.
@@ -92,14 +100,18 @@ impl Feed {
     }
 
     /// Tells what the journal has, and the end if it is there.
-    async fn catch_up(&mut self, is_first: bool) -> Result<Option<Over>, StoreError> {
+    async fn catch_up(
+        &mut self,
+        is_first: bool,
+        texts: &mut Vec<RunningText>,
+    ) -> Result<Option<Over>, StoreError> {
         // The job before its records: what it says of its end then holds for the records that are read after it.
         let Some(job) = self.app.store.job(Some(&self.watched.tenant), &self.watched.id).await? else {
             return Ok(Some(Over::Done));
         };
         if is_first {
             self.names = Names::of(&self.app, &job).await;
-            if let Some(over) = self.snapshot(&job).await {
+            if let Some(over) = self.snapshot(&job, std::mem::take(texts)).await {
                 return Ok(Some(over));
             }
         }
@@ -122,9 +134,10 @@ impl Feed {
         Ok(None)
     }
 
-    async fn snapshot(&self, job: &Job) -> Option<Over> {
+    async fn snapshot(&self, job: &Job, texts: Vec<RunningText>) -> Option<Over> {
         let job = Box::new(JobView::whole(&self.app, job.clone()));
-        self.send(JobEvent::live(Happening::Snapshot { job })).await
+        let texts = texts.into_iter().map(TextView::from).collect();
+        self.send(JobEvent::live(Happening::Snapshot { job, texts })).await
     }
 
     /// Passes on what is only told live, until there is something to read from the journal.

@@ -12,6 +12,7 @@ use crate::api::App;
 use crate::api::jobs::NodeError;
 use crate::api::jobs::view::{JobView, WaitView, time, usage};
 use crate::job::{Job, Usage};
+use crate::runner::RunningText;
 
 /// Something that happens in a job.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -38,6 +39,10 @@ pub enum Happening {
     Snapshot {
         /// The job.
         job: Box<JobView>,
+        /// What the nodes that run have written so far, as far as this process knows: the pieces that follow go on
+        /// right after it.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        texts: Vec<TextView>,
     },
     /// The job began.
     JobStarted {
@@ -206,6 +211,24 @@ pub enum Happening {
         /// The job.
         job: Box<JobView>,
     },
+}
+
+/// A text that a running node has begun.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = RunningText)]
+pub struct TextView {
+    /// Which node.
+    pub node: String,
+    /// What it has written; of more than 64 KiB, the end.
+    pub text: String,
+    /// Bytes before it that are not shown.
+    pub left_out: usize,
+}
+
+impl From<RunningText> for TextView {
+    fn from(RunningText { node, text, left_out }: RunningText) -> Self {
+        Self { node, text, left_out }
+    }
 }
 
 impl JobEvent {

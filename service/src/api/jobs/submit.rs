@@ -205,7 +205,7 @@ async fn stream(app: &App, tenant: &str, prepared: Prepared, cancels: bool) -> R
     let id = job.id.clone();
     let receipt = app.runner.submit(job, &flow);
     // Before anything is awaited: nothing that the job shows is missed.
-    let live = app.runner.watch(&id);
+    let live = app.runner.watch_with_texts(&id);
     let taken = came_of(app, id, receipt.await?, None)?;
     let live = if taken.is_replayed { None } else { live };
     let watched = events::Watched { id: taken.id.clone(), tenant: tenant.to_owned(), next: 0, cancels };
