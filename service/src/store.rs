@@ -4,6 +4,7 @@
 //! when); everything else reads and writes by itself.
 
 pub mod batches;
+mod cancels;
 mod commit;
 pub(crate) mod database;
 mod entry;

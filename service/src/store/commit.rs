@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::StoreError;
 use super::database::Database;
 use super::entry::{Claim, Ending, Entry, Records, Submission, Work};
 use super::failpoints::reach;
@@ -16,10 +15,20 @@ use super::statements::{
     IS_ENDED, IS_PARKED, JOB, NOTE_KEY, PARK_JOB, RELEASE_JOB, job_row, key_rows,
 };
 use super::webhooks::NOTE_ENDS;
-use crate::job::Submitted;
+use super::{StoreError, cancels};
+use crate::job::{Status, Submitted};
 
 /// What became of an entry.
-pub(super) type Outcome = Result<Submitted, StoreError>;
+pub(super) type Outcome = Result<Reply, StoreError>;
+
+/// What somebody is told whose entry was written.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// What came of a submission; for all that says no more than that it is written, `New`.
+    Submitted(Submitted),
+    /// Jobs that had not ended when they were asked to stop, each as it is now.
+    Cancelled(Vec<(String, Status)>),
+}
 
 /// Writes all entries in one transaction; an error says nothing about whether they were written.
 pub(super) async fn commit(database: &Database, batch: &[Entry]) -> Result<Vec<Outcome>, sqlx::Error> {
@@ -151,9 +160,10 @@ impl<'a> Batch<'a> {
         self.records(connection).await?;
         self.end(connection).await?;
         self.park(connection).await?;
-        self.deliveries(connection).await?;
         self.release(connection).await?;
-        let outcome = |index| self.outcomes.remove(&index).unwrap_or(Ok(Submitted::New));
+        let cancelled = cancels::write(self.database, self.entries, &mut self.outcomes, connection).await?;
+        self.deliveries(&cancelled, connection).await?;
+        let outcome = |index| self.outcomes.remove(&index).unwrap_or(Ok(Reply::Submitted(Submitted::New)));
         Ok(Some((0..self.entries.len()).map(outcome).collect()))
     }
 
@@ -232,7 +242,7 @@ impl<'a> Batch<'a> {
             if *object != submission.job.id {
                 let is_same = body_hash(submission) == hash;
                 let outcome = if is_same { Submitted::Before(object.clone()) } else { Submitted::OtherBody };
-                self.outcomes.insert(index, Ok(outcome));
+                self.outcomes.insert(index, Ok(Reply::Submitted(outcome)));
             }
         }
         Ok(())
@@ -410,14 +420,18 @@ impl<'a> Batch<'a> {
     }
 
     /// Whoever is to be told of an end is told in the commit that writes it.
-    async fn deliveries(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
+    async fn deliveries(
+        &mut self,
+        cancelled: &[String],
+        connection: &mut impl Connection,
+    ) -> Result<(), sqlx::Error> {
         let jobs = self.entries.iter().filter_map(|entry| match &entry.work {
             Work::End(ending) => Some(ending.claim.job.as_str()),
             Work::Park(parking) => Some(parking.claim.job.as_str()),
             _ => None,
         });
         let mut rows = Rows::new(&["job_id"]);
-        jobs.for_each(|job| rows.push([job.into()]));
+        jobs.chain(cancelled.iter().map(String::as_str)).for_each(|job| rows.push([job.into()]));
         let note = NOTE_ENDS.replace("{jobs}", "SELECT job_id FROM r");
         connection.run(&self.database.statement(&note), &rows).await?;
         Ok(())

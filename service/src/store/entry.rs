@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::StoreError;
+use super::commit::Outcome;
 use super::payload::{Blob, Packed};
-use crate::job::{NewJob, Status, Submitted};
+use crate::job::{NewJob, Status};
 
 /// Something to be committed, and who is told when it is.
 pub(super) struct Entry {
     pub work: Work,
     pub bytes: usize,
     pub since: Instant,
-    pub reply: oneshot::Sender<Result<Submitted, StoreError>>,
+    pub reply: oneshot::Sender<Outcome>,
 }
 
 /// The claim of a job that a write is made under.
@@ -29,6 +29,7 @@ pub(super) enum Work {
     End(Box<Ending>),
     Park(Box<Parking>),
     Release(Claim),
+    Cancel(Cancelling),
     /// Nothing: its reply says that everything before it is committed.
     Flush,
 }
@@ -69,15 +70,23 @@ pub(super) struct Parking {
     pub progress: String,
 }
 
+/// Jobs of a tenant that somebody wants stopped.
+pub(super) struct Cancelling {
+    pub tenant: String,
+    pub ids: Vec<String>,
+    /// At once, and not only after what is in flight.
+    pub is_now: bool,
+}
+
 impl Work {
-    /// The job that it is about.
+    /// The job that it is about; empty if it is about none, or several.
     pub(super) fn job(&self) -> &str {
         match self {
             Self::Submit(submission) => &submission.job.id,
             Self::Records(Records { claim, .. }) | Self::Release(claim) => &claim.job,
             Self::End(ending) => &ending.claim.job,
             Self::Park(parking) => &parking.claim.job,
-            Self::Flush => "",
+            Self::Cancel(_) | Self::Flush => "",
         }
     }
 
@@ -87,7 +96,7 @@ impl Work {
             Self::Records(Records { claim, .. }) | Self::Release(claim) => Some(claim),
             Self::End(ending) => Some(&ending.claim),
             Self::Park(parking) => Some(&parking.claim),
-            Self::Submit(_) | Self::Flush => None,
+            Self::Submit(_) | Self::Cancel(_) | Self::Flush => None,
         }
     }
 }

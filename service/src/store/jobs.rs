@@ -1,17 +1,13 @@
-//! What is asked of jobs from outside: to stop, to go on with an answer, to be forgotten.
+//! What is asked of jobs from outside: to go on with an answer, to be forgotten; how many there are.
 
 use std::time::Duration;
 
 use super::database::{reading, row, transaction, writing};
-use super::webhooks::NOTE_ENDS;
-use super::{Answer, Answered, CancelAsked, Queue, Store, StoreError, Wake, limits};
+use super::{Answer, Answered, Queue, Store, StoreError, Wake, limits};
 use crate::job::Status;
 
 row! {
     struct AnswerRow { scope: String, value: String, by_whom: Option<String> }
-}
-row! {
-    struct CancelledRow { job_id: String, status: i16 }
 }
 row! {
     struct QueueRow { status: i16, n: i64, oldest_ms: Option<i64> }
@@ -29,86 +25,6 @@ const OF_A_JOB: &[&str] = &[
 ];
 
 impl Store {
-    /// Asks for a job to be stopped: at once (`now`), or after what is in flight. One that nobody works on is cancelled
-    /// here.
-    pub async fn cancel(&self, tenant: &str, id: &str, now: bool) -> Result<CancelAsked, StoreError> {
-        match self.cancel_all(tenant, &[id.to_owned()], now).await?.first() {
-            Some((_, Status::Running)) => Ok(CancelAsked::Asked),
-            Some(_) => Ok(CancelAsked::Done),
-            None => Ok(match self.status(tenant, id).await? {
-                Some(status) => CancelAsked::Ended(status),
-                None => CancelAsked::NoJob,
-            }),
-        }
-    }
-
-    /// As [`Self::cancel`] for several jobs at once; those that had not ended, each as it is now: `Running` if its worker
-    /// is told.
-    pub async fn cancel_all(
-        &self,
-        tenant: &str,
-        ids: &[String],
-        now: bool,
-    ) -> Result<Vec<(String, Status)>, StoreError> {
-        let mut all = Vec::new();
-        for some in ids.chunks(limits::CANCEL_STEP) {
-            all.extend(self.cancel_some(tenant, some, now).await?);
-        }
-        Ok(all)
-    }
-
-    async fn cancel_some(
-        &self,
-        tenant: &str,
-        ids: &[String],
-        now: bool,
-    ) -> Result<Vec<(String, Status)>, StoreError> {
-        let sql = self.sql(
-            "UPDATE jobs SET wanted = CASE WHEN status = 1 THEN wanted | $3 ELSE 0 END, \
-             finished_ms = CASE WHEN status = 1 THEN finished_ms ELSE {now} END, \
-             epoch = CASE WHEN status = 1 THEN epoch ELSE epoch + 1 END, \
-             waits = CASE WHEN status = 1 THEN waits END, \
-             error = CASE WHEN status = 1 THEN error ELSE $4 END, \
-             result = CASE WHEN status = 1 THEN result ELSE $5 END, \
-             status = CASE WHEN status = 1 THEN 1 ELSE 5 END \
-             WHERE job_id IN ({list:$1}) AND tenant = $2 AND status < 3 RETURNING job_id, status",
-        );
-        let bit: i16 = if now { 1 } else { 2 };
-        let error = r#"{"type":"cancelled","code":"cancelled","message":"cancelled before it was taken up","retryable":true}"#;
-        let note = self.sql(&NOTE_ENDS.replace("{jobs}", "{list:$1}"));
-        let tasks = self.sql("DELETE FROM tasks WHERE job_id IN ({list:$1})");
-        let ids = serde_json::to_string(ids)?;
-        let is_over = |row: &CancelledRow| Status::from_number(row.status).is_some_and(Status::is_final);
-        let rows: Vec<CancelledRow> = transaction!(self.database(), |tx| {
-            let rows: Vec<CancelledRow> = sqlx::query_as(sql)
-                .bind(ids)
-                .bind(tenant)
-                .bind(bit)
-                .bind(error)
-                .bind(r#"{"outputs":{},"absent":{}}"#)
-                .fetch_all(&mut *tx)
-                .await?;
-            let over: Vec<&str> =
-                rows.iter().filter(|row| is_over(row)).map(|row| row.job_id.as_str()).collect();
-            if !over.is_empty() {
-                let over = serde_json::json!(over).to_string();
-                sqlx::query(note).bind(over.clone()).execute(&mut *tx).await?;
-                sqlx::query(tasks).bind(over).execute(&mut *tx).await?;
-            }
-            rows
-        });
-        let changed: Vec<String> =
-            rows.iter().filter(|row| is_over(row)).map(|row| row.job_id.clone()).collect();
-        if changed.len() < rows.len() {
-            self.0.wakes.tell(Wake::Wanted);
-        }
-        if !changed.is_empty() {
-            self.0.wakes.tell(Wake::Changed(changed));
-        }
-        let with_status = |row: CancelledRow| Some((row.job_id, Status::from_number(row.status)?));
-        Ok(rows.into_iter().filter_map(with_status).collect())
-    }
-
     /// Where a job is.
     pub async fn status(&self, tenant: &str, id: &str) -> Result<Option<Status>, StoreError> {
         let status: Option<i16> = reading!(self.database(), |db| {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::commit::{Outcome, commit};
+use super::commit::{Outcome, Reply, commit};
 use super::database::Database;
 use super::entry::{Claim, Entry, Work};
 use super::wakes::Wakes;
@@ -334,11 +334,12 @@ impl Working {
         self.state.commits.fetch_add(1, Ordering::Relaxed);
         self.state.committed.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let mut changed = BTreeSet::new();
-        let mut is_work = false;
+        let (mut is_work, mut is_wanted) = (false, false);
         for (entry, outcome) in batch.into_iter().zip(outcomes) {
             is_work |= match &entry.work {
                 Work::Submit(submission) => {
-                    submission.job.claimed_by.is_none() && matches!(outcome, Ok(Submitted::New))
+                    submission.job.claimed_by.is_none()
+                        && matches!(outcome, Ok(Reply::Submitted(Submitted::New)))
                 }
                 // A job that was asked for something while it parked is in the queue again.
                 Work::Release(_) | Work::Park(_) => true,
@@ -347,6 +348,11 @@ impl Working {
             let job = entry.work.job();
             // Nobody knows a new job before its submission is answered.
             let is_known = !job.is_empty() && !matches!(entry.work, Work::Submit(_));
+            if let Ok(Reply::Cancelled(jobs)) = &outcome {
+                is_wanted |= jobs.iter().any(|(_, status)| !status.is_final());
+                changed
+                    .extend(jobs.iter().filter(|(_, status)| status.is_final()).map(|(job, _)| job.clone()));
+            }
             if outcome.is_ok() && is_known && !changed.contains(job) {
                 changed.insert(job.to_owned());
             }
@@ -359,6 +365,9 @@ impl Working {
         }
         if !changed.is_empty() {
             self.wakes.tell(Wake::Changed(changed.into_iter().collect()));
+        }
+        if is_wanted {
+            self.wakes.tell(Wake::Wanted);
         }
         if is_work {
             self.wakes.tell(Wake::Work);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::commit::Outcome;
+use super::commit::{Outcome, Reply};
 use super::entry::{Claim, Ending, Parking, Records, Submission, Work};
 use super::payload::{Known, pack};
 use super::{Receipt, Store, StoreError, limits};
@@ -38,10 +38,15 @@ impl KnownBlobs {
 }
 
 fn receipt(outcome: oneshot::Receiver<Outcome>) -> Receipt<Submitted> {
-    Box::pin(async move { outcome.await.unwrap_or_else(|_| Err(closed())) })
+    Box::pin(async move {
+        Ok(match outcome.await.unwrap_or_else(|_| Err(closed()))? {
+            Reply::Submitted(submitted) => submitted,
+            Reply::Cancelled(_) => Submitted::New,
+        })
+    })
 }
 
-fn closed() -> StoreError {
+pub(super) fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
@@ -50,13 +55,18 @@ fn refused<T: Send + 'static>(error: StoreError) -> Receipt<T> {
 }
 
 impl Store {
+    /// Hands something in for the next commit.
+    pub(super) fn hand_in(&self, work: Work, bytes: usize) -> oneshot::Receiver<Outcome> {
+        self.0.writer.hand_in(work, ENTRY_BYTES + bytes)
+    }
+
     /// Takes a job in.
     pub fn submit(&self, job: NewJob) -> Receipt<Submitted> {
         match self.submission(job) {
             Ok(submission) => {
                 let kept = submission.kept.as_ref().map_or(0, bytes_of);
-                let bytes = ENTRY_BYTES + submission.request.bytes() + kept;
-                receipt(self.0.writer.hand_in(Work::Submit(Box::new(submission)), bytes))
+                let bytes = submission.request.bytes() + kept;
+                receipt(self.hand_in(Work::Submit(Box::new(submission)), bytes))
             }
             Err(error) => refused(error),
         }
@@ -100,8 +110,8 @@ impl Store {
         let known = self.0.known.of(&claim);
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         let records = records_of(claim, records, &mut known)?;
-        let bytes = ENTRY_BYTES + bytes_of(&records);
-        Ok(self.0.writer.hand_in(Work::Records(records), bytes))
+        let bytes = bytes_of(&records);
+        Ok(self.hand_in(Work::Records(records), bytes))
     }
 
     /// Ends a job, after whatever was journaled of it before.
@@ -110,8 +120,8 @@ impl Store {
         let claim = Claim { job: job.to_owned(), epoch };
         match self.ending(claim, &end) {
             Ok(ending) => {
-                let bytes = ENTRY_BYTES + ending.result.bytes();
-                unit(self.0.writer.hand_in(Work::End(Box::new(ending)), bytes))
+                let bytes = ending.result.bytes();
+                unit(self.hand_in(Work::End(Box::new(ending)), bytes))
             }
             Err(error) => refused(error),
         }
@@ -155,8 +165,8 @@ impl Store {
         };
         match parking() {
             Ok(parking) => {
-                let bytes = ENTRY_BYTES + parking.waits.len();
-                unit(self.0.writer.hand_in(Work::Park(Box::new(parking)), bytes))
+                let bytes = parking.waits.len();
+                unit(self.hand_in(Work::Park(Box::new(parking)), bytes))
             }
             Err(error) => refused(error),
         }
@@ -166,7 +176,7 @@ impl Store {
     pub fn release(&self, job: &str, epoch: i64) -> Receipt {
         let claim = Claim { job: job.to_owned(), epoch };
         self.0.known.forget(&claim);
-        unit(self.0.writer.hand_in(Work::Release(claim), ENTRY_BYTES))
+        unit(self.hand_in(Work::Release(claim), 0))
     }
 }
 
