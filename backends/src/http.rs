@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anabranch_engine::backend::Error;
 use bytes::Bytes;
+use reqwest::header::HeaderName;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -34,6 +35,12 @@ pub enum SettingsError {
         url: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A header has no name.
+    #[error("`{name}` is no name of a header; write it as `x-session-id`")]
+    Header {
+        /// As it was given.
+        name: String,
     },
     /// No client can be made of them.
     #[error("no HTTP client for {host}")]
@@ -135,25 +142,9 @@ impl Endpoint {
         .await
     }
 
-    /// Sends `body` to `path`, and gives the whole body of the answer. Bounded by the server's timeout: who sends
-    /// several puts [`Self::within`] around all of them.
+    /// Sends `body` to `path`, and gives the answer as soon as it begins. The caller bounds the time.
     ///
     /// `key` goes along as `Idempotency-Key`. Bodies that differ need keys that differ.
-    pub(crate) async fn post_json<T: Serialize + Sync + ?Sized>(
-        &self,
-        path: &str,
-        body: &T,
-        key: &str,
-        failures: &Failures,
-    ) -> Result<Bytes, Error> {
-        self.within(failures, async {
-            let response = self.post(path, body, key, failures).await?;
-            read_body(response, self.max_response_bytes, failures).await
-        })
-        .await
-    }
-
-    /// Sends `body` to `path`, and gives the answer as soon as it begins. The caller bounds the time.
     pub(crate) async fn post<T: Serialize + Sync + ?Sized>(
         &self,
         path: &str,
@@ -163,6 +154,30 @@ impl Endpoint {
     ) -> Result<Response, Error> {
         let request = self.client.post(self.url(path)).header("Idempotency-Key", key).json(body);
         self.send(request, failures).await
+    }
+
+    /// As [`Self::post`], with a header more.
+    pub(crate) async fn post_with<T: Serialize + Sync + ?Sized>(
+        &self,
+        path: &str,
+        body: &T,
+        key: &str,
+        header: Option<(&HeaderName, String)>,
+        failures: &Failures,
+    ) -> Result<Response, Error> {
+        let request = self.client.post(self.url(path)).header("Idempotency-Key", key).json(body);
+        let request = header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        self.send(request, failures).await
+    }
+
+    /// Asks for `path` from the root of the server's address, whatever comes back: its status, and at most
+    /// `max_bytes` of its body.
+    pub(crate) async fn look(&self, path: &str, max_bytes: usize) -> Option<(StatusCode, Vec<u8>)> {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        let response = self.authorised(self.client.get(url)).send().await.ok()?;
+        let status = response.status();
+        Some((status, body::read_start(response, max_bytes).await))
     }
 
     /// Sends `body` to `path` by any method, with parameters behind the address, and gives the whole body of the

@@ -1,13 +1,19 @@
 //! The model-call scheduler: the one place where calls of all runs meet, are ordered, and are sent to a model's servers.
 
-#[allow(dead_code, reason = "the scheduler that reads it follows")]
+mod aimd;
 mod asked;
+mod breaker;
 mod chat;
+mod policy;
+mod prefix;
+mod probe;
+mod queue;
+mod replica;
 mod scheduler;
 pub mod settings;
-#[allow(dead_code, reason = "the scheduler that counts follows")]
 pub mod stats;
 
 pub use chat::{PooledChat, Replica};
+pub use probe::Probe;
 pub use settings::{PoolSettings, ReplicaSettings};
 pub use stats::PoolStats;

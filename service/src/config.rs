@@ -13,6 +13,7 @@ mod error;
 mod index;
 mod limits;
 mod model;
+mod pool;
 mod price;
 mod secret;
 mod server;
@@ -28,6 +29,7 @@ pub use error::{Error, Place, Problem};
 pub use index::{EmbedderChoice, IndexConfig, PostgresStore, PostgresUrl, QdrantStore, StoreConfig};
 pub use limits::LimitsConfig;
 pub use model::{ChatConfig, ModelConfig};
+pub use pool::ReplicaConfig;
 pub use price::PriceConfig;
 pub use secret::{SecretError, SecretRef};
 pub use server::ServerConfig;
@@ -176,7 +178,7 @@ impl Config {
                 *path = folder.join(&*path);
             }
         };
-        self.models.values_mut().filter_map(ModelConfig::path_mut).for_each(rebase);
+        self.models.values_mut().flat_map(ModelConfig::paths_mut).for_each(rebase);
         self.embedders.values_mut().filter_map(EmbedderConfig::path_mut).for_each(rebase);
         self.rerankers.values_mut().filter_map(RerankerConfig::path_mut).for_each(rebase);
         self.indexes.values_mut().flat_map(IndexConfig::paths_mut).for_each(rebase);

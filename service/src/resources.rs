@@ -10,13 +10,16 @@ use anabranch_backends::chat::scripted::RuleError;
 use anabranch_backends::chat::{
     OpenAiChat, OpenAiSettings, Recorder, Recording, Replay, Rule, Scripted, Tape,
 };
+use anabranch_backends::pool::{PooledChat, Replica};
 use anabranch_engine::backend::ChatModel;
 use anabranch_engine::cx::{IndexEntry, Model, Price, Resources};
 
 use anabranch_backends::index::StoreError;
 use secrecy::SecretString;
 
-use crate::config::{self, ChatConfig, Config, DEFAULT, ModelConfig, PriceConfig, SecretError, ServerConfig};
+use crate::config::{
+    self, ChatConfig, Config, DEFAULT, ModelConfig, PriceConfig, ReplicaConfig, SecretError, ServerConfig,
+};
 
 mod encoders;
 #[cfg(any(feature = "local-embeddings", test))]
@@ -135,6 +138,9 @@ pub enum Error {
 /// Looks up environment variables.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// The schedulers of the models on servers, by the models' names: for their numbers.
+pub type Pools = BTreeMap<String, Arc<PooledChat>>;
+
 /// The models, encoders and prices of `config` with `overrides`, together with `indexes`; `env` looks up environment variables.
 pub fn resources(
     config: &Config,
@@ -142,6 +148,17 @@ pub fn resources(
     indexes: BTreeMap<String, IndexEntry>,
     env: Env<'_>,
 ) -> Result<Resources, Error> {
+    Ok(with_pools(config, overrides, indexes, env)?.0)
+}
+
+/// As [`resources`], with the schedulers of the models on servers.
+pub fn with_pools(
+    config: &Config,
+    overrides: &Overrides,
+    indexes: BTreeMap<String, IndexEntry>,
+    env: Env<'_>,
+) -> Result<(Resources, Pools), Error> {
+    let mut pools = Pools::new();
     let mut configured = config.models.clone();
     if let Some(url) = &overrides.model_url {
         configured.insert(DEFAULT.to_owned(), ModelConfig::Server(ChatConfig::new(url)));
@@ -153,7 +170,9 @@ pub fn resources(
             let recording = record.as_ref().map(Recording::open).transpose()?;
             configured
                 .iter()
-                .map(|(name, config)| Ok((name.clone(), model(name, config, recording.as_ref(), env)?)))
+                .map(|(name, config)| {
+                    Ok((name.clone(), model(name, config, recording.as_ref(), env, &mut pools)?))
+                })
                 .collect::<Result<_, Error>>()?
         }
     };
@@ -168,7 +187,8 @@ pub fn resources(
         .iter()
         .map(|(name, config)| Ok((name.clone(), encoders::reranker(name, config, env)?)))
         .collect::<Result<_, Error>>()?;
-    Ok(Resources { models, embedders, rerankers, prices, indexes, ..Resources::default() })
+    let resources = Resources { models, embedders, rerankers, prices, indexes, ..Resources::default() };
+    Ok((resources, pools))
 }
 
 /// Every chat model answers from `tape`, and so does the default one even if it is none.
@@ -189,10 +209,15 @@ fn model(
     config: &ModelConfig,
     recording: Option<&Arc<Recording>>,
     env: Env<'_>,
+    pools: &mut Pools,
 ) -> Result<Model, Error> {
     let chat: Arc<dyn ChatModel> = match config {
         ModelConfig::Extractive => return Ok(Model::Extractive),
-        ModelConfig::Server(server) => Arc::new(self::server(name, server, env)?),
+        ModelConfig::Server(server) => {
+            let pool = Arc::new(self::pool(name, server, env)?);
+            pools.insert(name.to_owned(), pool.clone());
+            pool
+        }
         ModelConfig::Replay { path, model } => {
             Arc::new(Replay::sole(model.as_deref().unwrap_or(name), &Tape::load(path)?)?)
         }
@@ -204,18 +229,38 @@ fn model(
     }))
 }
 
-fn server(name: &str, chat: &ChatConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<OpenAiChat, Error> {
-    let config = &chat.server;
+/// The scheduler of a model's calls, over all of its servers.
+fn pool(name: &str, chat: &ChatConfig, env: Env<'_>) -> Result<PooledChat, Error> {
+    let replicas = chat.replicas.iter().map(|replica| {
+        let server = Arc::new(server(name, chat, replica, env)?);
+        Ok(Replica {
+            name: server.address(),
+            model: server.clone(),
+            probe: Some(server),
+            settings: replica.settings(chat.replica),
+        })
+    });
+    let replicas = replicas.collect::<Result<_, Error>>()?;
+    Ok(PooledChat::new(name, &chat.pool, replicas))
+}
+
+/// One server of a model.
+fn server(name: &str, chat: &ChatConfig, replica: &ReplicaConfig, env: Env<'_>) -> Result<OpenAiChat, Error> {
     let what = Named::new("model", name);
+    let mut config = chat.server.clone();
+    config.url.clone_from(&replica.url);
+    config.model = replica.model.clone().or(config.model);
+    config.api_key = replica.api_key.clone().or(config.api_key);
     let defaults = OpenAiSettings::new(&config.url);
     let settings = OpenAiSettings {
-        model: config.model.clone(),
-        api_key: key(config, &what, env)?,
+        api_key: key(&config, &what, env)?,
+        model: config.model,
         stream: chat.stream.unwrap_or(defaults.stream),
         connect_timeout: config.connect_timeout.unwrap_or(defaults.connect_timeout),
         timeout: config.timeout.unwrap_or(defaults.timeout),
         idle_timeout: chat.idle_timeout.unwrap_or(defaults.idle_timeout),
         max_response_bytes: config.max_response_bytes.unwrap_or(defaults.max_response_bytes),
+        affinity_header: chat.affinity_header.clone(),
         ..defaults
     };
     OpenAiChat::new(settings).map_err(|source| Error::Server { what, source })

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anabranch_engine::backend::{Call, ChatModel, ChatRequest, ChatResponse, Error};
+use anabranch_engine::backend::{Call, Caller, ChatModel, ChatRequest, ChatResponse, Error};
 use async_trait::async_trait;
 use reqwest::Response;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderName};
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
@@ -19,6 +19,7 @@ mod wire;
 
 pub use crate::http::SettingsError;
 use crate::http::{Endpoint, Failures, Reach, Root, parse, read_body};
+use crate::pool::Probe;
 use answer::Assembly;
 use dialect::{Dialect, Extra, Known};
 use stream::{StreamLimits, read_events};
@@ -50,6 +51,8 @@ pub struct OpenAiSettings {
     pub idle_timeout: Duration,
     /// Most bytes of an answer; reading stops there.
     pub max_response_bytes: usize,
+    /// Header in which a name for the session, or the run, is sent to a router in front of the servers; none is if unset.
+    pub affinity_header: Option<String>,
 }
 
 impl OpenAiSettings {
@@ -64,6 +67,7 @@ impl OpenAiSettings {
             timeout: Duration::from_mins(2),
             idle_timeout: Duration::from_secs(30),
             max_response_bytes: 8 * 1024 * 1024,
+            affinity_header: None,
         }
     }
 }
@@ -75,6 +79,7 @@ pub struct OpenAiChat {
     stream: bool,
     idle_timeout: Duration,
     known: Known,
+    affinity_header: Option<HeaderName>,
     /// The model's name: as configured, or as the server's list gave it.
     model: OnceCell<String>,
 }
@@ -83,6 +88,9 @@ impl OpenAiChat {
     /// The model that `settings` describe. Nothing is sent before the first question.
     pub fn new(settings: OpenAiSettings) -> Result<Self, SettingsError> {
         let OpenAiSettings { stream, idle_timeout, .. } = settings;
+        let header =
+            |name: String| HeaderName::try_from(&name).map_err(|_invalid| SettingsError::Header { name });
+        let affinity_header = settings.affinity_header.map(header).transpose()?;
         let server = Endpoint::new(Reach {
             base_url: settings.base_url,
             root: Root::Versioned,
@@ -97,8 +105,14 @@ impl OpenAiChat {
             stream,
             idle_timeout,
             known: Known::default(),
+            affinity_header,
             model: OnceCell::new_with(settings.model),
         })
+    }
+
+    /// The server's name and port.
+    pub fn address(&self) -> String {
+        self.server.host().to_owned()
     }
 
     fn failures(&self) -> Failures {
@@ -149,14 +163,11 @@ impl OpenAiChat {
         let failures = self.failures();
         let body = Body::new(model, request, self.stream, dialect);
         let key = dialect.key(call.idempotency_key);
-        if !self.stream {
-            let body = self.server.post_json(PATH, &body, &key, &failures).await?;
-            return read_whole(&body, model, call, &failures);
-        }
-        let response = self.server.post(PATH, &body, &key, &failures).await?;
+        let header = self.affinity_header.as_ref().zip(affinity(call.caller));
+        let response = self.server.post_with(PATH, &body, &key, header, &failures).await?;
         let max_bytes = self.server.max_response_bytes();
         // The header decides, not what was asked for: some servers do not stream.
-        if is_event_stream(&response) {
+        if self.stream && is_event_stream(&response) {
             let limits = StreamLimits { max_bytes, idle: self.idle_timeout };
             return read_events(response, model, limits, call, &failures).await;
         }
@@ -180,6 +191,22 @@ impl ChatModel for OpenAiChat {
         // Servers put the schema into the prompt, and where they do not know of schemas, we do.
         let schema = request.response_schema.as_ref().map_or(0, |schema| schema.to_string().len());
         (messages + schema) as u64 / BYTES_PER_TOKEN
+    }
+}
+
+/// The same for all calls of a session, or of a run without one. Hashed: it goes to routers and into their logs.
+fn affinity(caller: &Caller) -> Option<String> {
+    const CHARS: usize = 32;
+    let name = caller.session.as_ref().or(caller.run.as_ref())?;
+    Some(blake3::hash(name.as_bytes()).to_hex().chars().take(CHARS).collect())
+}
+
+#[async_trait]
+impl Probe for OpenAiChat {
+    async fn look(&self, path: &str, max_bytes: usize) -> Option<Vec<u8>> {
+        let (status, body) = self.server.look(path, max_bytes).await?;
+        // A server that wants a key, or knows no such path, is there.
+        (!status.is_server_error()).then_some(body)
     }
 }
 

@@ -3,14 +3,20 @@
 use anabranch_engine::backend::{Call, Caller, ChatModel, ChatRequest};
 use anabranch_engine::limits;
 use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::policy::Wish;
+use super::prefix::Prefix;
 
 /// What the scheduler knows of one call.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// Tokens that it reads and may write: an upper estimate.
     pub(crate) tokens: u64,
-    /// Whether the same question has the same answer: temperature 0, or a seed.
-    pub(crate) is_deterministic: bool,
+    /// How its prompt begins.
+    pub(crate) prefix: Prefix,
+    /// A name for its session, or its run; of its prompt's beginning if there is none.
+    session: u64,
     /// On whose behalf.
     pub(crate) caller: Caller,
     /// After which nobody wants the answer.
@@ -18,14 +24,22 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What `model` would make of `request`.
-    pub(crate) fn new(model: &dyn ChatModel, request: &ChatRequest, call: &Call<'_>) -> Self {
+    /// What `model` would make of `request`; its prefixes begin with `seed`.
+    pub(crate) fn new(model: &dyn ChatModel, seed: u64, request: &ChatRequest, call: &Call<'_>) -> Self {
         let written = u64::from(request.max_tokens.unwrap_or(limits::COMPLETION_TOKENS));
+        let prefix = Prefix::new(seed, &request.messages);
+        let session = call.caller.session.as_ref().or(call.caller.run.as_ref());
         Self {
             tokens: model.estimate_prompt_tokens(request).saturating_add(written),
-            is_deterministic: request.temperature == Some(0.0) || request.seed.is_some(),
+            session: session.map_or(prefix.first(), |name| xxh3_64_with_seed(name.as_bytes(), seed)),
+            prefix,
             caller: call.caller.clone(),
             deadline: call.deadline,
         }
+    }
+
+    /// What a server is chosen by.
+    pub(crate) fn wish(&self) -> Wish<'_> {
+        Wish { prefix: &self.prefix, session: self.session }
     }
 }

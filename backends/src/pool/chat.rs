@@ -8,8 +8,11 @@ use anabranch_engine::backend::{Call, ChatModel, ChatRequest, ChatResponse, Erro
 use async_trait::async_trait;
 
 use super::asked::Asked;
+use super::prefix;
+use super::probe::{Probe, Probing};
 use super::scheduler::{Scheduler, Tried};
 use super::settings::{PoolSettings, ReplicaSettings};
+use super::stats::PoolStats;
 
 /// One server of a pool.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub struct Replica {
     pub name: String,
     /// How it is asked.
     pub model: Arc<dyn ChatModel>,
+    /// How it is looked at between calls, if it can be.
+    pub probe: Option<Arc<dyn Probe>>,
     /// What it can take.
     pub settings: ReplicaSettings,
 }
@@ -29,14 +34,26 @@ pub struct PooledChat {
     name: String,
     replicas: Vec<Replica>,
     scheduler: Arc<Scheduler>,
+    /// What the hashes of prefixes begin with.
+    seed: u64,
+    probing: Option<Probing>,
 }
 
 impl PooledChat {
     /// A pool of `replicas`, at least one, for the model that the configuration calls `name`. Nothing is sent before the
     /// first call.
-    pub fn new(name: &str, settings: PoolSettings, replicas: Vec<Replica>) -> Self {
+    pub fn new(name: &str, settings: &PoolSettings, replicas: Vec<Replica>) -> Self {
         let known: Vec<_> = replicas.iter().map(|replica| (replica.name.clone(), replica.settings)).collect();
-        Self { name: name.to_owned(), replicas, scheduler: Scheduler::new(name, settings, &known) }
+        let scheduler = Scheduler::new(name, settings, &known);
+        let seed = prefix::seed(name, &settings.affinity.salt);
+        let probes = replicas.iter().map(|replica| replica.probe.clone()).collect();
+        let probing = settings.probe.clone().map(|settings| Probing::new(settings, probes));
+        Self { name: name.to_owned(), replicas, scheduler, seed, probing }
+    }
+
+    /// Numbers of this moment.
+    pub fn stats(&self) -> PoolStats {
+        self.scheduler.stats()
     }
 
     /// Waits for a place, sends, and goes on to the next best server if one fails before it has shown anything.
@@ -47,22 +64,32 @@ impl PooledChat {
         asked: &Asked,
     ) -> Result<ChatResponse, Error> {
         let mut tried = Tried::default();
+        let mut failure = None;
         loop {
-            let permit = self.scheduler.admit(asked, tried).await?;
+            let permit = match self.scheduler.admit(asked, &mut tried).await {
+                Ok(permit) => permit,
+                // What the server said is of more use than that there is no other.
+                Err(error) => return Err(failure.unwrap_or(error)),
+            };
+            if failure.is_some() {
+                self.scheduler.moved();
+            }
             let Some(replica) = self.replicas.get(permit.replica()) else { return Err(self.empty()) };
             let is_shown = AtomicBool::new(false);
             let on_delta = |delta: &str| {
                 is_shown.store(true, Ordering::Relaxed);
                 (call.on_delta)(delta);
             };
-            tried.add(permit.replica());
             let result = replica.model.chat(request, &Call { on_delta: &on_delta, ..*call }).await;
             permit.settle(&result);
             match result {
                 Err(error)
                     if moves(&error)
                         && !is_shown.load(Ordering::Relaxed)
-                        && tried.len() < self.replicas.len() => {}
+                        && tried.len() < self.replicas.len() =>
+                {
+                    failure = Some(error);
+                }
                 result => return result,
             }
         }
@@ -86,7 +113,10 @@ impl ChatModel for PooledChat {
     }
 
     async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error> {
-        let asked = Asked::new(self, request, call);
+        if let Some(probing) = &self.probing {
+            probing.begin(&self.scheduler);
+        }
+        let asked = Asked::new(self, self.seed, request, call);
         self.send(request, call, &asked).await
     }
 

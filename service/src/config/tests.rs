@@ -62,7 +62,12 @@ fn everything_that_can_be_set_is_read() {
         timeout: Some(Duration::from_mins(2)),
         ..ServerConfig::new("http://localhost:8000")
     };
-    let chat = ChatConfig { server, idle_timeout: Some(Duration::from_millis(500)), stream: Some(false) };
+    let chat = ChatConfig {
+        server,
+        idle_timeout: Some(Duration::from_millis(500)),
+        stream: Some(false),
+        ..ChatConfig::new("http://localhost:8000")
+    };
     assert_eq!(config.models["default"], ModelConfig::Server(chat));
     assert_eq!(config.models["small"], ModelConfig::Extractive);
     assert_eq!(config.models["canned"], ModelConfig::Replay { path: "tape.jsonl".into(), model: None });
@@ -285,4 +290,45 @@ fn the_schema_describes_every_key() {
     }
     let validator = definitions["EmbedderConfig"]["anyOf"].as_array().unwrap();
     assert_eq!(validator[0]["const"], "hashed");
+}
+
+#[test]
+fn a_model_on_several_servers_is_read() {
+    let config = parse(
+        "models:\n  default:\n    replicas:\n    - { url: http://a, weight: 2, max_in_flight: 64 }\n    \
+         - { url: http://b, max_in_flight_tokens: 90000 }\n    max_in_flight: 8\n    policy: session\n    \
+         breaker: { failures: 2, cooldown: 500ms }\n    probe: {}\n",
+    );
+    let ModelConfig::Server(chat) = &config.models["default"] else { panic!() };
+    let settings = |idx: usize| chat.replicas[idx].settings(chat.replica);
+    assert_eq!((settings(0).weight, settings(0).max_in_flight.get()), (2.0, 64));
+    assert_eq!((settings(1).weight, settings(1).max_in_flight.get()), (1.0, 8));
+    assert_eq!(settings(1).max_in_flight_tokens.unwrap().get(), 90_000);
+    assert_eq!(
+        (chat.pool.breaker.failures.get(), chat.pool.breaker.cooldown),
+        (2, Duration::from_millis(500))
+    );
+    assert!(chat.pool.probe.is_some() && chat.affinity_header.is_none());
+    let config = parse("models: { default: { url: http://router, policy: external } }");
+    let ModelConfig::Server(chat) = &config.models["default"] else { panic!() };
+    assert_eq!(chat.affinity_header.as_deref(), Some("x-session-id"));
+}
+
+#[test]
+fn servers_that_cannot_be_a_pool_are_refused() {
+    for (text, expected) in [
+        ("{ url: http://a, replicas: [{ url: http://b }] }", "only one of `url` and `replicas`"),
+        ("{ replicas: [] }", "`replicas` are 0 servers, not 1 to 64"),
+        ("{ replicas: [{ url: http://a }, { url: http://a }] }", "`http://a` is among the `replicas` twice"),
+        ("{ replicas: [{ url: http://a, weight: -1 }] }", "the `weight` -1 of `http://a` is not within"),
+        ("{ replicas: [{ url: http://a, wieght: 1 }] }", "did you mean `weight`?"),
+        ("{ url: http://a, affinity: { exploration: 2 } }", "`affinity.exploration` is a share"),
+        ("{ url: http://a, queue: { max_wait: soon } }", "`soon` is no duration"),
+        ("{ url: http://a, breaker: { cooldown: 1m } }", "`breaker.max_cooldown` is no shorter"),
+        ("{ url: http://a, policy: fastest }", "fastest"),
+        ("{ script: rules.yaml, queue: {} }", "`queue` is a setting of servers"),
+    ] {
+        let error = error(&format!("models: {{ default: {text} }}"));
+        assert!(error.contains(expected), "{text}: {error}");
+    }
 }
