@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+use crate::Failed;
 
 /// Longest time that a server may take to begin.
 const START: Duration = Duration::from_mins(1);

@@ -161,7 +161,7 @@ pub fn with_pools(
     let mut pools = Pools::new();
     let mut configured = config.models.clone();
     if let Some(url) = &overrides.model_url {
-        configured.insert(DEFAULT.to_owned(), ModelConfig::Server(ChatConfig::new(url)));
+        configured.insert(DEFAULT.to_owned(), ModelConfig::Server(Box::new(ChatConfig::new(url))));
     }
     let models = match (&overrides.record, &overrides.replay) {
         (Some(_), Some(_)) => return Err(Error::RecordAndReplay),

@@ -141,6 +141,10 @@ impl Runner {
     ) -> Result<Self, StoreError> {
         let worker = new_id("wkr");
         if options.slots > 0 {
+            let swept = store.take_over().await?;
+            if swept.jobs > 0 {
+                tracing::info!(jobs = swept.jobs, "jobs of a process that has ended go on");
+            }
             store.register(&worker, options.slots, options.lease).await?;
         }
         let inner = Arc::new(Inner {

@@ -3,6 +3,7 @@
 //! Whatever changes a job goes through one writer task a process, which commits many jobs at once ([`Receipt`]s say
 //! when); everything else reads and writes by itself.
 
+mod alone;
 pub mod batches;
 mod cancels;
 mod commit;
@@ -43,7 +44,8 @@ pub use webhooks::{Delivery, DeliveryState, Due, Sent, Webhook, WebhookChange, W
 pub use writer::Writing;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fs::File;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::job::{Request, Status};
@@ -86,6 +88,8 @@ struct Inner {
     wakes: Arc<Wakes>,
     known: KnownBlobs,
     options: Options,
+    /// Says to other processes that this one works on the file.
+    lock: OnceLock<File>,
 }
 
 /// Which database, and what is kept how long.
@@ -241,7 +245,14 @@ impl Store {
         let database = Arc::new(Database::open(&options.at, migrate).await?);
         let wakes = Wakes::start(&database, options.is_polled);
         let writer = Writer::start(database.clone(), wakes.clone());
-        Ok(Self(Arc::new(Inner { database, writer, wakes, known: KnownBlobs::default(), options })))
+        Ok(Self(Arc::new(Inner {
+            database,
+            writer,
+            wakes,
+            known: KnownBlobs::default(),
+            options,
+            lock: OnceLock::new(),
+        })))
     }
 
     pub(crate) fn database(&self) -> &Database {

@@ -176,7 +176,9 @@ mod tests {
             let cut = cut.min(text.len());
             let chain = |parts: &[&str]| {
                 let mut chain = Chain { hashes: vec![], parent: 1, rest: vec![] };
-                parts.iter().for_each(|part| chain.add(part.as_bytes()));
+                for part in parts {
+                    chain.add(part.as_bytes());
+                }
                 chain.hashes
             };
             prop_assert_eq!(chain(&[&text]), chain(&[&text[..cut], &text[cut..]]));

@@ -78,7 +78,7 @@ impl<T> Queue<T> {
         let max_calls = settings.max_calls.get();
         Self {
             max_calls,
-            max_calls_per_tenant: settings.max_calls_per_tenant.map_or(usize::MAX, |bound| bound.get()),
+            max_calls_per_tenant: settings.max_calls_per_tenant.map_or(usize::MAX, std::num::NonZero::get),
             batch_age: settings.batch_age,
             interactive: Class::default(),
             batch: Class::default(),

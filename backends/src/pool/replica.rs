@@ -12,7 +12,8 @@ use super::settings::{AdmissionSettings, PoolSettings, ReplicaSettings};
 use super::stats::{BreakerState, Outcomes, ReplicaStats};
 
 /// Seconds that rates are taken over.
-const RATE_SECS: u64 = 10;
+const RATE_SLOTS: usize = 10;
+const RATE_SECS: u64 = RATE_SLOTS as u64;
 
 /// One server.
 #[derive(Debug)]
@@ -232,19 +233,19 @@ impl Replica {
 #[derive(Debug)]
 struct Rate {
     start: Instant,
-    seconds: [u64; RATE_SECS as usize],
+    seconds: [u64; RATE_SLOTS],
     second: u64,
 }
 
 impl Rate {
     fn new(start: Instant) -> Self {
-        Self { start, seconds: [0; RATE_SECS as usize], second: 0 }
+        Self { start, seconds: [0; RATE_SLOTS], second: 0 }
     }
 
     fn add(&mut self, n: u64, now: Instant) {
         let second = now.saturating_duration_since(self.start).as_secs();
         // The seconds that have passed without anything take over slots of ten seconds before.
-        for passed in (self.second + 1..=second).rev().take(RATE_SECS as usize) {
+        for passed in (self.second + 1..=second).rev().take(RATE_SLOTS) {
             *self.slot(passed) = 0;
         }
         self.second = self.second.max(second);
@@ -256,15 +257,18 @@ impl Rate {
         let passed = elapsed.saturating_sub(self.second);
         // Seconds that are older than the window by now have slots of their own.
         let recent = (0..RATE_SECS.saturating_sub(passed)).filter(|back| *back <= self.second);
-        let total: u64 =
-            recent.filter_map(|back| self.seconds.get(((self.second - back) % RATE_SECS) as usize)).sum();
+        let total: u64 = recent.filter_map(|back| self.seconds.get(slot_of(self.second - back))).sum();
         total as f64 / (elapsed + 1).min(RATE_SECS) as f64
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder by the length")]
     fn slot(&mut self, second: u64) -> &mut u64 {
-        &mut self.seconds[(second % RATE_SECS) as usize]
+        &mut self.seconds[slot_of(second)]
     }
+}
+
+fn slot_of(second: u64) -> usize {
+    usize::try_from(second % RATE_SECS).unwrap_or_default()
 }
 
 #[cfg(test)]

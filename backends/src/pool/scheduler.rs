@@ -11,22 +11,18 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+pub(crate) use self::state::Tried;
+use self::state::{Acted, Counts, Granted, Refusal, State, Waiter};
 use super::asked::Asked;
-use super::policy::{Chooser, Load, Room};
-use super::queue::{Full, Position, Queue, Ticket, Waiting};
-use super::replica::{End, Gauges, Replica, Sent};
+use super::policy::Chooser;
+use super::queue::{Full, Queue, Ticket};
+use super::replica::{End, Gauges, Replica};
 use super::settings::{Policy, PoolSettings, ReplicaSettings};
-use super::stats::{PoolStats, Waits};
+use super::stats::PoolStats;
 
+mod state;
 #[cfg(test)]
 mod tests;
-
-/// How many runs are looked at for one whose prompt the only free server has in its cache.
-const LOOK_AHEAD: usize = 8;
-/// How much more of a prompt another server must have before a call waits for it while others go first.
-const WORTH_WAITING: f64 = 0.5;
-/// How often a call lets others go first for that.
-const PASSED_OVER_MAX: u32 = 16;
 
 /// Orders calls and chooses their servers.
 #[derive(Debug)]
@@ -36,79 +32,6 @@ pub(crate) struct Scheduler {
     max_wait: Duration,
     state: Mutex<State>,
 }
-
-#[derive(Debug)]
-struct State {
-    queue: Queue<Waiter>,
-    chooser: Chooser,
-    replicas: Vec<Replica>,
-    loads: Vec<Load>,
-    /// When the sleeping task wakes, if there is one.
-    alarm: Option<Instant>,
-    counts: Counts,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    waits: Waits,
-    refused_full: u64,
-    refused_late: u64,
-    refused_down: u64,
-    left: u64,
-    moved: u64,
-}
-
-/// A call in the queue.
-#[derive(Debug)]
-struct Waiter {
-    asked: Asked,
-    tried: Tried,
-    until: Instant,
-    n_passed_over: u32,
-    reply: oneshot::Sender<Result<Granted, Refusal>>,
-}
-
-/// A place at a server.
-#[derive(Debug, Clone, Copy)]
-struct Granted {
-    replica: usize,
-    sent: Sent,
-}
-
-/// Why a call is not sent.
-#[derive(Debug, Clone, Copy)]
-enum Refusal {
-    Full(Full),
-    /// It made room for one that somebody waits for.
-    Shed,
-    Late,
-    /// Every server that it may go to is down; the first is tried again then.
-    Down(Option<Duration>),
-}
-
-/// The servers that a call has been sent to, and since when it has been on its way.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tried {
-    replicas: u64,
-    position: Option<(Position, Instant)>,
-}
-
-impl Tried {
-    fn contains(self, replica: usize) -> bool {
-        self.replicas & (1 << (replica % u64::BITS as usize)) != 0
-    }
-
-    fn add(&mut self, replica: usize) {
-        self.replicas |= 1 << (replica % u64::BITS as usize);
-    }
-
-    pub(crate) fn len(self) -> usize {
-        self.replicas.count_ones() as usize
-    }
-}
-
-/// Replies that are given once the lock is free: a reply that nobody takes comes back, and frees its place.
-type Replies = Vec<(oneshot::Sender<Result<Granted, Refusal>>, Result<Granted, Refusal>)>;
 
 impl Scheduler {
     pub(crate) fn new(
@@ -215,15 +138,14 @@ impl Scheduler {
         now: Instant,
     ) -> Result<Entered, Refusal> {
         let (reply, receiver) = oneshot::channel();
-        let entered = self.act(|state| {
+        self.act(|state| {
             let refused = if until <= now {
                 state.counts.refused_late += 1;
                 Some(Refusal::Late)
-            } else if let Some(opens) = state.down(*tried, now) {
-                state.counts.refused_down += 1;
-                Some(Refusal::Down(opens))
             } else {
-                None
+                let down = state.down(*tried, now);
+                state.counts.refused_down += u64::from(down.is_some());
+                down
             };
             if let Some(refusal) = refused {
                 return (Err(refusal), Vec::new(), None);
@@ -255,8 +177,7 @@ impl Scheduler {
             let (sent, alarm) = state.dispatch(now).split();
             replies.extend(sent);
             (Ok(Entered::Waits(ticket, receiver)), replies, alarm)
-        });
-        entered
+        })
     }
 
     /// Changes the state under the lock, then tells whom it concerns.
@@ -362,151 +283,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 enum Entered {
     Sent(Granted),
     Waits(Ticket, oneshot::Receiver<Result<Granted, Refusal>>),
-}
-
-/// What came of a look at the queue.
-#[derive(Debug, Default)]
-struct Dispatched {
-    replies: Replies,
-    alarm: Option<Instant>,
-}
-
-impl Dispatched {
-    fn split(self) -> (Replies, Option<Instant>) {
-        (self.replies, self.alarm)
-    }
-}
-
-/// What a change of the state leaves to be done without the lock.
-trait Acted {
-    type Result;
-    fn parts(self) -> (Self::Result, Replies, Option<Instant>);
-}
-
-impl Acted for Dispatched {
-    type Result = ();
-    fn parts(self) -> ((), Replies, Option<Instant>) {
-        ((), self.replies, self.alarm)
-    }
-}
-
-impl<T> Acted for (T, Replies, Option<Instant>) {
-    type Result = T;
-    fn parts(self) -> Self {
-        self
-    }
-}
-
-impl State {
-    /// Sends whatever can be sent, in order.
-    fn dispatch(&mut self, now: Instant) -> Dispatched {
-        let mut replies = Vec::new();
-        while let Some(head) = self.queue.head(now) {
-            let (ticket, until, tried) = (head.ticket.clone(), head.item.until, head.item.tried);
-            if until <= now {
-                // Its own timer says so.
-                self.queue.remove(&ticket);
-                self.counts.refused_late += 1;
-                continue;
-            }
-            if let Some(opens) = self.down(tried, now) {
-                if let Some(waiting) = self.queue.remove(&ticket) {
-                    self.counts.refused_down += 1;
-                    replies.push((waiting.item.reply, Err(Refusal::Down(opens))));
-                }
-                continue;
-            }
-            let Some(ticket) = self.next(ticket, now) else { break };
-            let Some(waiting) = self.queue.take(&ticket) else { break };
-            let Waiting { since, item, .. } = waiting;
-            match self.grant(&item.asked, item.tried, now) {
-                Some(granted) => {
-                    self.counts.waits.add(now.saturating_duration_since(since));
-                    replies.push((item.reply, Ok(granted)));
-                }
-                // `next` has seen room for it.
-                None => break,
-            }
-        }
-        let alarm = if self.queue.is_empty() { None } else { self.alarm(now) };
-        Dispatched { replies, alarm }
-    }
-
-    /// The call to send next: the head, or another one where the only free server has much more of its prompt.
-    fn next(&mut self, head: Ticket, now: Instant) -> Option<Ticket> {
-        let waiting = self.queue.head(now)?;
-        self.loads.clear();
-        let (tokens, tried) = (waiting.tokens, waiting.item.tried);
-        fill(&mut self.loads, &self.replicas, tokens, tried, now);
-        let mut free = self.loads.iter().enumerate().filter(|(_, load)| load.room == Room::Free);
-        let (only, _) = free.next()?;
-        if free.next().is_some() || waiting.item.n_passed_over >= PASSED_OVER_MAX {
-            return Some(head);
-        }
-        let is_at_home = |waiting: &Waiting<Waiter>| {
-            let prefix = &waiting.item.asked.prefix;
-            let here = self.chooser.warmth(only, prefix);
-            let up = self.loads.iter().enumerate().filter(|(_, load)| load.room != Room::Down);
-            let best = up.map(|(idx, _)| self.chooser.warmth(idx, prefix)).fold(0.0, f64::max);
-            best - here < WORTH_WAITING
-        };
-        let fits = |waiting: &Waiting<Waiter>| {
-            let has_room = self
-                .replicas
-                .get(only)
-                .is_some_and(|replica| replica.load(waiting.tokens, now).room == Room::Free);
-            has_room && !waiting.item.tried.contains(only) && waiting.item.until > now
-        };
-        if is_at_home(waiting) {
-            return Some(head);
-        }
-        let found = self.queue.heads(now, LOOK_AHEAD).find(|other| fits(other) && is_at_home(other));
-        match found.map(|found| found.ticket.clone()) {
-            Some(found) if found != head => {
-                if let Some(waiting) = self.queue.get_mut(&head) {
-                    waiting.item.n_passed_over += 1;
-                }
-                Some(found)
-            }
-            _ => Some(head),
-        }
-    }
-
-    /// Sends a call to the best server that has room for it.
-    fn grant(&mut self, asked: &Asked, tried: Tried, now: Instant) -> Option<Granted> {
-        self.loads.clear();
-        fill(&mut self.loads, &self.replicas, asked.tokens, tried, now);
-        let replica = self.chooser.choose(&self.loads, asked.wish())?;
-        let sent = self.replicas.get_mut(replica)?.send(asked.tokens, now);
-        Some(Granted { replica, sent })
-    }
-
-    /// When the first server opens, if every one that is left for a call is down.
-    fn down(&self, tried: Tried, now: Instant) -> Option<Option<Duration>> {
-        let mut left = self.replicas.iter().enumerate().filter(|(idx, _)| !tried.contains(*idx));
-        if left.any(|(_, replica)| !replica.is_down(now)) {
-            return None;
-        }
-        let opens = self.replicas.iter().filter_map(|replica| replica.opens_at(now)).min();
-        Some(opens.map(|at| at.saturating_duration_since(now)))
-    }
-
-    /// When to look again, unless somebody will already.
-    fn alarm(&mut self, now: Instant) -> Option<Instant> {
-        let at = self.replicas.iter().filter_map(|replica| replica.opens_at(now)).min()?;
-        if self.alarm.is_some_and(|alarm| now < alarm && alarm <= at) {
-            return None;
-        }
-        self.alarm = Some(at);
-        self.alarm
-    }
-}
-
-fn fill(loads: &mut Vec<Load>, replicas: &[Replica], tokens: u64, tried: Tried, now: Instant) {
-    loads.extend(replicas.iter().enumerate().map(|(idx, replica)| {
-        let load = replica.load(tokens, now);
-        if tried.contains(idx) { Load { room: Room::Down, ..load } } else { load }
-    }));
 }
 
 /// A place in the queue. Dropped, it is given up.

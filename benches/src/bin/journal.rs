@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anabranch::job::{End, NewJob, Progress, Request, Status, Usage, new_id};
 use anabranch::store::{At, Filter, Options as StoreOptions, Store};
+use anabranch_benches::Failed;
 use anabranch_benches::postgres::Server;
 use anabranch_engine::cx::{Cx, Resources};
 use anabranch_engine::diagnostic::SourceFile;
@@ -28,8 +29,6 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
-
-type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 const STEPS: usize = 10;
 const AT_ONCE: [usize; 3] = [1, 16, 64];

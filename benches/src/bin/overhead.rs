@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anabranch_benches::Failed;
 use anabranch_engine::cx::Resources;
 use anabranch_engine::diagnostic::SourceFile;
 use anabranch_engine::event::RunId;
@@ -26,8 +27,6 @@ use serde_json::{Value as Json, json};
 const CHAIN: usize = 20;
 /// Rounds of each measurement; the median counts.
 const ROUNDS: usize = 7;
-
-type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Gives back its input.
 ///

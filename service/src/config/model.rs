@@ -23,7 +23,7 @@ pub enum ModelConfig {
     /// No model: readers select sentences of the chunks.
     Extractive,
     /// A server that speaks the OpenAI-compatible API.
-    Server(ChatConfig),
+    Server(Box<ChatConfig>),
     /// Exchanges that were recorded.
     Replay {
         /// The file.
@@ -182,7 +182,9 @@ impl WordOrFields for ModelConfig {
         };
         let model = fields.model.take();
         let config = match (replicas, fields.replay.take(), fields.script.take()) {
-            (Some(replicas), None, None) => return of_servers(fields, replicas, model).map(Self::Server),
+            (Some(replicas), None, None) => {
+                return of_servers(fields, replicas, model).map(|chat| Self::Server(Box::new(chat)));
+            }
             (None, Some(path), None) => Self::Replay { path, model },
             (None, None, Some(path)) => Self::Script(path),
             (None, None, None) => {
@@ -213,7 +215,6 @@ fn of_servers(
         admission: fields.admission.take().unwrap_or_default(),
         breaker: fields.breaker.take().unwrap_or_default(),
         probe: fields.probe.take(),
-        ..PoolSettings::default()
     };
     if let Some(problem) = pool::problem(&replicas, &pool) {
         return Err(problem);

@@ -68,7 +68,7 @@ fn everything_that_can_be_set_is_read() {
         stream: Some(false),
         ..ChatConfig::new("http://localhost:8000")
     };
-    assert_eq!(config.models["default"], ModelConfig::Server(chat));
+    assert_eq!(config.models["default"], ModelConfig::Server(Box::new(chat)));
     assert_eq!(config.models["small"], ModelConfig::Extractive);
     assert_eq!(config.models["canned"], ModelConfig::Replay { path: "tape.jsonl".into(), model: None });
     assert_eq!(config.models["demo"], ModelConfig::Script("rules.yaml".into()));

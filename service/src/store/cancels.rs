@@ -100,7 +100,9 @@ pub(super) async fn write(
     let is_over = |(_, status): &(_, Status)| status.is_final();
     let over: Vec<String> = found.into_iter().filter(is_over).map(|((id, _), _)| id).collect();
     let mut tasks = Rows::new(&["job_id"]);
-    over.iter().for_each(|id| tasks.push([id.into()]));
+    for id in &over {
+        tasks.push([id.into()]);
+    }
     connection.run(DROP_TASKS, &tasks).await?;
     Ok(over)
 }

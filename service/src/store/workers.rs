@@ -140,7 +140,7 @@ impl Store {
     }
 
     /// Puts back what the workers have of whom the condition holds, and what workers have that are not on the list.
-    async fn put_back(&self, which: &str, worker: &str) -> Result<Swept, StoreError> {
+    pub(super) async fn put_back(&self, which: &str, worker: &str) -> Result<Swept, StoreError> {
         let workers = self.sql(&format!("DELETE FROM workers WHERE {which}"));
         // The number changes with the hands: what the lost worker still writes is refused from here on.
         let jobs = self.sql(

@@ -45,9 +45,9 @@ async fn bombs_of_yaml_expressions_and_templates_end_within_bounds() {
         ("brackets", format!("flow: deep\nnodes: {}{}", "[".repeat(100_000), "]".repeat(100_000))),
         ("mappings", format!("flow: deep\nnodes: {}", "{a: ".repeat(100_000))),
         ("nodes", {
-            let nodes: String = (0..3_000)
-                .map(|n| format!("  n{n}: {{ op: judge.rule, with: {{ pass: 'true' }} }}\n"))
-                .collect();
+            let nodes = (0..3_000).fold(String::new(), |nodes, n| {
+                nodes + &format!("  n{n}: {{ op: judge.rule, with: {{ pass: 'true' }} }}\n")
+            });
             format!("flow: many\nnodes:\n{nodes}outputs: {{ pass: n0.pass }}\n")
         }),
         ("parentheses", condition(&format!("{}n > 0{}", "(".repeat(20_000), ")".repeat(20_000)))),

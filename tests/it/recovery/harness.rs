@@ -106,6 +106,12 @@ impl World {
         self.n_starts.load(Ordering::Relaxed)
     }
 
+    /// How often a service said so far that it lost its lease: a process that gets no time loses it without any fault.
+    pub(super) fn n_lost_leases(&self) -> usize {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        log.matches("the lease is lost").count()
+    }
+
     /// A service that fails where `failpoints` says; once it answers, or has ended before it could.
     pub(super) fn try_start(&self, failpoints: &str) -> Result<Service, ExitStatus> {
         self.n_starts.fetch_add(1, Ordering::Relaxed);

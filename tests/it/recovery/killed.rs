@@ -56,7 +56,7 @@ async fn kill_at(world: &World, shapes: &[Shape], point: &str) -> usize {
     let mut n_killed = 0;
     for (n, shape) in shapes.iter().enumerate() {
         for times in TIMES {
-            let n_starts = world.n_starts();
+            let (n_starts, n_lost) = (world.n_starts(), world.n_lost_leases());
             let mut service = world.start_with(&format!("{point}={times}*off->return(exit)"));
             let question = format!("what is {} {times}", ["red", "green", "blue", "black", "white"][n % 5]);
             let before = world.model.asked();
@@ -68,7 +68,9 @@ async fn kill_at(world: &World, shapes: &[Shape], point: &str) -> usize {
             let asked: BTreeMap<String, usize> =
                 world.model.asked().into_iter().filter(|(key, _)| !before.contains_key(key)).collect();
             assert_eq!(asked.len(), shape.n_calls, "each call has one key: {what}");
-            assert!(asked.values().all(|n_asked| *n_asked <= 2), "{what}: {asked:?}");
+            // What was in flight is repeated once for the kill, and once for a lease that a busy machine made it lose.
+            let n_most = 2 + (world.n_lost_leases() - n_lost);
+            assert!(asked.values().all(|n_asked| *n_asked <= n_most), "{what}: {asked:?}, at most {n_most}");
             recorded_once(&service, &job, &what).await;
             if world.n_starts() > n_starts + 1 {
                 n_killed += 1;
@@ -92,12 +94,17 @@ pub(super) async fn recorded_once(service: &Service, job: &Json, what: &str) {
     assert!(ends.values().all(|n| *n == 1), "{what}: {ends:?}");
 }
 
-/// Kills at all places, each in a world of its own, side by side: mostly they wait for a lease to end.
+/// Kills at all places, each in a world of its own, side by side: on a server they mostly wait for a lease to end.
 async fn kill_everywhere(kind: Kind) {
     let shapes = all();
     let server = Server::new(kind).await;
+    // A file tells the next process at once that nobody else is there, however long the lease.
+    let lease = match kind {
+        Kind::Sqlite => "lease: 2m",
+        Kind::Postgres => "lease: 2s",
+    };
     let killed = POINTS.map(async |point| {
-        let world = World::new(&server, &shapes, Duration::from_millis(4), "lease: 2s").await;
+        let world = World::new(&server, &shapes, Duration::from_millis(4), lease).await;
         (point, kill_at(&world, &shapes, point).await)
     });
     let killed = futures::future::join_all(killed).await;
