@@ -1,7 +1,8 @@
-//! Figures of rankings.
+//! The figures of a ranking that the reference file has.
 
 use std::collections::BTreeSet;
 
+use anabranch_evaluation::ranking::{ndcg_at, recall_at, reciprocal_rank_at};
 use serde::{Deserialize, Serialize};
 
 /// The figures of one set and system. The names are those of the reference file.
@@ -37,15 +38,11 @@ impl Figures {
 
 /// The figures of one query: a document is relevant or not.
 pub fn figures_of(ranked: &[&str], relevant: &BTreeSet<&str>) -> Figures {
-    let hits = || ranked.iter().enumerate().filter(|(_, doc)| relevant.contains(*doc)).map(|(rank, _)| rank);
-    let recall = |k: usize| hits().filter(|rank| *rank < k).count() as f64 / relevant.len() as f64;
-    let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
-    let ideal: f64 = (0..relevant.len().min(10)).map(gain).sum();
     Figures {
-        recall_5: recall(5),
-        recall_10: recall(10),
-        recall_20: recall(20),
-        ndcg_10: hits().filter(|rank| *rank < 10).map(gain).sum::<f64>() / ideal,
-        mrr_10: hits().next().filter(|rank| *rank < 10).map_or(0.0, |rank| 1.0 / (rank as f64 + 1.0)),
+        recall_5: recall_at(ranked, relevant, 5),
+        recall_10: recall_at(ranked, relevant, 10),
+        recall_20: recall_at(ranked, relevant, 20),
+        ndcg_10: ndcg_at(ranked, relevant, 10),
+        mrr_10: reciprocal_rank_at(ranked, relevant, 10),
     }
 }

@@ -1,7 +1,5 @@
 //! Benchmarks, one program each in `src/bin`: they print a ratio against a baseline of the same run.
 
-pub mod answers;
-pub mod data;
 pub mod figures;
 pub mod load;
 #[cfg(feature = "local-embeddings")]
@@ -9,7 +7,9 @@ pub mod minilm;
 pub mod passages;
 pub mod postgres;
 pub mod service;
-pub mod spans;
 
 /// Why a benchmark could not be done.
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a program of this crate gives, or why it cannot.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -7,7 +7,7 @@ use anabranch_backends::embed::LocalEmbedder;
 use anabranch_engine::backend::Vector;
 use anabranch_engine::value::Text;
 
-use crate::data::Outcome;
+use crate::Outcome;
 
 /// Texts that go through the model together.
 const BATCH: usize = 32;

@@ -11,7 +11,8 @@ use anabranch_operators::chunk::recursive::Recursive;
 use anabranch_operators::select::budget::{self, Budget};
 use tempfile::TempDir;
 
-use crate::data::{CorpusLine, Outcome};
+use crate::Outcome;
+use anabranch_evaluation::set::CorpusLine;
 
 /// Most chunks to find.
 const TOP_K: usize = 12;

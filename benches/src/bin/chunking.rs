@@ -17,11 +17,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anabranch_benches::data::{CorpusLine, Outcome, QueryLine, read_lines};
+use anabranch_benches::Outcome;
 use anabranch_benches::minilm::{Minilm, dot};
-use anabranch_benches::spans::{SpanFigures, span_figures};
 use anabranch_engine::backend::Vector;
 use anabranch_engine::value::{Chunk, Document, DocumentId, Metadata, Text};
+use anabranch_evaluation::set::{CorpusLine, Evidence, QueryLine, read_lines};
+use anabranch_evaluation::spans::{Span, SpanFigures, Touching, span_figures};
 use anabranch_operators::chunk::fixed::Fixed;
 use anabranch_operators::chunk::recursive::Recursive;
 use serde::{Deserialize, Serialize};
@@ -108,11 +109,15 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    fn span(&self, cut: &Cut) -> Span<'_> {
+        Span { doc: self.corpora.get(cut.doc).map_or("", |corpus| &corpus.id), range: cut.chars.clone() }
+    }
+
     /// The mean figures of the questions about corpus `doc`, with how many there are.
     fn figures(&self, doc: usize) -> (SpanFigures, usize) {
-        let all: Vec<Range<usize>> =
-            self.cuts.iter().filter(|cut| cut.doc == doc).map(|cut| cut.chars.clone()).collect();
         let name = self.corpora.get(doc).map_or("", |corpus| &corpus.id);
+        let all: Vec<Span<'_>> =
+            self.cuts.iter().filter(|cut| cut.doc == doc).map(|cut| self.span(cut)).collect();
         let mine = || self.questions.iter().zip(self.asked).filter(|(question, _)| is_about(question, name));
         let n_questions = mine().count();
         let mut figures = SpanFigures::default();
@@ -120,17 +125,11 @@ impl Search<'_> {
             let mut ranked: Vec<(f32, &Cut)> =
                 self.vectors.iter().map(|chunk| dot(asked, chunk)).zip(&self.cuts).collect();
             ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-            let found: Vec<(Option<Range<usize>>, usize)> = ranked
-                .iter()
-                .take(TOP_K)
-                .map(|(_, cut)| ((cut.doc == doc).then(|| cut.chars.clone()), cut.chars.len()))
-                .collect();
-            let wanted: Vec<Range<usize>> = question
-                .evidence
-                .iter()
-                .filter_map(|evidence| Some(evidence.char_start?..evidence.char_end?))
-                .collect();
-            figures.add(&span_figures(&wanted, &found, &all), 1.0 / n_questions as f64);
+            let found: Vec<Span<'_>> = ranked.iter().take(TOP_K).map(|(_, cut)| self.span(cut)).collect();
+            let wanted = |evidence| Evidence::chars(evidence).map(|range| Span { doc: name, range });
+            let wanted: Vec<Span<'_>> = question.evidence.iter().filter_map(wanted).collect();
+            // So the reference counts what touches.
+            figures.add(&span_figures(&wanted, &found, &all, Touching::Border), 1.0 / n_questions as f64);
         }
         (figures, n_questions)
     }

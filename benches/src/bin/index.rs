@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_backends::index::embedded::Limits;
 use anabranch_backends::index::{EmbeddedIndex, Entry, Fingerprint, VectorSpace};
-use anabranch_benches::data::Outcome;
+use anabranch_benches::Outcome;
 use anabranch_engine::backend::{Namespace, SearchQuery};
 use anabranch_engine::value::{ByteRange, Chunk, ChunkId, DocumentId, LineRange, Metadata, TokenCount};
 use serde_json::{Value as Json, json};

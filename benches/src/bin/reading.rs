@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anabranch_benches::answers::{contains, normalised, overlap, share_of_words};
-use anabranch_benches::data::{CorpusLine, Outcome, QueryLine, read_lines};
+use anabranch_benches::Outcome;
 use anabranch_benches::passages::Passages;
 use anabranch_engine::operator::Operator as _;
 use anabranch_engine::testing::cx;
 use anabranch_engine::value::{ByteRange, Chunk, Citation};
+use anabranch_evaluation::answers::{best, contains, share_of_words, without_articles};
+use anabranch_evaluation::places::Place;
+use anabranch_evaluation::set::{CorpusLine, Evidence, QueryLine, read_lines};
 use anabranch_operators::read::extractive::Extractive;
 use serde::Serialize;
 
@@ -217,9 +219,9 @@ async fn measure<'a>(
             answerable += 1;
             figures.refused_wrongly += is_refused;
             answered += usize::from(!reading.citations.is_empty());
-            figures.length += normalised(&reading.text).split(' ').count() as f64 * (1.0 - is_refused);
-            figures.contains += f64::from(u8::from(contains(&reading.text, query)));
-            figures.words += share_of_words(&reading.text, query);
+            figures.length += without_articles(&reading.text).len() as f64 * (1.0 - is_refused);
+            figures.contains += best(&reading.text, &query.right_answers(), contains);
+            figures.words += best(&reading.text, &query.right_answers(), share_of_words);
             let overlaps =
                 |citation: &Citation| query.evidence.iter().any(|evidence| overlap(citation, evidence));
             figures.cites += f64::from(u8::from(reading.citations.iter().any(overlaps)));
@@ -245,6 +247,12 @@ async fn measure<'a>(
         figures,
         ms: secs * 1000.0 / n_read.max(1) as f64,
     })
+}
+
+/// Whether a citation and a place of the evidence share a byte; a document, where only that is known.
+fn overlap(citation: &Citation, evidence: &Evidence) -> bool {
+    let bytes = citation.range.start..citation.range.end;
+    Place { doc: &citation.doc.0, bytes: Some(bytes) }.overlaps(&evidence.place())
 }
 
 fn print_row(out: &mut impl std::io::Write, row: &Row<'_>) -> std::io::Result<()> {

@@ -16,7 +16,7 @@ use std::time::Instant;
 #[cfg(feature = "local-embeddings")]
 use anabranch_backends::index::searched_text;
 use anabranch_backends::index::{EmbeddedIndex, Entry, Fingerprint, IndexStore as _, VectorSpace};
-use anabranch_benches::data::{CorpusLine, Outcome, QueryLine, read_lines};
+use anabranch_benches::Outcome;
 use anabranch_benches::figures::{Figures, figures_of};
 use anabranch_engine::backend::{By, Index as _, Namespace, SearchQuery, Vector};
 use anabranch_engine::operator::Operator as _;
@@ -24,6 +24,7 @@ use anabranch_engine::testing::cx;
 #[cfg(feature = "local-embeddings")]
 use anabranch_engine::value::Text;
 use anabranch_engine::value::{ByteRange, Chunk, ChunkId, DocumentId, LineRange, Metadata, TokenCount};
+use anabranch_evaluation::set::{CorpusLine, QueryLine, read_lines};
 use anabranch_operators::fuse::rrf::{self, Rrf};
 use serde::{Deserialize, Serialize};
 
@@ -321,6 +322,7 @@ fn paragraphs(article: &CorpusLine) -> impl Iterator<Item = CorpusLine> {
         id: paragraph_id(&article.id, n),
         title: article.title.clone(),
         text: text.to_owned(),
+        meta: article.meta.clone(),
     })
 }
 
