@@ -1,5 +1,7 @@
-//! Fuse: what makes one ranking of several.
+//! Fuse: what makes one ranking, or one answer, of several.
 
+pub mod llm;
 pub(crate) mod ranking;
 pub mod rrf;
+pub mod vote;
 pub mod weighted;

@@ -53,6 +53,7 @@ async fn run(
         .map(|port| match port {
             "chunks" => Some(Value::list(chunks.iter().cloned().map(Value::Chunk))),
             "question" | "query" => Some(question.clone()),
+            "answer" => Some(Value::text("Jane Austen wrote Emma.")),
             _ => None,
         })
         .collect();
@@ -88,6 +89,11 @@ fn readers() -> Vec<(&'static str, Json, Vec<&'static str>)> {
         ("read.answer", json!({}), vec!["Jane Austen [2]."]),
         ("rerank.llm", json!({}), vec!["[2, 1]"]),
         ("rerank.llm", json!({ "mode": "pointwise", "concurrency": 1 }), vec!["3"; 2]),
+        (
+            "verify.llm",
+            json!({}),
+            vec![r#"{"verdicts": [{"statement": 1, "passages": [2], "supported": true}]}"#],
+        ),
     ]
 }
 

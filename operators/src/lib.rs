@@ -11,6 +11,7 @@ pub mod extract;
 pub mod filter;
 pub mod fuse;
 mod grade;
+pub mod guard;
 #[cfg(test)]
 mod injection_tests;
 pub mod judge;
@@ -29,6 +30,7 @@ mod sentences;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
+pub mod verify;
 mod words;
 
 /// Every operator, by name. A line here makes a file an operator that flows can use.
@@ -44,9 +46,15 @@ pub fn registry() -> Registry {
         .with::<filter::llm::Llm>() // filter.llm
         .with::<filter::redundancy::Redundancy>() // filter.redundancy
         .with::<filter::score::ByScore>() // filter.score
+        .with::<fuse::llm::Llm>() // fuse.llm
         .with::<fuse::rrf::Rrf>() // fuse.rrf
+        .with::<fuse::vote::Vote>() // fuse.vote
         .with::<fuse::weighted::Weighted>() // fuse.weighted
+        .with::<guard::drift::Drift>() // guard.drift
+        .with::<guard::lazy::Lazy>() // guard.lazy
+        .with::<judge::knn::Knn>() // judge.knn
         .with::<judge::llm::Llm>() // judge.llm
+        .with::<judge::retrieval::Retrieval>() // judge.retrieval
         .with::<judge::rule::Rule>() // judge.rule
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
@@ -54,6 +62,7 @@ pub fn registry() -> Registry {
         .with::<query::multi::Multi>() // query.multi
         .with::<query::next_hop::NextHop>() // query.next_hop
         .with::<query::rewrite::Rewrite>() // query.rewrite
+        .with::<query::step_back::StepBack>() // query.step_back
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
         .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
@@ -62,8 +71,12 @@ pub fn registry() -> Registry {
         .with::<retrieve::bm25::Bm25>() // retrieve.bm25
         .with::<retrieve::dense::Dense>() // retrieve.dense
         .with::<retrieve::hybrid::Hybrid>() // retrieve.hybrid
+        .with::<route::cluster::Cluster>() // route.cluster
         .with::<route::llm::Llm>() // route.llm
         .with::<route::rule::Rule>() // route.rule
         .with::<route::semantic::Semantic>() // route.semantic
+        .with::<route::tag::Tag>() // route.tag
         .with::<select::budget::Budget>() // select.budget
+        .with::<verify::citations::Citations>() // verify.citations
+        .with::<verify::llm::Llm>() // verify.llm
 }

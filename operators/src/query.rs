@@ -7,6 +7,7 @@ mod lost;
 pub mod multi;
 pub mod next_hop;
 pub mod rewrite;
+pub mod step_back;
 
 /// Longest query that is taken from a model, in characters.
 pub(crate) const QUERY_CHARS_MAX: usize = 1000;

@@ -9,13 +9,13 @@ pub mod answer;
 mod cite;
 mod cues;
 pub mod extractive;
-mod marks;
+pub(crate) mod marks;
 mod names;
 mod numbers;
 mod outline;
 mod rank;
 mod sentences;
-mod support;
+pub(crate) mod support;
 
 ports! {
     /// What readers read.

@@ -29,7 +29,9 @@ fn flow_around(example: &str) -> String {
     nodes.extend(example.trim().lines().map(str::to_owned));
     let indented =
         |by: usize| nodes.iter().map(|line| format!("{:by$}{line}\n", "")).collect::<Vec<_>>().concat();
-    let head = "flow: example\ninputs: { question: text, document: document }\nnodes:\n";
+    let inputs =
+        "question: text, document: document, answers: list<text>, tags: list<text>, done: bool, rounds: int";
+    let head = format!("flow: example\ninputs: {{ {inputs} }}\nnodes:\n");
     if !in_loop {
         return format!("{head}{}outputs: {{ question: inputs.question }}\n", indented(2));
     }

@@ -19,6 +19,8 @@ pub(crate) struct Checked {
     pub(crate) uncited: Vec<String>,
     /// Those that say what the chunks cited do not.
     pub(crate) unsupported: Vec<String>,
+    /// How many cite a chunk.
+    pub(crate) n_cited: usize,
 }
 
 /// Looks up every sentence of the answer in the chunks that it cites.
@@ -42,6 +44,7 @@ pub(crate) fn check(question: &str, marked: &Marked, chunks: &[Arc<Chunk>], min_
         if cited.is_empty() {
             continue;
         }
+        checked.n_cited += 1;
         let evidence = Evidence::of(&cited);
         let words = &sentence.words;
         let is_borne_out = evidence.has_numbers(words, question)
@@ -53,6 +56,12 @@ pub(crate) fn check(question: &str, marked: &Marked, chunks: &[Arc<Chunk>], min_
         }
     }
     checked
+}
+
+/// The sentences of an answer that claim something, without their marks.
+pub(crate) fn statements(marked: &Marked) -> Vec<String> {
+    let sentences = sentences(&answer_as_chunk(&marked.bare));
+    sentences.into_iter().filter(claims_something).map(|sentence| sentence.words).collect()
 }
 
 /// Whether a sentence without a citation should have one: headings, code, questions and what only announces a list
@@ -331,7 +340,8 @@ mod tests {
         for answer in
             ["Ann Lee founded it [1]. Ben Poe bakes [2].", "Ann Lee founded it. [1] Ben Poe bakes.[2]"]
         {
-            assert_eq!(checked("", answer), Checked::default(), "{answer}");
+            let found = checked("", answer);
+            assert_eq!((found.n_cited, found.uncited, found.unsupported), (2, vec![], vec![]), "{answer}");
         }
     }
 
