@@ -352,6 +352,8 @@ mod tests {
         let large = "{% for a in range(1000) %}{{ x }}{% endfor %}";
         let error = fails(large, &[("x", Value::text("x".repeat(10_000)))]);
         assert_eq!(error, "template: the text grows past 2097152 bytes");
+        let doubled = format!("{{% set a = x %}}{}{{{{ a | length }}}}", "{% set a = a ~ a %}".repeat(60));
+        assert!(fails(&doubled, &[("x", Value::text("x"))]).contains("it takes more than 1000000 steps"));
         let macros = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
         assert!(fails(macros, &[]).contains("recursion"));
     }

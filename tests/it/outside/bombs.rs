@@ -76,6 +76,10 @@ async fn bombs_of_yaml_expressions_and_templates_end_within_bounds() {
             prompt(&format!("{{% for a in range(9999) %}}{}{{% endfor %}}", "x".repeat(9_999))),
         ),
         ("a template that calls itself", prompt("{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}")),
+        (
+            "a text that doubles in a template",
+            prompt(&format!("{{% set a = question %}}{}", "{% set a = a ~ a %}".repeat(60))),
+        ),
         ("a text many times", prompt("{{ 'x' * 2000000000 }}")),
     ];
     for (what, yaml) in bombs {
