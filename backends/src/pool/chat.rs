@@ -71,8 +71,8 @@ impl PooledChat {
                 // What the server said is of more use than that there is no other.
                 Err(error) => return Err(failure.unwrap_or(error)),
             };
-            if failure.is_some() {
-                self.scheduler.moved();
+            if let Some(failure) = &failure {
+                self.scheduler.moved(failure);
             }
             let Some(replica) = self.replicas.get(permit.replica()) else { return Err(self.empty()) };
             let is_shown = AtomicBool::new(false);

@@ -9,7 +9,7 @@ use super::aimd::Limit;
 use super::breaker::{Breaker, Stretch};
 use super::policy::{Load, Room};
 use super::settings::{AdmissionSettings, PoolSettings, ReplicaSettings};
-use super::stats::{BreakerState, Outcomes, ReplicaStats};
+use super::stats::{BreakerState, Outcomes, ReplicaStats, Times};
 
 /// Seconds that rates are taken over.
 const RATE_SLOTS: usize = 10;
@@ -27,6 +27,7 @@ pub(crate) struct Replica {
     breaker: Breaker,
     paused_until: Option<Instant>,
     outcomes: Outcomes,
+    answers: Times,
     read: Usage,
     read_rate: Rate,
     written_rate: Rate,
@@ -73,6 +74,7 @@ impl Replica {
             breaker: Breaker::new(pool.breaker.clone()),
             paused_until: None,
             outcomes: Outcomes::default(),
+            answers: Times::default(),
             read: Usage::default(),
             read_rate: Rate::new(now),
             written_rate: Rate::new(now),
@@ -118,6 +120,7 @@ impl Replica {
             }
             End::Answered(usage) => {
                 self.outcomes.answered += 1;
+                self.answers.add(now.saturating_duration_since(sent.at));
                 self.read += usage;
                 self.read_rate.add(usage.prompt_tokens, now);
                 self.written_rate.add(usage.completion_tokens, now);
@@ -178,6 +181,7 @@ impl Replica {
             max_in_flight: self.settings.max_in_flight.get(),
             max_in_flight_tokens: self.settings.max_in_flight_tokens.map(std::num::NonZero::get),
             outcomes: self.outcomes,
+            answers: self.answers,
             prompt_tokens: self.read.prompt_tokens,
             cached_tokens: self.read.cached_tokens,
             completion_tokens: self.read.completion_tokens,

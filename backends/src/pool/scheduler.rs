@@ -112,9 +112,9 @@ impl Scheduler {
         }
     }
 
-    /// A call goes on to another server.
-    pub(crate) fn moved(&self) {
-        self.lock().counts.moved += 1;
+    /// A call goes on to another server after `failure`.
+    pub(crate) fn moved(&self, failure: &Error) {
+        self.lock().counts.moved.add(failure);
     }
 
     /// A look at a server between calls.

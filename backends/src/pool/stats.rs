@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use anabranch_engine::backend::Error;
 use serde::Serialize;
 
 use super::settings::Policy;
 
-/// Upper bounds of the buckets that waits are counted in, in seconds; what waited longer is in the last one.
+/// Upper bounds of the buckets that times are counted in, in seconds; what took longer is in the last one.
 pub const WAIT_BUCKETS: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 120.0];
 
 /// A model's pool at one moment.
@@ -21,7 +22,7 @@ pub struct PoolStats {
     /// Tokens of the calls that wait: an upper estimate.
     pub queued_tokens: u64,
     /// How long calls have waited that were sent.
-    pub waits: Waits,
+    pub waits: Times,
     /// Calls that were refused because the queue was full.
     pub refused_full: u64,
     /// Calls that left the queue unsent because their time was up.
@@ -31,32 +32,76 @@ pub struct PoolStats {
     /// Calls whose caller went away before they were sent.
     pub left: u64,
     /// Calls that went on to another server after one had failed.
-    pub moved: u64,
+    pub moved: Moved,
     /// Its servers, as they are configured.
     pub replicas: Vec<ReplicaStats>,
 }
 
-/// How long calls waited.
+/// How long something took, over many calls.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Waits {
-    /// How many calls, those that did not wait included.
+pub struct Times {
+    /// How many calls, those that took no time included.
     pub count: u64,
-    /// All waits together.
+    /// All times together.
     pub total: Duration,
     /// The longest one.
     pub longest: Duration,
-    /// Calls by [`WAIT_BUCKETS`], each in the first that holds it; one more for all that waited longer.
+    /// Calls by [`WAIT_BUCKETS`], each in the first that holds it; one more for all that took longer.
     pub buckets: [u64; WAIT_BUCKETS.len() + 1],
 }
 
-impl Waits {
-    pub(crate) fn add(&mut self, wait: Duration) {
+impl Times {
+    pub(crate) fn add(&mut self, time: Duration) {
         self.count += 1;
-        self.total += wait;
-        self.longest = self.longest.max(wait);
-        let bucket = WAIT_BUCKETS.iter().position(|bound| wait.as_secs_f64() <= *bound);
+        self.total += time;
+        self.longest = self.longest.max(time);
+        let bucket = WAIT_BUCKETS.iter().position(|bound| time.as_secs_f64() <= *bound);
         if let Some(count) = self.buckets.get_mut(bucket.unwrap_or(WAIT_BUCKETS.len())) {
             *count += 1;
+        }
+    }
+
+    /// The mean; nothing without calls.
+    pub fn mean(&self) -> Duration {
+        u32::try_from(self.count)
+            .map_or(Duration::ZERO, |count| self.total.checked_div(count).unwrap_or_default())
+    }
+
+    /// A time that the share `of` of the calls did not exceed, 0 to 1: the bound of its bucket, at most the longest.
+    pub fn quantile(&self, of: f64) -> Duration {
+        let mut left = (self.count as f64 * of.clamp(0.0, 1.0)).ceil();
+        for (bound, count) in WAIT_BUCKETS.into_iter().zip(self.buckets) {
+            left -= count as f64;
+            if left <= 0.0 {
+                return Duration::from_secs_f64(bound).min(self.longest);
+            }
+        }
+        self.longest
+    }
+}
+
+/// Calls that went on to another server, by how the one before had failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Moved {
+    /// It refused for now.
+    pub overloaded: u64,
+    /// It did not answer in time.
+    pub timed_out: u64,
+    /// It was not reached, or failed on its side.
+    pub unavailable: u64,
+    /// It answered with something that is no answer.
+    pub garbled: u64,
+}
+
+impl Moved {
+    pub(crate) fn add(&mut self, after: &Error) {
+        match after {
+            Error::Overloaded { .. } => self.overloaded += 1,
+            Error::TimedOut { .. } => self.timed_out += 1,
+            Error::Unavailable { .. } => self.unavailable += 1,
+            Error::Garbled { .. } => self.garbled += 1,
+            // What was refused for its content is refused everywhere.
+            Error::Rejected { .. } => {}
         }
     }
 }
@@ -96,6 +141,8 @@ pub struct ReplicaStats {
     pub max_in_flight_tokens: Option<u64>,
     /// What came of its calls.
     pub outcomes: Outcomes,
+    /// How long its answers took, from the sending of the call to the last piece.
+    pub answers: Times,
     /// Tokens read, cached ones included.
     pub prompt_tokens: u64,
     /// Tokens read that the server had in its cache.
@@ -133,4 +180,24 @@ pub struct Outcomes {
     pub garbled: u64,
     /// Given up by the caller.
     pub cancelled: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_the_bound_of_its_bucket_and_never_more_than_the_longest() {
+        let mut times = Times::default();
+        assert_eq!((times.mean(), times.quantile(0.5)), (Duration::ZERO, Duration::ZERO));
+        for _ in 0..98 {
+            times.add(Duration::from_millis(3));
+        }
+        times.add(Duration::from_millis(300));
+        times.add(Duration::from_secs(500));
+        assert_eq!(times.quantile(0.5), Duration::from_millis(5));
+        assert_eq!(times.quantile(0.99), Duration::from_secs(1));
+        assert_eq!(times.quantile(1.0), Duration::from_secs(500));
+        assert_eq!(times.mean(), Duration::from_micros(5_005_940));
+    }
 }

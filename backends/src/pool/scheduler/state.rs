@@ -9,7 +9,7 @@ use super::super::asked::Asked;
 use super::super::policy::{Chooser, Load, Room};
 use super::super::queue::{Full, Position, Queue, Ticket, Waiting};
 use super::super::replica::{Replica, Sent};
-use super::super::stats::Waits;
+use super::super::stats::{Moved, Times};
 
 /// How many runs are looked at for one whose prompt the only free server has in its cache.
 const LOOK_AHEAD: usize = 8;
@@ -31,12 +31,12 @@ pub(super) struct State {
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    pub(super) waits: Waits,
+    pub(super) waits: Times,
     pub(super) refused_full: u64,
     pub(super) refused_late: u64,
     pub(super) refused_down: u64,
     pub(super) left: u64,
-    pub(super) moved: u64,
+    pub(super) moved: Moved,
 }
 
 /// A call in the queue.
