@@ -106,6 +106,8 @@ pub(crate) struct RunContext {
     pub(crate) seed: u64,
     pub(crate) resources: Arc<Resources>,
     pub(crate) caller: Caller,
+    // After which nobody wants what the run gives.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) started: Instant,
     // How long of that nothing went on but waiting for answers.
     pub(crate) rested_ns: AtomicU64,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Caller, Usage};
@@ -83,6 +84,9 @@ pub struct Options {
     pub budget: crate::budget::Budget,
     /// On whose behalf calls are made.
     pub caller: Caller,
+    /// After which nobody wants the outcome: calls that could not be sent before are not sent. Whoever wants the run to
+    /// end then cancels it.
+    pub deadline: Option<Instant>,
     /// Whether results of nodes with `cache` may stand in for their execution; they are kept in any case.
     pub use_cache: bool,
     /// Whether the report lists every node execution.
@@ -109,6 +113,7 @@ impl Default for Options {
             stubs: BTreeMap::new(),
             budget: crate::budget::Budget::default(),
             caller: Caller::default(),
+            deadline: None,
             use_cache: true,
             details: true,
         }

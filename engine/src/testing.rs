@@ -44,6 +44,7 @@ pub fn cx_with(resources: Resources) -> Cx {
         seed: 0,
         resources: Arc::new(resources),
         caller: Caller::default(),
+        deadline: None,
         started: Instant::now(),
         rested_ns: AtomicU64::new(0),
         on_progress: None,

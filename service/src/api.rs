@@ -18,9 +18,11 @@ use crate::access::Access;
 use crate::config::Config;
 use crate::flows::Flows;
 use crate::indexes::{Indexes, TenantResources};
+use crate::resources::Pools;
 use crate::runner::Runner;
 use crate::store::Store;
 
+pub mod backends;
 pub mod batches;
 pub mod body;
 pub mod caller;
@@ -67,6 +69,8 @@ pub struct Parts {
     pub flows: Flows,
     /// Models, encoders and indexes.
     pub resources: Arc<Resources>,
+    /// What schedules the calls of the models on servers: for its numbers.
+    pub pools: Pools,
     /// Operators.
     pub registry: Arc<Registry>,
     /// `anabranch.yaml`.
@@ -167,6 +171,7 @@ pub fn groups() -> OpenApiRouter<App> {
         .merge(batches::routes())
         .merge(flows::routes())
         .merge(operators::routes())
+        .merge(backends::routes())
         .merge(indexes::routes())
         .merge(keys::routes())
         .merge(tenants::routes())

@@ -19,7 +19,7 @@ use crate::flows::{FlowError, Flows};
 use crate::indexes::{Indexes, TenantResources};
 use crate::job::new_id;
 use crate::outgoing::{self, guard::Guard};
-use crate::resources::Env;
+use crate::resources::{Env, Pools};
 use crate::runner::{self, Runner};
 use crate::schedules::Firing;
 use crate::store::{self, At, Store, StoreError};
@@ -72,6 +72,8 @@ pub struct Start<'a> {
     pub config: Config,
     /// Models and encoders.
     pub resources: Arc<Resources>,
+    /// What schedules the calls of these models.
+    pub pools: Pools,
     /// Indexes.
     pub indexes: Indexes,
     /// Operators.
@@ -116,7 +118,7 @@ pub fn store_options(config: &Config, env: Env<'_>) -> Result<store::Options, Se
 impl Process {
     /// Opens the store, takes in the flows, begins to work; requests are taken by [`Process::serve`].
     pub async fn start(start: Start<'_>) -> Result<Self, StartError> {
-        let Start { config, mut resources, indexes, registry, listen, roles, migrate, env } = start;
+        let Start { config, mut resources, pools, indexes, registry, listen, roles, migrate, env } = start;
         let config = Arc::new(config);
         let store = Store::open(store_options(&config, env)?, migrate).await?;
         let here = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -158,6 +160,7 @@ impl Process {
             tenant_resources: TenantResources::new(resources.clone()),
             indexes,
             resources,
+            pools,
             registry,
             listen: address.unwrap_or(here),
             roles,

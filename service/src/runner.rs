@@ -22,6 +22,7 @@ use crate::indexes::TenantResources;
 use crate::job::{NewJob, Submitted, new_id};
 use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
 
+mod caller;
 mod claims;
 mod drain;
 mod end;
@@ -323,6 +324,10 @@ fn claimed_at_once(job: &NewJob) -> Claimed {
         wanted: Wanted::default(),
         deadline_ms: job.deadline_ms,
         trace: job.trace.clone(),
+        priority: job.priority,
+        session_id: job.session_id.clone(),
+        batch_id: job.batch_id.clone(),
+        created_by: job.created_by.clone(),
         is_begun: !job.kept.is_empty(),
     }
 }

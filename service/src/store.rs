@@ -145,6 +145,14 @@ pub struct Claimed {
     pub deadline_ms: Option<i64>,
     /// W3C `traceparent` of the submission.
     pub trace: Option<String>,
+    /// Higher first, within a tenant.
+    pub priority: i16,
+    /// The conversation that it belongs to.
+    pub session_id: Option<String>,
+    /// The batch that it belongs to.
+    pub batch_id: Option<String>,
+    /// The key that submitted it.
+    pub created_by: Option<String>,
     /// Whether there is a journal to go on from.
     pub is_begun: bool,
 }

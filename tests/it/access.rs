@@ -4,4 +4,4 @@ mod flows;
 mod indexes;
 mod keys;
 mod matrix;
-mod service;
+pub(crate) mod service;

@@ -15,7 +15,7 @@ use table::{Outcome, Shape, faults};
 mod encoders;
 mod flow;
 mod schema;
-mod server;
+pub(crate) mod server;
 mod table;
 
 /// The time limit of calls that run into it.

@@ -2,6 +2,7 @@
 //!
 //! `api`: the REST API over real sockets.
 //! `access`: who may do what over the API, how often, and with which flows and indexes.
+//! `backends`: the models on servers behind the whole service, and what it says of them.
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
@@ -29,6 +30,7 @@
 
 mod access;
 mod api;
+mod backends;
 mod cli;
 mod deploy;
 mod diagnostics;

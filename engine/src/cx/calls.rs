@@ -123,9 +123,10 @@ impl Cx {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// A call on behalf of this run, for as long as this attempt may take.
+    /// A call on behalf of this run, for as long as this attempt may take and the run's outcome is wanted.
     fn call<'a>(&'a self, key: &'a str) -> Call<'a> {
-        Call { caller: &self.run.caller, deadline: self.deadline.get().copied(), ..Call::keyed(key) }
+        let deadline = [self.deadline.get().copied(), self.run.deadline].into_iter().flatten().min();
+        Call { caller: &self.run.caller, deadline, ..Call::keyed(key) }
     }
 
     /// Does `work` with `estimate` held in every budget around, then books `calls` and what it says that it used.

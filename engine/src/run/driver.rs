@@ -138,6 +138,7 @@ impl Driver {
             seed: options.seed,
             resources,
             caller: Caller { run: Some(options.id.0.clone()), ..options.caller.clone() },
+            deadline: options.deadline,
             started: now.checked_sub(elapsed).unwrap_or(now),
             rested_ns: AtomicU64::new(0),
             on_progress,

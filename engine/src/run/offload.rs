@@ -66,6 +66,9 @@ pub struct Task {
     /// On whose behalf.
     #[serde(default)]
     pub caller: Caller,
+    /// How long the run's outcome was still wanted then; for ever if unset.
+    #[serde(default)]
+    pub left: Option<Duration>,
 }
 
 /// What came of an attempt that was executed elsewhere.
@@ -99,6 +102,7 @@ pub async fn execute_task(plan: &Plan, task: Task, resources: Arc<Resources>) ->
         seed: task.seed,
         resources,
         caller: task.caller.clone(),
+        deadline: task.left.and_then(|left| began.checked_add(left)),
         started: began.checked_sub(task.elapsed).unwrap_or(began),
         rested_ns: AtomicU64::new(0),
         on_progress: None,
@@ -205,6 +209,7 @@ impl Driver {
             books: start.ledger.books(),
             elapsed: self.context.elapsed(),
             caller: self.context.caller.clone(),
+            left: self.context.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
         };
         Some((offload.clone(), task))
     }

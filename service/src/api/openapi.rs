@@ -31,6 +31,7 @@ const TYPED: &str = "/v1/flows/{name}/jobs";
         (name = "batches", description = "Many jobs in one request."),
         (name = "flows", description = "Flows, their versions, and what is wrong with one."),
         (name = "operators", description = "What flows are made of."),
+        (name = "backends", description = "The models that flows ask, and the servers behind them."),
         (name = "indexes", description = "What flows search."),
         (name = "keys", description = "Who may call."),
         (name = "webhooks", description = "Being told of ends."),

@@ -110,13 +110,13 @@ pub(super) async fn begin(
 ) -> Result<Process, Error> {
     let world = world::World::new(args)?.with_flows_here(args);
     let registry = Arc::new(anabranch_operators::registry());
-    let resources = world.resources(&Overrides::default(), std::collections::BTreeMap::new())?;
+    let (resources, pools) = world.with_pools(&Overrides::default(), std::collections::BTreeMap::new())?;
     let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
     let indexes = world.writable(&names, &registry, &resources, cancel).await?;
     let listen = listen(world.config.server.listen);
     let env = |name: &str| std::env::var(name).ok();
     let config = world.config;
-    let start = Start { config, resources, indexes, registry, listen, roles, migrate, env: &env };
+    let start = Start { config, resources, pools, indexes, registry, listen, roles, migrate, env: &env };
     Process::start(start).await.map_err(|error| refused(&error))
 }
 

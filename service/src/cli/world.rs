@@ -12,7 +12,7 @@ use super::print;
 use crate::catalog;
 use crate::config::{self, Config};
 use crate::exit::{self, Error, Exit};
-use crate::resources::{self, Overrides};
+use crate::resources::{self, Overrides, Pools};
 
 mod bar;
 mod indexes;
@@ -87,8 +87,17 @@ impl World {
         overrides: &Overrides,
         indexes: BTreeMap<String, IndexEntry>,
     ) -> Result<Arc<Resources>, Error> {
-        resources::resources(&self.config, overrides, indexes, &env)
-            .map(Arc::new)
+        self.with_pools(overrides, indexes).map(|(resources, _)| resources)
+    }
+
+    /// As [`World::resources`], with the schedulers of the models' calls.
+    pub(crate) fn with_pools(
+        &self,
+        overrides: &Overrides,
+        indexes: BTreeMap<String, IndexEntry>,
+    ) -> Result<(Arc<Resources>, Pools), Error> {
+        resources::with_pools(&self.config, overrides, indexes, &env)
+            .map(|(resources, pools)| (Arc::new(resources), pools))
             .map_err(|error| Error::new(Exit::Invalid, exit::chain(&error)))
     }
 }

@@ -12,13 +12,13 @@ use anabranch_engine::run::{self, Durability, Outcome, Report};
 use anabranch_engine::value::{Map, Text, Value};
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::end::{self, Stopped};
 use super::held::Held;
 use super::journal::Watched;
 use super::spread::Spread;
-use super::{Inner, Live, POLL, RETRY, now_ms};
+use super::{Inner, Live, POLL, RETRY, caller, now_ms};
 use crate::fault::{reach, reach_with};
 use crate::flows::FlowError;
 use crate::job::{End, OpenWait, Progress, Status, Submitted, Usage};
@@ -287,6 +287,8 @@ impl Job<'_> {
             cancel: self.held.cancel.clone(),
             pause: self.held.pause.clone(),
             budget: self.claimed.request.budget,
+            caller: caller::of(self.claimed),
+            deadline: self.time_left().and_then(|left| Instant::now().checked_add(left)),
             use_cache: self.claimed.request.cache,
             details: false,
             flush_end: false,

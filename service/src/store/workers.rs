@@ -17,6 +17,10 @@ row! {
         wanted: i16,
         deadline_ms: Option<i64>,
         trace: Option<String>,
+        priority: i16,
+        session_id: Option<String>,
+        batch_id: Option<String>,
+        created_by: Option<String>,
         is_begun: i32,
     }
 }
@@ -65,6 +69,7 @@ const CLAIM: &str = "UPDATE jobs SET status = 1, owner = $1, claims = CASE WHEN 
      epoch = epoch + 1, started_ms = COALESCE(started_ms, {now}), wanted = wanted & 3, waits = NULL \
      WHERE job_id IN ({list:$2}) AND status = 0 \
      RETURNING job_id, tenant, flow, hash, request, epoch, claims, wanted, deadline_ms, trace, \
+     priority, session_id, batch_id, created_by, \
      CASE WHEN EXISTS (SELECT 1 FROM job_events e WHERE e.job_id = jobs.job_id) THEN 1 ELSE 0 END AS is_begun";
 
 /// Moves a tenant's virtual time on by what it was given.
@@ -183,6 +188,10 @@ impl Store {
                 wanted: Wanted::of(row.wanted),
                 deadline_ms: row.deadline_ms,
                 trace: row.trace,
+                priority: row.priority,
+                session_id: row.session_id,
+                batch_id: row.batch_id,
+                created_by: row.created_by,
                 is_begun: row.is_begun != 0,
             });
         }

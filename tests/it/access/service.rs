@@ -21,39 +21,39 @@ use tower::ServiceExt as _;
 const ANSWER_BYTES: usize = 8 << 20;
 
 /// A service in this process.
-pub(super) struct Service {
+pub(crate) struct Service {
     router: axum::Router,
-    pub(super) app: App,
+    pub(crate) app: App,
     _process: Process,
     _data: tempfile::TempDir,
 }
 
 /// What was answered.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
     /// The body as JSON.
-    pub(super) fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
     /// A header, empty if it is not there.
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The code of a problem.
-    pub(super) fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 /// A request that is being put together.
-pub(super) struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     service: &'a Service,
     request: axum::http::request::Builder,
     body: Body,
@@ -61,14 +61,13 @@ pub(super) struct Asking<'a> {
 
 impl Service {
     /// Starts one with an index `notes`; `config` goes on top of a store in memory.
-    pub(super) async fn start(config: &str) -> Self {
+    pub(crate) async fn start(config: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let text = format!("data: {}\nstore: {{ url: memory }}\n{config}", data.path().display());
         let config = Config::parse(config::FILE, &text).unwrap();
         let env = |_: &str| Some("a root key that is long enough to be one".to_owned());
-        let resources =
-            resources::resources(&config, &Overrides::default(), std::collections::BTreeMap::default(), &env)
-                .unwrap();
+        let none = std::collections::BTreeMap::default();
+        let (resources, pools) = resources::with_pools(&config, &Overrides::default(), none, &env).unwrap();
         let registry = Arc::new(anabranch_operators::registry());
         let store = resources::open_store("notes", &StoreConfig::Embedded, data.path(), &env).unwrap();
         let encoder = Encoder::new(EmbedderName("default".into()), resources.embedders["default"].clone());
@@ -76,6 +75,7 @@ impl Service {
         let process = Process::start(Start {
             config,
             resources: Arc::new(resources),
+            pools,
             indexes: Indexes::new([Written {
                 opened,
                 cutter: Cutter::load(None, &registry).unwrap(),
@@ -94,7 +94,7 @@ impl Service {
     }
 
     /// A new key of a tenant.
-    pub(super) async fn key(&self, tenant: &str, scopes: &[Scope]) -> String {
+    pub(crate) async fn key(&self, tenant: &str, scopes: &[Scope]) -> String {
         let key = Key::new().unwrap();
         let record = KeyRecord {
             id: new_id("key"),
@@ -113,38 +113,38 @@ impl Service {
     }
 
     /// A request.
-    pub(super) fn ask(&self, method: &str, path: &str) -> Asking<'_> {
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Asking<'_> {
         let request = Request::builder().method(method).uri(path);
         Asking { service: self, request, body: Body::empty() }
     }
 }
 
 impl Asking<'_> {
-    pub(super) fn key(self, key: &str) -> Self {
+    pub(crate) fn key(self, key: &str) -> Self {
         self.header("authorization", &format!("Bearer {key}"))
     }
 
-    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
     }
 
-    pub(super) fn json(self, body: &Json) -> Self {
+    pub(crate) fn json(self, body: &Json) -> Self {
         self.body("application/json", body.to_string())
     }
 
-    pub(super) fn yaml(self, body: &str) -> Self {
+    pub(crate) fn yaml(self, body: &str) -> Self {
         self.body("application/yaml", body.to_owned())
     }
 
-    pub(super) fn body(self, kind: &str, body: String) -> Self {
+    pub(crate) fn body(self, kind: &str, body: String) -> Self {
         let mut asking = self.header("content-type", kind);
         asking.body = body.into();
         asking
     }
 
     /// Sends it.
-    pub(super) async fn send(self) -> Answer {
+    pub(crate) async fn send(self) -> Answer {
         let request = self.request.body(self.body).unwrap();
         let response = self.service.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();

@@ -8,6 +8,7 @@ use anabranch::api::{App, Roles};
 use anabranch::config::Config;
 use anabranch::indexes::Indexes;
 use anabranch::process::{Process, Start};
+use anabranch::resources::Pools;
 use anabranch_engine::cx::Resources;
 use anabranch_engine::testing;
 use reqwest::{Client, Method, Response};
@@ -134,6 +135,7 @@ impl Service {
         let start = Start {
             config,
             resources: Arc::new(resources),
+            pools: Pools::default(),
             indexes: Indexes::default(),
             registry: Arc::new(testing::registry()),
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),

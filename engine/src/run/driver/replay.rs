@@ -56,6 +56,7 @@ impl Driver {
             seed: self.state.seed(),
             resources: self.context.resources.clone(),
             caller: self.context.caller.clone(),
+            deadline: self.context.deadline,
             started: self.context.started,
             rested_ns: AtomicU64::new(0),
             on_progress: self.context.on_progress.clone(),
