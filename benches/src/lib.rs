@@ -7,6 +7,7 @@ pub mod minilm;
 pub mod passages;
 pub mod postgres;
 pub mod service;
+pub mod tabmwp;
 
 /// Why a benchmark could not be done.
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
