@@ -79,8 +79,17 @@ pub struct Usage {
     pub cached_tokens: u64,
     /// Tokens written.
     pub completion_tokens: u64,
+    /// Of the calls, those that the answer to an identical one stood in for: one in flight at the same time, or one whose
+    /// answer was kept. They read and write no tokens of their own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shared_calls: u64,
     /// Money, in the currency of the price table.
     pub cost: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Usage {
@@ -98,6 +107,7 @@ impl std::ops::AddAssign for Usage {
         self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(other.completion_tokens);
+        self.shared_calls = self.shared_calls.saturating_add(other.shared_calls);
         self.cost += other.cost;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -135,6 +135,8 @@ pub struct Cx {
     key: OnceLock<String>,
     // When the attempt is given up.
     deadline: OnceLock<Instant>,
+    // Whether the operator has effects: what it asks is not asked twice.
+    has_effects: AtomicBool,
     // What this attempt has used, all of it still held in the ledger.
     used: Mutex<Usage>,
     // Milliseconds since the run's start when the attempt last showed life.
@@ -159,6 +161,7 @@ impl Cx {
             ledger,
             key: OnceLock::new(),
             deadline: OnceLock::new(),
+            has_effects: AtomicBool::new(false),
             used: Mutex::default(),
             active_ms: AtomicU64::new(0),
         }
@@ -228,6 +231,11 @@ impl Cx {
     /// Says when the attempt will be given up: nobody wants an answer after that.
     pub(crate) fn end_by(&self, deadline: Instant) {
         self.deadline.get_or_init(|| deadline);
+    }
+
+    /// Says that the operator has effects.
+    pub(crate) fn has_effects(&self) {
+        self.has_effects.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn touch(&self) {

@@ -67,10 +67,15 @@ fn listed(names: &[String]) -> String {
 
 /// Names an exchange: the hash of the model's name and the request, whatever the order of keys in schemas.
 pub fn request_hash(model: &str, request: &ChatRequest) -> String {
+    request_digest(model, request).to_hex().to_string()
+}
+
+/// As [`request_hash`], in bytes: the one canonical form of a request, for whatever tells requests apart.
+pub(crate) fn request_digest(model: &str, request: &ChatRequest) -> blake3::Hash {
     let request = serde_json::to_value(request).unwrap_or_default();
     let mut text = String::new();
     write_canonical(&mut text, &Value::Array(vec![model.into(), request]));
-    blake3::hash(text.as_bytes()).to_hex().to_string()
+    blake3::hash(text.as_bytes())
 }
 
 /// JSON without spaces, keys in alphabetical order.

@@ -53,7 +53,8 @@ pub struct ChatResponse {
     pub text: String,
     /// Why it ended there.
     pub finish_reason: FinishReason,
-    /// What it took; `model_calls` and `cost` are filled in by the engine.
+    /// What it took; `model_calls` and `cost` are filled in by the engine. Nothing but `shared_calls` where another call's
+    /// answer stood in: that call has booked the rest.
     #[serde(default)]
     pub usage: Usage,
     /// The model that answered, as the server names it.
@@ -113,16 +114,29 @@ pub struct Call<'a> {
     pub idempotency_key: &'a str,
     /// To be called with each piece of a streamed answer: it shows progress and keeps `idle_timeout` away.
     pub on_delta: &'a (dyn Fn(&str) + Send + Sync),
+    /// To be called once the model has begun to answer, be it with a thought: it has read the whole prompt by then. A
+    /// model whose answers come in one piece need not.
+    pub on_first_token: &'a (dyn Fn() + Send + Sync),
     /// On whose behalf.
     pub caller: &'a Caller,
     /// After which nobody wants the answer.
     pub deadline: Option<Instant>,
+    /// Whether it does no harm if the model is asked twice, or if the answer to an identical call is given: not in an
+    /// operator with effects.
+    pub is_idempotent: bool,
 }
 
 impl<'a> Call<'a> {
     /// A call with this key, for nobody in particular, whose pieces nobody watches.
     pub const fn keyed(idempotency_key: &'a str) -> Self {
-        Self { idempotency_key, on_delta: &|_| {}, caller: &NOBODY, deadline: None }
+        Self {
+            idempotency_key,
+            on_delta: &|_| {},
+            on_first_token: &|| {},
+            caller: &NOBODY,
+            deadline: None,
+            is_idempotent: true,
+        }
     }
 }
 

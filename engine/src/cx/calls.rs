@@ -1,6 +1,7 @@
 //! Calls of models and encoders: reserved in every budget around, sent, and booked.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::{Cx, Model, Price, Progress, lookup};
 use crate::backend::{self, Call, ChatRequest, ChatResponse, Passage, Usage, Vector};
@@ -126,7 +127,12 @@ impl Cx {
     /// A call on behalf of this run, for as long as this attempt may take and the run's outcome is wanted.
     fn call<'a>(&'a self, key: &'a str) -> Call<'a> {
         let deadline = [self.deadline.get().copied(), self.run.deadline].into_iter().flatten().min();
-        Call { caller: &self.run.caller, deadline, ..Call::keyed(key) }
+        Call {
+            caller: &self.run.caller,
+            deadline,
+            is_idempotent: !self.has_effects.load(Ordering::Relaxed),
+            ..Call::keyed(key)
+        }
     }
 
     /// Does `work` with `estimate` held in every budget around, then books `calls` and what it says that it used.

@@ -17,7 +17,11 @@ use crate::value::Value;
 
 /// Runs the attempt. Dropping the future aborts it.
 pub(super) async fn execute(start: Box<Start>, cx: Arc<Cx>) -> Result<Vec<Option<Value>>, Failure> {
-    let Start { scope, attempt, operator, names, inputs, timeout: limit, idle_timeout, .. } = *start;
+    let Start { scope, attempt, operator, names, inputs, timeout: limit, idle_timeout, has_effects, .. } =
+        *start;
+    if has_effects {
+        cx.has_effects();
+    }
     if let Some(deadline) = limit.and_then(|limit| Instant::now().checked_add(limit)) {
         cx.end_by(deadline);
     }

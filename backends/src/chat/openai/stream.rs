@@ -29,7 +29,7 @@ pub(super) async fn read_events(
     let pieces = std::pin::pin!(pieces(response, limits.max_bytes));
     let mut events = Events::new(pieces);
     let mut assembly = Assembly::default();
-    let mut is_first = true;
+    let (mut is_first, mut is_begun) = (true, false);
     loop {
         let next = if is_first {
             events.next().await
@@ -50,6 +50,10 @@ pub(super) async fn read_events(
         }
         let piece: Completion = parse(&event, failures)?;
         if let Some(delta) = assembly.add(piece, failures)? {
+            if !is_begun {
+                (call.on_first_token)();
+                is_begun = true;
+            }
             (call.on_delta)(&delta);
         }
     }
