@@ -2,8 +2,11 @@
 
 mod aimd;
 mod asked;
+mod batch;
 mod breaker;
 mod chat;
+mod core;
+mod flight;
 mod policy;
 mod prefix;
 mod probe;
@@ -13,6 +16,7 @@ mod scheduler;
 pub mod settings;
 pub mod stats;
 
+pub use batch::{BatchSettings, BatchStats, BatchedEmbedder, BatchedReranker};
 pub use chat::{PooledChat, Replica};
 pub use probe::Probe;
 pub use settings::{PoolSettings, ReplicaSettings};

@@ -1,6 +1,6 @@
 //! What the scheduler knows of one call before it is sent.
 
-use anabranch_engine::backend::{Call, Caller, ChatModel, ChatRequest};
+use anabranch_engine::backend::{Call, Caller, ChatRequest};
 use anabranch_engine::limits;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -24,13 +24,13 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What `model` would make of `request`; its prefixes begin with `seed`.
-    pub(crate) fn new(model: &dyn ChatModel, seed: u64, request: &ChatRequest, call: &Call<'_>) -> Self {
+    /// What is known of `request`, which reads about `prompt_tokens`; its prefixes begin with `seed`.
+    pub(crate) fn new(prompt_tokens: u64, seed: u64, request: &ChatRequest, call: &Call<'_>) -> Self {
         let written = u64::from(request.max_tokens.unwrap_or(limits::COMPLETION_TOKENS));
         let prefix = Prefix::new(seed, &request.messages);
         let session = call.caller.session.as_ref().or(call.caller.run.as_ref());
         Self {
-            tokens: model.estimate_prompt_tokens(request).saturating_add(written),
+            tokens: prompt_tokens.saturating_add(written),
             session: session.map_or(prefix.first(), |name| xxh3_64_with_seed(name.as_bytes(), seed)),
             prefix,
             caller: call.caller.clone(),

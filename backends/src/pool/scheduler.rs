@@ -18,7 +18,7 @@ use super::policy::Chooser;
 use super::queue::{Full, Queue, Ticket};
 use super::replica::{End, Gauges, Replica};
 use super::settings::{Policy, PoolSettings, ReplicaSettings};
-use super::stats::PoolStats;
+use super::stats::{PoolStats, Sharing};
 
 mod state;
 #[cfg(test)]
@@ -106,6 +106,7 @@ impl Scheduler {
             refused_down: counts.refused_down,
             left: counts.left,
             moved: counts.moved,
+            sharing: Sharing::default(),
             replicas: replicas
                 .map(|(idx, replica)| replica.stats(state.chooser.n_blocks(idx), now))
                 .collect(),

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub const REPLICAS_MAX: usize = 64;
 /// Most calls in flight at a server that says nothing else.
 pub const MAX_IN_FLIGHT: u32 = 256;
+/// Longest time that calls of an encoder can be made to wait for others.
+pub const BATCH_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Which of a model's servers gets a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +33,7 @@ pub enum Policy {
 }
 
 /// How a model's calls are scheduled.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PoolSettings {
     /// Which server gets a call.
     pub policy: Policy,
@@ -45,6 +47,22 @@ pub struct PoolSettings {
     pub breaker: BreakerSettings,
     /// How servers are looked after between calls; they are not if unset.
     pub probe: Option<ProbeSettings>,
+    /// Whether identical deterministic calls of a tenant that are in flight at once share one.
+    pub single_flight: bool,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            affinity: AffinitySettings::default(),
+            queue: QueueSettings::default(),
+            admission: AdmissionSettings::default(),
+            breaker: BreakerSettings::default(),
+            probe: None,
+            single_flight: true,
+        }
+    }
 }
 
 /// What one server can take.
@@ -233,7 +251,7 @@ impl Default for ProbeSettings {
 }
 
 /// A time with its unit, longer than nothing: `120s`, `1m30s`, `500ms`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     match parse::duration(&text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),

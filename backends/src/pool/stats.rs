@@ -33,8 +33,17 @@ pub struct PoolStats {
     pub left: u64,
     /// Calls that went on to another server after one had failed.
     pub moved: Moved,
+    /// Calls that were spared, or made cheaper, by others.
+    pub sharing: Sharing,
     /// Its servers, as they are configured.
     pub replicas: Vec<ReplicaStats>,
+}
+
+/// How calls have been spared, or made cheaper, by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Sharing {
+    /// Calls that took part in an identical one in flight, and were answered with it.
+    pub single_flight: u64,
 }
 
 /// How long something took, over many calls.

@@ -221,10 +221,8 @@ async fn a_server_that_recovers_is_found_out_by_a_trial() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_wait_out_the_time_that_a_server_asks_for() {
-    let pool = pool(1, 8, &PoolSettings::default());
     let caller = of_run("r");
-    let asked =
-        Asked::new(&pool.chat, 0, &ChatRequest::default(), &Call { caller: &caller, ..Call::keyed("k") });
+    let asked = Asked::new(10, 0, &ChatRequest::default(), &Call { caller: &caller, ..Call::keyed("k") });
     let settings = [("s".to_owned(), ReplicaSettings::default())];
     let scheduler = Scheduler::new("m", &PoolSettings::default(), &settings);
     let permit = scheduler.admit(&asked, &mut Tried::default()).await.unwrap();
