@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anabranch_backends::pool::BatchSettings;
+use anabranch_backends::pool::settings::BATCH_WAIT_MAX;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -51,6 +53,8 @@ pub struct Sending {
     pub batch_size: Option<usize>,
     /// Most requests of one call that are under way at once.
     pub concurrency: Option<usize>,
+    /// How calls of the same moment are gathered.
+    pub batch: BatchSettings,
 }
 
 /// What some models want before a text, so that they can tell queries from documents.
@@ -150,6 +154,10 @@ server_fields! {
         #[serde(default, deserialize_with = "crate::config::server::some_count")]
         #[schemars(range(min = 1))]
         concurrency: Option<usize>,
+        /// How calls of all runs are gathered: those of the same moment go to the server together. At most 64 texts within
+        /// 5ms if unset.
+        #[serde(default)]
+        batch: Option<BatchSettings>,
         /// What the model wants before a query, such as `query: `; nothing if unset.
         #[serde(default)]
         query_prefix: Option<String>,
@@ -181,6 +189,7 @@ impl WordOrFields for EmbedderConfig {
             ("api", fields.api.is_some()),
             ("batch_size", fields.batch_size.is_some()),
             ("concurrency", fields.concurrency.is_some()),
+            ("batch", fields.batch.is_some()),
             ("dimensions", fields.dimensions.is_some()),
         ]);
         let prefixes =
@@ -188,10 +197,11 @@ impl WordOrFields for EmbedderConfig {
         match (fields.url.take(), fields.folder.take()) {
             (Some(url), None) => {
                 let model = fields.model.take();
+                let sending = sending(fields.batch_size, fields.concurrency, fields.batch)?;
                 Ok(Self::Server(EmbedderServer {
                     server: fields.server(url, model),
                     api: fields.api.unwrap_or_default(),
-                    sending: Sending { batch_size: fields.batch_size, concurrency: fields.concurrency },
+                    sending,
                     prefixes,
                     dimensions: fields.dimensions,
                 }))
@@ -230,6 +240,10 @@ server_fields! {
         #[serde(default, deserialize_with = "crate::config::server::some_count")]
         #[schemars(range(min = 1))]
         concurrency: Option<usize>,
+        /// How calls of all runs with the same query are gathered: those of the same moment go to the server together. At
+        /// most 64 texts within 5ms if unset.
+        #[serde(default)]
+        batch: Option<BatchSettings>,
     }
 }
 
@@ -253,12 +267,29 @@ impl WordOrFields for RerankerConfig {
             ));
         };
         let model = fields.model.take();
+        let sending = sending(fields.batch_size, fields.concurrency, fields.batch)?;
         Ok(Self::Server(RerankerServer {
             server: fields.server(url, model),
             api: fields.api.unwrap_or_default(),
-            sending: Sending { batch_size: fields.batch_size, concurrency: fields.concurrency },
+            sending,
         }))
     }
+}
+
+/// How texts are sent, unless calls would wait for others for too long.
+fn sending(
+    batch_size: Option<usize>,
+    concurrency: Option<usize>,
+    batch: Option<BatchSettings>,
+) -> Result<Sending, String> {
+    let batch = batch.unwrap_or_default();
+    if batch.max_wait > BATCH_WAIT_MAX {
+        return Err(format!(
+            "`batch.max_wait` is {:?}, and can be at most {BATCH_WAIT_MAX:?}",
+            batch.max_wait
+        ));
+    }
+    Ok(Sending { batch_size, concurrency, batch })
 }
 
 /// A length of vectors.

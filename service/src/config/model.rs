@@ -137,6 +137,10 @@ server_fields! {
         /// How servers are looked after between calls; they are not if unset.
         #[serde(default)]
         probe: Option<ProbeSettings>,
+        /// Whether identical calls of a tenant that are in flight at once share one, if they are deterministic: with
+        /// `temperature: 0` or a seed. They do if unset.
+        #[serde(default)]
+        single_flight: Option<bool>,
         /// File of exchanges that `--record` wrote; they are answered again, and nothing else.
         #[serde(default)]
         replay: Option<PathBuf>,
@@ -172,6 +176,7 @@ impl WordOrFields for ModelConfig {
             ("admission", fields.admission.is_some()),
             ("breaker", fields.breaker.is_some()),
             ("probe", fields.probe.is_some()),
+            ("single_flight", fields.single_flight.is_some()),
         ]);
         let replicas = match (&fields.url, fields.replicas.take()) {
             (Some(_), Some(_)) => {
@@ -208,6 +213,7 @@ fn of_servers(
     replicas: Vec<ReplicaConfig>,
     model: Option<String>,
 ) -> Result<ChatConfig, String> {
+    let defaults = PoolSettings::default();
     let pool = PoolSettings {
         policy: fields.policy.unwrap_or_default(),
         affinity: fields.affinity.take().unwrap_or_default(),
@@ -215,6 +221,7 @@ fn of_servers(
         admission: fields.admission.take().unwrap_or_default(),
         breaker: fields.breaker.take().unwrap_or_default(),
         probe: fields.probe.take(),
+        single_flight: fields.single_flight.unwrap_or(defaults.single_flight),
     };
     if let Some(problem) = pool::problem(&replicas, &pool) {
         return Err(problem);

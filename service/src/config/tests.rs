@@ -1,6 +1,9 @@
 //! What is read from `anabranch.yaml`, and what is said about a wrong one.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use anabranch_backends::pool::BatchSettings;
 
 use super::*;
 
@@ -30,6 +33,7 @@ embedders:
     api: tei
     batch_size: 64
     concurrency: 2
+    batch: { max_texts: 16 }
     query_prefix: "query: "
     dimensions: 256
     timeout: 5s
@@ -79,7 +83,11 @@ fn everything_that_can_be_set_is_read() {
             ..ServerConfig::new("http://localhost:8080")
         },
         api: EmbedderApi::Tei,
-        sending: Sending { batch_size: Some(64), concurrency: Some(2) },
+        sending: Sending {
+            batch_size: Some(64),
+            concurrency: Some(2),
+            batch: BatchSettings { max_texts: NonZeroUsize::new(16).unwrap(), ..BatchSettings::default() },
+        },
         prefixes: Prefixes { query: Some("query: ".into()), document: None },
         dimensions: Some(256),
     };
@@ -297,7 +305,7 @@ fn a_model_on_several_servers_is_read() {
     let config = parse(
         "models:\n  default:\n    replicas:\n    - { url: http://a, weight: 2, max_in_flight: 64 }\n    \
          - { url: http://b, max_in_flight_tokens: 90000 }\n    max_in_flight: 8\n    policy: session\n    \
-         breaker: { failures: 2, cooldown: 500ms }\n    probe: {}\n",
+         breaker: { failures: 2, cooldown: 500ms }\n    probe: {}\n    single_flight: false\n",
     );
     let ModelConfig::Server(chat) = &config.models["default"] else { panic!() };
     let settings = |idx: usize| chat.replicas[idx].settings(chat.replica);
@@ -308,10 +316,11 @@ fn a_model_on_several_servers_is_read() {
         (chat.pool.breaker.failures.get(), chat.pool.breaker.cooldown),
         (2, Duration::from_millis(500))
     );
-    assert!(chat.pool.probe.is_some() && chat.affinity_header.is_none());
+    assert!(chat.pool.probe.is_some() && chat.affinity_header.is_none() && !chat.pool.single_flight);
     let config = parse("models: { default: { url: http://router, policy: external } }");
     let ModelConfig::Server(chat) = &config.models["default"] else { panic!() };
     assert_eq!(chat.affinity_header.as_deref(), Some("x-session-id"));
+    assert!(chat.pool.single_flight, "unless it is turned off");
 }
 
 #[test]
@@ -327,8 +336,26 @@ fn servers_that_cannot_be_a_pool_are_refused() {
         ("{ url: http://a, breaker: { cooldown: 1m } }", "`breaker.max_cooldown` is no shorter"),
         ("{ url: http://a, policy: fastest }", "fastest"),
         ("{ script: rules.yaml, queue: {} }", "`queue` is a setting of servers"),
+        ("{ replay: tape.jsonl, single_flight: true }", "`single_flight` is a setting of servers"),
     ] {
         let error = error(&format!("models: {{ default: {text} }}"));
         assert!(error.contains(expected), "{text}: {error}");
     }
+}
+
+#[test]
+fn batches_that_cannot_be_are_refused() {
+    for (text, expected) in [
+        ("{ url: http://a, batch: { max_texts: 0 } }", "nonzero"),
+        ("{ url: http://a, batch: { max_wait: 2s } }", "`batch.max_wait` is 2s, and can be at most 1s"),
+        ("{ url: http://a, batch: { max_wait: 0s } }", "`0s` is no duration"),
+        ("{ url: http://a, batch: { size: 3 } }", "unknown key `size`"),
+    ] {
+        for section in ["embedders", "rerankers"] {
+            let error = error(&format!("{section}: {{ default: {text} }}"));
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+    let error = error("embedders: { default: { folder: models/minilm, batch: {} } }");
+    assert!(error.contains("`batch` is a setting of servers"), "{error}");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anabranch_backends::embed::{EncoderSettings, Hashed, OpenAiEmbedder, SettingsError, TeiEmbedder};
+use anabranch_backends::pool::{BatchedEmbedder, BatchedReranker};
 use anabranch_backends::rerank::{CohereReranker, Lexical, TeiReranker};
 use anabranch_engine::backend::{Embedder, Reranker};
 
@@ -31,10 +32,11 @@ pub(super) fn embedder(
                 ..settings
             };
             let wrong = |source: SettingsError| Error::Server { what: what.clone(), source };
-            Ok(match config.api {
+            let embedder: Arc<dyn Embedder> = match config.api {
                 EmbedderApi::Openai => Arc::new(OpenAiEmbedder::new(settings).map_err(wrong)?),
                 EmbedderApi::Tei => Arc::new(TeiEmbedder::new(settings).map_err(wrong)?),
-            })
+            };
+            Ok(Arc::new(BatchedEmbedder::new(embedder, config.sending.batch)))
         }
     }
 }
@@ -51,10 +53,11 @@ pub(super) fn reranker(
         RerankerConfig::Server(config) => {
             let settings = settings(&config.server, config.sending, &what, env)?;
             let wrong = |source: SettingsError| Error::Server { what: what.clone(), source };
-            Ok(match config.api {
+            let reranker: Arc<dyn Reranker> = match config.api {
                 RerankerApi::Tei => Arc::new(TeiReranker::new(settings).map_err(wrong)?),
                 RerankerApi::Cohere => Arc::new(CohereReranker::new(settings).map_err(wrong)?),
-            })
+            };
+            Ok(Arc::new(BatchedReranker::new(reranker, config.sending.batch)))
         }
     }
 }
