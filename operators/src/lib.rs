@@ -16,6 +16,7 @@ pub mod guard;
 mod injection_tests;
 pub mod judge;
 mod passage;
+pub mod plan;
 mod prompt;
 pub mod query;
 pub mod read;
@@ -56,6 +57,7 @@ pub fn registry() -> Registry {
         .with::<judge::llm::Llm>() // judge.llm
         .with::<judge::retrieval::Retrieval>() // judge.retrieval
         .with::<judge::rule::Rule>() // judge.rule
+        .with::<plan::llm::Llm>() // plan.llm
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
         .with::<query::hyde::Hyde>() // query.hyde

@@ -34,6 +34,7 @@ impl Names {
             Some(Kind::Loop(_)) => "loop".to_owned(),
             Some(Kind::Each(_)) => "each".to_owned(),
             Some(Kind::Wait(_)) => "wait".to_owned(),
+            Some(Kind::Plan(_)) => "plan".to_owned(),
             None => String::new(),
         }
     }
