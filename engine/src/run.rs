@@ -21,6 +21,7 @@ mod clock;
 mod diff;
 mod driver;
 mod execute;
+mod expanded;
 mod fork;
 mod inbox;
 mod inputs;
@@ -32,6 +33,7 @@ mod wait;
 
 pub use clock::Clock;
 pub use diff::{Change, Found, NodeDiff, Side, diff};
+pub use expanded::Expanded;
 pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_input};

@@ -87,6 +87,7 @@ fn readers() -> Vec<(&'static str, Json, Vec<&'static str>)> {
             vec![r#"{"thought": "", "done": false, "query": "Emma", "answer": ""}"#],
         ),
         ("read.answer", json!({}), vec!["Jane Austen [2]."]),
+        ("read.lookahead", json!({}), vec!["Jane Austen wrote it."]),
         ("rerank.llm", json!({}), vec!["[2, 1]"]),
         ("rerank.llm", json!({ "mode": "pointwise", "concurrency": 1 }), vec!["3"; 2]),
         (

@@ -66,7 +66,9 @@ pub fn registry() -> Registry {
         .with::<query::rewrite::Rewrite>() // query.rewrite
         .with::<query::step_back::StepBack>() // query.step_back
         .with::<read::answer::Answer>() // read.answer
+        .with::<read::closed_book::ClosedBook>() // read.closed_book
         .with::<read::extractive::Extractive>() // read.extractive
+        .with::<read::lookahead::Lookahead>() // read.lookahead
         .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
         .with::<rerank::llm::Llm>() // rerank.llm
         .with::<rerank::mmr::Mmr>() // rerank.mmr

@@ -7,8 +7,10 @@ use anabranch_engine::value::Chunk;
 
 pub mod answer;
 mod cite;
+pub mod closed_book;
 mod cues;
 pub mod extractive;
+pub mod lookahead;
 pub(crate) mod marks;
 mod names;
 mod numbers;

@@ -1,7 +1,7 @@
 //! Nodes that run a plan which is made while the flow runs, and the planners that make it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::body::BuiltKind;
 use super::wiring::Side;
@@ -118,7 +118,8 @@ impl Builder<'_> {
             order,
             must: inner.must.iter().map(text).collect(),
         };
-        let kit = Kit { inventory, registry, names: self.env.names.cloned(), flows };
+        let names = self.env.names.cloned();
+        let kit = Kit { inventory, registry, names, flows, last: Mutex::default() };
         BuiltKit { kit, height }
     }
 
