@@ -39,7 +39,10 @@ impl ChatModel for Script {
         let mut all = self.0.lock().unwrap();
         let found = all.iter_mut().find(|(task, _)| system.starts_with(task));
         let Some((_, answers)) = found else {
-            return Err(Error::Rejected { backend: "script".to_owned(), message: format!("nobody knows {system}") });
+            return Err(Error::Rejected {
+                backend: "script".to_owned(),
+                message: format!("nobody knows {system}"),
+            });
         };
         let text = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
         Ok(ChatResponse {
@@ -125,7 +128,8 @@ async fn plan_and_execute_plans_again_with_what_it_learned() {
     let found = json!({ "chunks": [chunk("a.md", "Herons nest in trees.", 1.0)], "scores": [1.0] });
     // The fallback searches with `search`, the plan with a step called after its operator.
     let stubs = [("work/run/search", found.clone()), ("work/run/bm25", found)];
-    let report = run_flow("plan_and_execute", json!({ "question": "Where do herons nest?" }), &stubs, model).await;
+    let report =
+        run_flow("plan_and_execute", json!({ "question": "Where do herons nest?" }), &stubs, model).await;
     let found = outputs(&report);
     assert_eq!((&found["plans"], &found["answered"]), (&json!(2), &json!(true)));
     let ran: Vec<String> = report.nodes.iter().map(|node| node.scope.to_string()).collect();
@@ -137,14 +141,19 @@ async fn plan_and_execute_plans_again_with_what_it_learned() {
 #[tokio::test]
 async fn chameleon_repairs_a_plan_once() {
     let model = Script::new(&[
-        (PLANNER, &[
-            r#"{"steps": ["retrieve.bm25", "shell.run"]}"#,
-            r#"{"reason": "Words will do.", "steps": ["retrieve.bm25", "read.answer"]}"#,
-        ]),
+        (
+            PLANNER,
+            &[
+                r#"{"steps": ["retrieve.bm25", "shell.run"]}"#,
+                r#"{"reason": "Words will do.", "steps": ["retrieve.bm25", "read.answer"]}"#,
+            ],
+        ),
         (READER, &["Herons nest in trees [1]."]),
     ]);
-    let stubs = [("work/bm25", json!({ "chunks": [chunk("a.md", "Herons nest in trees.", 1.0)], "scores": [1.0] }))];
-    let found = outputs(&run_flow("chameleon", json!({ "question": "Where do herons nest?" }), &stubs, model).await);
+    let stubs =
+        [("work/bm25", json!({ "chunks": [chunk("a.md", "Herons nest in trees.", 1.0)], "scores": [1.0] }))];
+    let found =
+        outputs(&run_flow("chameleon", json!({ "question": "Where do herons nest?" }), &stubs, model).await);
     assert_eq!((&found["fell_back"], &found["reason"]), (&json!(false), &json!("Words will do.")));
     assert_eq!(found["answer"]["grounded"], json!(true));
 }

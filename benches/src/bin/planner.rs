@@ -20,7 +20,9 @@ use anabranch_operators::plan::steps::{Step, plan as plan_of};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+#[path = "planner/modules.rs"]
 mod modules;
+#[path = "planner/transitions.rs"]
 mod transitions;
 
 use modules::Pipeline;
@@ -153,7 +155,9 @@ async fn ran(plan: &Arc<Plan>, verdict: &Verdict) -> Outcome<Vec<String>> {
     }
     let fell_back = report.outputs.get("fell_back") == Some(&Value::Bool(true));
     if fell_back != verdict.problem.is_some() {
-        return Err(format!("the checker says {:?}, and the run fell back: {fell_back}", verdict.problem).into());
+        return Err(
+            format!("the checker says {:?}, and the run fell back: {fell_back}", verdict.problem).into()
+        );
     }
     // `work/program_executor_2/w` is a run of `program_executor`.
     let module = |scope: &str| {
@@ -188,7 +192,14 @@ fn print(rows: &[Row], is_json: bool) -> Outcome<()> {
         writeln!(
             out,
             "{:<20} {:<7} {:<7} {:<9} {:<8} {:<10} {:<9} {}",
-            row.set, row.plans, row.shapes, row.accepted, row.refused, row.steps, row.executed, row.executed_too_early
+            row.set,
+            row.plans,
+            row.shapes,
+            row.accepted,
+            row.refused,
+            row.steps,
+            row.executed,
+            row.executed_too_early
         )?;
         for (reason, times) in &row.reasons {
             writeln!(out, "    {times:>6}  {reason}")?;

@@ -192,7 +192,10 @@ fn print(rows: &[Row], (weak, strong): (f64, f64), seeds: u64, is_json: bool) ->
         writeln!(out)?;
         return Ok(());
     }
-    writeln!(out, "{QUESTIONS} questions, weak model {weak:.4}, strong model {strong:.4}, {seeds} shuffles of {FOLDS} folds")?;
+    writeln!(
+        out,
+        "{QUESTIONS} questions, weak model {weak:.4}, strong model {strong:.4}, {seeds} shuffles of {FOLDS} folds"
+    )?;
     writeln!(out, "strong calls  by subject  by a coin  specified  of the gap")?;
     for row in rows {
         writeln!(

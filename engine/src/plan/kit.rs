@@ -274,7 +274,8 @@ impl Rules<'_> {
             let setting = found.pointer.trim_start_matches('/').replace('/', ".");
             let message =
                 format!("step `{}` sets `{setting}`, which is not for a plan to say", node.name.value);
-            let hint = "leave it out; models, indexes and prompts are chosen by whoever wrote the flow";
+            let hint =
+                "leave it out; models, indexes, namespaces and prompts are chosen by whoever wrote the flow";
             self.push(settings.at_pointer(&found.pointer).span, message, Some(hint.to_owned()));
         }
     }

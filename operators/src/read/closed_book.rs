@@ -125,7 +125,10 @@ mod tests {
         let (out, requests) = read(&["<think>Emma?</think>\nJane Austen. "]).await;
         let out = out.unwrap();
         assert_eq!((out.text.as_str(), out.cut, requests.len()), ("Jane Austen.", false, 1));
-        assert_eq!((out.answer.grounded, &*out.answer.by, out.answer.citations.len()), (false, "scripted", 0));
+        assert_eq!(
+            (out.answer.grounded, &*out.answer.by, out.answer.citations.len()),
+            (false, "scripted", 0)
+        );
     }
 
     #[tokio::test]

@@ -256,7 +256,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_unsure_sentence_is_searched_for_without_its_unlikely_words() {
-        let out = write(&[("It", 0.9), (" appeared", 0.5), (" in", 0.9), (" 18", 0.1), ("15", 0.9), (".", 0.9)]).await;
+        let out =
+            write(&[("It", 0.9), (" appeared", 0.5), (" in", 0.9), (" 18", 0.1), ("15", 0.9), (".", 0.9)])
+                .await;
         assert_eq!((out.confident, out.query.as_str()), (false, "It appeared in"));
         let out = write(&[("Aust", 0.1), ("en", 0.1)]).await;
         assert_eq!((out.confident, out.query.as_str()), (false, "Who wrote Emma?"));

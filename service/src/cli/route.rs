@@ -66,7 +66,8 @@ fn learn(args: &LearnArgs) -> Ended {
     } else {
         print::data(&yaml(&settings))?;
     }
-    let (tags, routes) = (settings["table"].as_object().map_or(0, serde_json::Map::len), learned.routes.len());
+    let (tags, routes) =
+        (settings["table"].as_object().map_or(0, serde_json::Map::len), learned.routes.len());
     print::remark(&format!("{} and {}", print::count(tags, "tag"), print::count(routes, "route")));
     Ok(Exit::Ok)
 }

@@ -17,7 +17,9 @@ pub(crate) fn paths(counts: &Counts) -> Vec<Vec<String>> {
     let mut left = counts.clone();
     let n_plans: usize = counts.get(START).map(|next| next.values().sum()).unwrap_or_default();
     let mut plans: Vec<Vec<String>> = (0..n_plans).map(|_| walk(&mut left, START, END)).collect();
-    while let Some(from) = left.iter().find(|(_, next)| next.values().any(|n| *n > 0)).map(|(from, _)| from.clone()) {
+    while let Some(from) =
+        left.iter().find(|(_, next)| next.values().any(|n| *n > 0)).map(|(from, _)| from.clone())
+    {
         let circle = walk(&mut left, &from, &from);
         let host = plans.iter_mut().find_map(|plan| {
             let at = plan.iter().position(|module| *module == from)?;

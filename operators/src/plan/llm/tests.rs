@@ -69,7 +69,7 @@ async fn steps_that_name_each_other_are_a_plan() {
 #[tokio::test]
 async fn a_plan_that_cannot_be_used_is_sent_back_with_everything_that_is_wrong() {
     let bad = r#"{"steps": [{"name": "a", "use": "retrieve.bm25", "in": {"qery": "inputs.question"}},
-                            {"name": "b", "use": "retrieve.dense", "with": {"index": "secrets"}}]}"#;
+                            {"name": "b", "use": "retrieve.dense", "with": {"index": "secrets", "namespace": "other"}}]}"#;
     let good = r#"{"steps": ["retrieve.bm25", "read.extractive"]}"#;
     let (found, requests) = planned(&[bad, good]).await;
     assert_eq!((&found["valid"], requests.len()), (&json!(true), 2));
@@ -77,6 +77,7 @@ async fn a_plan_that_cannot_be_used_is_sent_back_with_everything_that_is_wrong()
     for said in [
         "`retrieve.bm25` has no input `qery` (did you mean `query`?",
         "step `b` sets `index`, which is not for a plan to say",
+        "step `b` sets `namespace`, which is not for a plan to say",
         "no step of the plan runs `read.extractive`",
         "the plan does not give `text`",
     ] {
