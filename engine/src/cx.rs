@@ -12,7 +12,7 @@ use crate::backend::{Caller, ChatModel, Embedder, Index, Reranker, Usage};
 use crate::budget::Ledger;
 use crate::cache::Cache;
 use crate::event::RunId;
-use crate::operator::{EmbedderName, IndexName, ModelName, Names, OpError};
+use crate::operator::{EmbedderName, IndexName, ModelName, Names, OpError, PlanKit};
 
 use crate::scope::Scope;
 
@@ -132,6 +132,7 @@ pub struct Cx {
     scope: Scope,
     attempt: u32,
     ledger: Arc<Ledger>,
+    kit: Option<Arc<dyn PlanKit>>,
     key: OnceLock<String>,
     // When the attempt is given up.
     deadline: OnceLock<Instant>,
@@ -159,12 +160,24 @@ impl Cx {
             scope,
             attempt,
             ledger,
+            kit: None,
             key: OnceLock::new(),
             deadline: OnceLock::new(),
             has_effects: AtomicBool::new(false),
             used: Mutex::default(),
             active_ms: AtomicU64::new(0),
         }
+    }
+
+    /// The same, for an operator that makes plans.
+    #[must_use]
+    pub(crate) fn with_kit(self, kit: Option<Arc<dyn PlanKit>>) -> Self {
+        Self { kit, ..self }
+    }
+
+    /// Of an operator that makes plans: what the node that runs them takes. `None` if nothing runs them.
+    pub fn kit(&self) -> Option<&dyn PlanKit> {
+        self.kit.as_deref()
     }
 
     /// Where in the run this is.

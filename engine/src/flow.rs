@@ -146,7 +146,7 @@ pub struct NodeDecl {
     pub about: Option<String>,
 }
 
-/// What a node runs: exactly one of `op`, `flow`, `loop`, `each`, `wait`.
+/// What a node runs: exactly one of `op`, `flow`, `loop`, `each`, `plan`, `wait`.
 #[derive(Debug, Clone)]
 pub enum KindDecl {
     /// `op: module.operator`.
@@ -159,8 +159,10 @@ pub enum KindDecl {
     Each(Box<EachDecl>),
     /// `wait: {...}`.
     Wait(Box<WaitDecl>),
-    /// Reported already: none or several of them, one that cannot be read, or one that is not supported yet. Later
-    /// checks say nothing about the node, and take its outputs for anything.
+    /// `plan: expr`.
+    Plan(Box<PlanDecl>),
+    /// Reported already: none or several of them, or one that cannot be read. Later checks say nothing about the node,
+    /// and take its outputs for anything.
     Unknown,
 }
 
@@ -177,6 +179,40 @@ pub struct WaitDecl {
     pub deadline: Option<Spanned<Duration>>,
     /// `default:`, the value if nobody answers.
     pub default: Option<Value>,
+}
+
+/// `plan: expr` and its companions on the same node: a plan that is made while the flow runs.
+#[derive(Debug, Clone)]
+pub struct PlanDecl {
+    /// Place of the key `plan`.
+    pub span: Span,
+    /// The plan.
+    pub plan: ExprText,
+    /// `allow:`, the operators (`module.operator`) and flows that its steps may run.
+    pub allow: Vec<Spanned<String>>,
+    /// `outputs:`, what the plan must give: name -> type.
+    pub outputs: Vec<Entry<Spanned<Type>>>,
+    /// `max_nodes:`, the most steps.
+    pub max_nodes: Option<Spanned<u32>>,
+    /// `repair:`, how often the planner may repair a plan that cannot be used.
+    pub repair: Option<Spanned<u32>>,
+    /// `order:`, which steps come after which: what one runs -> what those before it run.
+    pub order: Vec<Entry<Vec<Spanned<String>>>>,
+    /// `must:`, what some step of every plan runs.
+    pub must: Vec<Spanned<String>>,
+    /// `fallback:`, what runs in the place of a plan that cannot be used.
+    pub fallback: Option<FallbackDecl>,
+}
+
+/// `fallback: {...}`: nodes of the flow's author.
+#[derive(Debug, Clone)]
+pub struct FallbackDecl {
+    /// Place of the key `fallback`.
+    pub span: Span,
+    /// `nodes:`.
+    pub nodes: Vec<NodeDecl>,
+    /// `outputs:`.
+    pub outputs: Vec<Entry<ExprText>>,
 }
 
 /// `loop: {...}`.

@@ -14,6 +14,16 @@ pub const YAML_ALIASES: usize = 100;
 pub const FLOW_NODES: usize = 2_000;
 /// Deepest nesting of sub-flows, loops and eaches.
 pub const SCOPE_DEPTH: usize = 8;
+/// Steps that a plan made at run time may have, unless its node says otherwise.
+pub const PLAN_NODES: u32 = 12;
+/// Most steps that a node may allow such a plan.
+pub const PLAN_NODES_MAX: u32 = 100;
+/// Largest such plan, in bytes of its JSON.
+pub const PLAN_BYTES: usize = 64 << 10;
+/// How often a planner may be asked to repair a plan that cannot be used, unless the plan's node says otherwise.
+pub const PLAN_REPAIRS: u32 = 1;
+/// Most repairs that a node may allow.
+pub const PLAN_REPAIRS_MAX: u32 = 3;
 /// Most turns that a loop may ask for.
 pub const MAX_TURNS: u32 = 1_000;
 /// Most items of an each, and its default.

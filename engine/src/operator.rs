@@ -13,9 +13,11 @@ use crate::types::Type;
 use crate::value::{Mismatch, Text, Value};
 use crate::{backend, value};
 
+mod planning;
 mod ports;
 mod settings;
 
+pub use planning::{Inventory, Part, PlanKit};
 pub use ports::{OpenIn, Port, PortSet, Ports};
 pub use settings::{EmbedderName, IndexName, ModelName, NameKind, Prompt, RerankerName, SETTING_KIND};
 
@@ -217,6 +219,11 @@ impl Registry {
         let taken = self.0.insert(O::NAME, Arc::new(OperatorSpec::of::<O>()));
         assert!(taken.is_none(), "operator `{}` is registered twice", O::NAME);
         self
+    }
+
+    /// Adds an operator of another registry.
+    pub(crate) fn add(&mut self, spec: Arc<OperatorSpec>) {
+        self.0.insert(spec.name, spec);
     }
 
     /// The operator called `name`.

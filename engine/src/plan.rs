@@ -15,10 +15,12 @@ use crate::value::{Text, Value};
 pub mod build;
 mod check;
 pub mod explain;
+mod kit;
 #[cfg(test)]
 mod tests;
 
 pub use build::{Environment, compile};
+pub use kit::Kit;
 
 /// A compiled flow.
 #[derive(Debug)]
@@ -62,7 +64,8 @@ impl Node {
     /// The body that the node opens, if it opens one.
     pub fn body(&self) -> Option<&Body> {
         match &self.kind {
-            Kind::Op(_) | Kind::Wait(_) => None,
+            // What a plan is made of is known when it is there.
+            Kind::Op(_) | Kind::Wait(_) | Kind::Plan(_) => None,
             Kind::Flow { body, .. } => Some(body),
             Kind::Loop(inner) => Some(&inner.body),
             Kind::Each(inner) => Some(&inner.body),
@@ -110,6 +113,30 @@ pub struct Body {
     pub captures: Vec<Ref>,
     /// Named results: a flow's outputs, a loop's `next` (in the order of `carry`), an each's outputs.
     pub outputs: Vec<Output>,
+}
+
+impl Body {
+    /// The paths of the waits in the body and what is inside it, without indexes, in the order in which they are written.
+    pub fn waits(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        self.add_waits("", &mut paths);
+        paths
+    }
+
+    fn add_waits(&self, within: &str, paths: &mut Vec<String>) {
+        for node in &self.nodes {
+            let path = format!("{within}{}", node.name);
+            if let Kind::Wait(_) = node.kind {
+                paths.push(path.clone());
+            }
+            if let Some(inner) = node.body() {
+                inner.add_waits(&format!("{path}/"), paths);
+            }
+            if let OnError::Flow { body, .. } = &node.on_error {
+                body.add_waits(&format!("{path}/on_error/"), paths);
+            }
+        }
+    }
 }
 
 /// A named result of a body.
@@ -209,6 +236,8 @@ pub enum Kind {
     Each(Each),
     /// A question to somebody outside.
     Wait(Wait),
+    /// A plan that is made while the flow runs.
+    Plan(Planned),
 }
 
 /// An operator with its wiring.
@@ -231,6 +260,8 @@ pub struct Op {
     pub idle_timeout: Option<Late<Duration>>,
     /// How long a result may be used again.
     pub cache: Option<Duration>,
+    /// Of an operator that makes plans: what the node that runs them takes.
+    pub kit: Option<Arc<Kit>>,
 }
 
 impl std::fmt::Debug for Op {
@@ -302,6 +333,20 @@ pub struct Wait {
     pub deadline: Duration,
     /// The value if nobody answers; without one, the node fails.
     pub default: Option<Value>,
+}
+
+/// A plan that is made while the flow runs. Its outputs are those that the node declares, then `fell_back` and
+/// `problems`.
+#[derive(Debug)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Expr,
+    /// An expression for each input of the plan, in the order of the inventory.
+    pub inputs: Vec<Expr>,
+    /// What the plan may be made of.
+    pub kit: Arc<Kit>,
+    /// What runs in the place of a plan that cannot be used. Its inputs are those of the plan.
+    pub fallback: Option<Arc<Body>>,
 }
 
 /// What happens when a node fails.

@@ -22,6 +22,7 @@ mod clock;
 mod diff;
 mod driver;
 mod execute;
+mod expanded;
 mod fork;
 mod inbox;
 mod inputs;
@@ -33,6 +34,7 @@ mod wait;
 
 pub use clock::Clock;
 pub use diff::{Change, Found, NodeDiff, Side, diff};
+pub use expanded::Expanded;
 pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_input};
@@ -196,6 +198,9 @@ pub enum Notice {
         scope: Scope,
         /// What it is, with its bound.
         what: Opened,
+        /// What it was opened with, where that is known no other way: the plan that runs, and what it reads.
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        inputs: Map,
     },
     /// A turn of a loop or an item of an each began (1-based turn, 0-based item).
     Part {
@@ -235,15 +240,18 @@ pub enum Opened {
     Loop(u32),
     /// An each, with the number of its items.
     Each(usize),
+    /// A plan that was made at run time, with the number of its steps.
+    Plan(usize),
 }
 
 impl Opened {
-    /// `flow`, `loop` or `each`.
+    /// `flow`, `loop`, `each` or `plan`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Flow => "flow",
             Self::Loop(_) => "loop",
             Self::Each(_) => "each",
+            Self::Plan(_) => "plan",
         }
     }
 }

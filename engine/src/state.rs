@@ -23,7 +23,7 @@ use crate::budget::{Budget, Ledger};
 use crate::event::{self, Event, Failure, FailureKind, Record, Timer};
 use crate::flow::expression::{Absence, Expr, Slot};
 use crate::operator::DynOperator;
-use crate::plan::{Body, Node, Plan};
+use crate::plan::{Body, Kit, Node, Plan};
 use crate::run::{Notice, Outcome, Stub};
 use crate::scope::Scope;
 use crate::value::{Map, Text, Value};
@@ -35,6 +35,7 @@ mod frame;
 mod given;
 mod items;
 mod join;
+mod plans;
 mod start;
 mod timers;
 mod turns;
@@ -117,6 +118,8 @@ pub struct Start {
     pub has_effects: bool,
     /// Where it spends.
     pub ledger: Arc<Ledger>,
+    /// Of an operator that makes plans: what they may be made of.
+    pub kit: Option<Arc<Kit>>,
 }
 
 impl Start {
@@ -147,6 +150,8 @@ pub struct Setup {
     pub budget: Budget,
     /// Whether to make [`Action::Note`]s.
     pub notes: bool,
+    /// Whether to keep what plans that were made at run time turned out to be; see [`RunState::plans`].
+    pub keep_plans: bool,
 }
 
 /// The state of one run.
@@ -163,6 +168,7 @@ pub struct RunState {
     aborted: HashMap<Scope, Arc<Ledger>>,
     waits: Waits,
     given: HashMap<Scope, given::Given>,
+    plans: BTreeMap<String, Arc<Body>>,
     ledger: Arc<Ledger>,
     work: VecDeque<Work>,
     actions: Vec<Action>,
@@ -191,6 +197,7 @@ impl RunState {
             aborted: HashMap::new(),
             waits: Waits::default(),
             given: HashMap::new(),
+            plans: BTreeMap::new(),
             ledger: Ledger::new("".into(), budget, None),
             work: VecDeque::new(),
             actions: Vec::new(),
@@ -201,6 +208,11 @@ impl RunState {
     /// How the run ended, once it has.
     pub fn result(&self) -> Option<&RunResult> {
         self.result.as_ref()
+    }
+
+    /// What ran as the plans that were made at run time, by the paths of their nodes, if that was to be kept.
+    pub(crate) fn plans(&self) -> &BTreeMap<String, Arc<Body>> {
+        &self.plans
     }
 
     /// What the run has used, by the journal.

@@ -28,9 +28,11 @@ use crate::value::{
 
 mod durable;
 mod encoders;
+mod planner;
 
 pub use durable::{Effect, LossyJournal, clock, take_ran};
 pub use encoders::{Letters, Overlap};
+pub use planner::Planner;
 
 /// A context with no models and no indexes.
 pub fn cx() -> Cx {
@@ -72,7 +74,8 @@ impl Library for MapLibrary {
 
 /// The operators of this module.
 pub fn registry() -> Registry {
-    Registry::default().with::<Work>().with::<Numbers>().with::<Ask>().with::<Passages>().with::<Effect>()
+    let registry = Registry::default().with::<Work>().with::<Numbers>().with::<Ask>().with::<Passages>();
+    registry.with::<Effect>().with::<Planner>()
 }
 
 /// Compiles a flow over the operators of this module.

@@ -12,7 +12,7 @@ use crate::types::Type;
 mod port;
 mod record;
 
-pub use port::{Label, Mismatch, PortType};
+pub use port::{Label, Mismatch, PlanText, PortType};
 pub use record::{
     Answer, ByteRange, Chunk, ChunkId, Citation, Document, DocumentId, LineRange, Message, Metadata,
     RecordField, Role,

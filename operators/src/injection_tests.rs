@@ -105,6 +105,7 @@ fn readers() -> Vec<(&'static str, Json, Vec<&'static str>)> {
             ],
         ),
         ("read.refine", json!({}), vec![r#"{"changed": true, "answer": "Austen"}"#]),
+        ("read.lookahead", json!({}), vec!["Jane Austen wrote it."]),
         ("rerank.llm", json!({}), vec!["[2, 1]"]),
         ("rerank.llm", json!({ "mode": "pointwise", "concurrency": 1 }), vec!["3"; 2]),
         ("select.mcts", json!({ "judge": {} }), vec![r#"{"reason": "", "answerable": false}"#; 2]),

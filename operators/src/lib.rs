@@ -16,6 +16,7 @@ pub mod guard;
 mod injection_tests;
 pub mod judge;
 mod passage;
+pub mod plan;
 mod prompt;
 pub mod query;
 pub mod read;
@@ -58,6 +59,7 @@ pub fn registry() -> Registry {
         .with::<judge::llm::Llm>() // judge.llm
         .with::<judge::retrieval::Retrieval>() // judge.retrieval
         .with::<judge::rule::Rule>() // judge.rule
+        .with::<plan::llm::Llm>() // plan.llm
         .with::<query::decompose::Decompose>() // query.decompose
         .with::<query::expand::Expand>() // query.expand
         .with::<query::hyde::Hyde>() // query.hyde
@@ -66,7 +68,9 @@ pub fn registry() -> Registry {
         .with::<query::rewrite::Rewrite>() // query.rewrite
         .with::<query::step_back::StepBack>() // query.step_back
         .with::<read::answer::Answer>() // read.answer
+        .with::<read::closed_book::ClosedBook>() // read.closed_book
         .with::<read::extractive::Extractive>() // read.extractive
+        .with::<read::lookahead::Lookahead>() // read.lookahead
         .with::<read::map_reduce::MapReduce>() // read.map_reduce
         .with::<read::margins::Margins>() // read.margins
         .with::<read::memory::Memory>() // read.memory

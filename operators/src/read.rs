@@ -7,10 +7,12 @@ use anabranch_engine::value::Chunk;
 
 pub mod answer;
 mod cite;
+pub mod closed_book;
 mod cues;
 pub mod extractive;
 pub mod map_reduce;
 pub mod margins;
+pub mod lookahead;
 pub(crate) mod marks;
 pub mod memory;
 pub(crate) mod names;

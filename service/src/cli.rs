@@ -22,6 +22,7 @@ mod operators;
 mod print;
 mod remote;
 mod report;
+mod route;
 mod run;
 mod schema;
 mod search;
@@ -83,6 +84,7 @@ enum Command {
     Worker(Box<serve::WorkerArgs>),
     Migrate(migrate::Args),
     Operators(operators::Args),
+    Route(route::Args),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -117,6 +119,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Operators(args) => operators::run(&args),
+        Command::Route(args) => route::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),
     };

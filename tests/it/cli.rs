@@ -21,7 +21,7 @@ mod vectors;
 mod waits;
 
 /// Every command.
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 38] = [
     "run",
     "check",
     "explain",
@@ -29,6 +29,8 @@ const COMMANDS: [&str; 36] = [
     "index",
     "search",
     "operators",
+    "route",
+    "route learn",
     "schema",
     "completions",
     "serve",

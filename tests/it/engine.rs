@@ -16,6 +16,7 @@ mod bounds;
 mod edges;
 mod journal;
 mod pause;
+mod plans;
 mod waits;
 
 fn outputs(report: &Report) -> Json {

@@ -14,6 +14,7 @@
 //! `openapi`: the document of the API is complete, and that of the code.
 //! `mcp`, `openai`: what the official clients of other people's interfaces make of the service.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
+//! `papers`: flows of papers whose turns only a model that changes its mind can test.
 //! `recovery`: the built service, killed, stopped or without its database, loses nothing and does nothing twice.
 //! `outside`: webhooks, schedules, usage and feedback, against the real service.
 //! `schema`: the schema for editors takes every flow of the repository.
@@ -44,6 +45,7 @@ mod openai;
 mod openapi;
 mod operators;
 mod outside;
+mod papers;
 mod recovery;
 mod schema;
 mod schemathesis;

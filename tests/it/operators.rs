@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anabranch_engine::diagnostic::{Diagnostics, SourceFile, render};
+use anabranch_engine::flow::KindDecl;
 use anabranch_engine::flow::parse::parse;
 use anabranch_engine::operator::{OperatorSpec, Port, PortSet};
 use anabranch_engine::plan::{Environment, compile};
@@ -38,11 +39,18 @@ fn flow_around(spec: &OperatorSpec) -> String {
             continue;
         }
         let ty = spec.inputs.find(name).map_or("any".to_owned(), |(_, port)| port.ty.required().to_string());
-        writeln!(inputs, "  {name}: {ty}").unwrap();
+        // Several nodes of an example may read the same.
+        if !inputs.contains(&format!("\n  {name}: ")) {
+            writeln!(inputs, "  {name}: {ty}").unwrap();
+        }
         nodes.replace_range(entry.value.span.start..entry.value.span.end, &format!("inputs.{name}"));
     }
-    let output = spec.outputs.names().next().unwrap_or_default();
     let node = own.last().copied().unwrap_or_default();
+    let output = match flow.nodes.last().map(|node| &node.kind) {
+        // An operator that makes plans is shown with the node that runs them.
+        Some(KindDecl::Plan(_)) => "fell_back",
+        _ => spec.outputs.names().next().unwrap_or_default(),
+    };
     format!("{inputs}{nodes}outputs: {{ result: {node}.{output} }}\n")
 }
 

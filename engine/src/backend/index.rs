@@ -81,7 +81,12 @@ impl JsonSchema for Namespace {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?$" })
+        // Named, so that a plan which is made at run time cannot choose whose chunks it reads.
+        json_schema!({
+            "type": "string",
+            "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?$",
+            "x-anabranch": "namespace",
+        })
     }
 }
 

@@ -85,13 +85,13 @@ codes! {
     TEST 48 "FLOW0048" Error "a test names something that is not there";
     ON_ERROR 49 "FLOW0049" Error "what stands in for a failed node does not fit";
     TOO_MANY_NODES 50 "FLOW0050" Error "the flow has too many nodes or is nested too deep";
-    NOT_YET 51 "FLOW0051" Error "the construct is not supported yet";
     AFTER 52 "FLOW0052" Error "`after` names something that is no node of the same scope";
     NO_OUTPUTS 53 "FLOW0053" Warning "the flow has no outputs";
     NEVER_TRUE 54 "FLOW0054" Warning "a comparison with a label can never hold";
     UNKNOWN_EMBEDDER 55 "FLOW0055" Error "there is no such embedder";
     UNKNOWN_RERANKER 56 "FLOW0056" Error "there is no such reranker";
     INVALID_WAIT 57 "FLOW0057" Error "the declaration of a wait contradicts itself";
+    PLAN 58 "FLOW0058" Error "a plan, or the node that runs it, breaks the rules of plans";
 }
 
 impl Code {

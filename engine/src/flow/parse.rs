@@ -13,6 +13,7 @@ mod flow_tests;
 mod input;
 mod looping;
 pub(in crate::flow) mod node;
+mod planning;
 mod policy;
 mod scalar;
 #[cfg(test)]

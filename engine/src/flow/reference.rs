@@ -356,7 +356,10 @@ pub(crate) fn inner_nodes(node: &NodeDecl) -> &[NodeDecl] {
             EachBody::Nodes(nodes) => nodes,
             EachBody::Op(_) | EachBody::Flow(_) => &[],
         },
-        KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Wait(_) | KindDecl::Unknown => &[],
+        // What stands in for a plan has names of its own, as a flow has.
+        KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Wait(_) | KindDecl::Plan(_) | KindDecl::Unknown => {
+            &[]
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::flow::parse::fields::{Construct, NOT_YET};
+use crate::flow::parse::fields::Construct;
 use crate::flow::parse::node::{ONLY, Shape};
 use crate::operator::Registry;
 
@@ -74,12 +74,12 @@ impl Object {
 /// What makes a node one thing and not another: the keys that it has, and those that it cannot have then.
 fn shape(shape: Shape) -> Value {
     let required = shape.keys();
-    let others = ["op", "flow", "loop", "each", "wait", "nodes"];
+    let others = ["op", "flow", "loop", "each", "plan", "wait", "nodes"];
     let foreign = ONLY.iter().filter(|(_, shapes, _)| !shapes.contains(&shape)).map(|(key, ..)| *key);
     let refused: Map<String, Value> = others
         .into_iter()
         .chain(foreign)
-        .filter(|key| !required.contains(key) && !NOT_YET.contains(key))
+        .filter(|key| !required.contains(key))
         .map(|key| (key.to_owned(), Value::Bool(false)))
         .collect();
     json!({ "required": required, "properties": refused })

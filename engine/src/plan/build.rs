@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::diagnostic::{Code, Diagnostic, Diagnostics, SourceFile, Span, Spanned, suggest};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, SourceFile, Span, Spanned, suggest};
 use crate::flow::expression::{self, Expr};
 use crate::flow::reference::{Frame, Reader, Root, inner_nodes};
 use crate::flow::{ExprText, Flow, InputDecl, Library, NodeDecl, parse};
@@ -18,6 +18,7 @@ mod compound;
 mod late;
 mod node;
 mod on_error;
+mod planning;
 mod prompt;
 mod schema;
 mod settings;
@@ -25,7 +26,7 @@ mod uses;
 mod wiring;
 
 pub(crate) use body::Built;
-pub(crate) use schema::calls_models;
+pub(crate) use schema::{calls_models, named as named_settings};
 pub(crate) use settings::holes;
 pub(crate) use uses::Uses;
 
@@ -69,8 +70,9 @@ pub(crate) struct Builder<'e> {
 }
 
 /// A flow that can be called.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Compiled {
+    pub(crate) about: Option<Text>,
     pub(crate) body: Arc<Body>,
     pub(crate) budget: crate::budget::Budget,
     /// How many scopes it opens within one another.
@@ -101,6 +103,32 @@ impl<'e> Builder<'e> {
         }
     }
 
+    /// A builder that knows these flows already.
+    pub(crate) fn with_flows(env: &'e Environment<'e>, flows: &BTreeMap<String, Compiled>) -> Self {
+        let flows = flows.iter().map(|(name, flow)| (name.clone(), Some(flow.clone()))).collect();
+        Self { flows, ..Self::new(env) }
+    }
+
+    pub(crate) fn add_problems(&mut self, problems: Diagnostics) {
+        self.problems.extend(problems);
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.problems.has_errors()
+    }
+
+    /// Everything that is wrong, in order, without warnings and without these codes.
+    pub(crate) fn into_errors(self, without: &[Code]) -> Diagnostics {
+        let mut errors = Diagnostics::default();
+        let is_error =
+            |problem: &&Diagnostic| problem.severity == Severity::Error && !without.contains(&problem.code);
+        for problem in self.problems.iter().filter(is_error) {
+            errors.push(problem.clone());
+        }
+        errors.sort();
+        errors
+    }
+
     fn plan(&mut self, file: &Arc<SourceFile>) -> Option<Plan> {
         let flow = parse::parse(file, &mut self.problems)?;
         let compiled = self.flow(&flow);
@@ -121,7 +149,7 @@ impl<'e> Builder<'e> {
     }
 
     /// Compiles one file; its problems are reported in that file.
-    fn flow(&mut self, flow: &Flow) -> Compiled {
+    pub(crate) fn flow(&mut self, flow: &Flow) -> Compiled {
         let file = &flow.file;
         self.texts.insert(("flow", flow.name.value.clone(), file.text.clone()));
         self.open.push((file.name.clone(), flow.name.value.clone()));
@@ -163,6 +191,7 @@ impl<'e> Builder<'e> {
         built.inputs = inputs;
         self.open.pop();
         Compiled {
+            about: flow.about.as_deref().map(|about| about.trim().into()),
             height: built.height,
             budget: flow.budget.as_ref().map(|budget| budget.value).unwrap_or_default(),
             body: Arc::new(built.finish(Some(flow.name.value.as_str().into()))),

@@ -44,6 +44,15 @@ fn what(node: &Node) -> String {
             bound(&inner.concurrency),
             bound(&inner.max_items)
         ),
+        Kind::Plan(planned) => {
+            let parts: Vec<&str> = planned.kit.inventory.parts.iter().map(|part| &*part.name).collect();
+            format!(
+                "plan {}, at most {} steps of {}",
+                planned.plan.source,
+                planned.kit.inventory.max_nodes,
+                parts.join(", ")
+            )
+        }
         Kind::Wait(wait) => {
             format!("wait for {}, at most {}", wait.ty, crate::flow::parse::written(wait.deadline))
         }

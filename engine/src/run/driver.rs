@@ -21,6 +21,7 @@ use crate::backend::{Caller, Usage};
 use crate::cx::{Cx, Progress, Resources, RunContext, Spent};
 use crate::event::{Event, Failure, Record, Timer, Timing};
 use crate::limits;
+use crate::operator::PlanKit;
 use crate::plan::Plan;
 use crate::scope::Scope;
 use crate::state::{Action, RunState, Setup, Start};
@@ -147,6 +148,7 @@ impl Driver {
             stubs: options.stubs.clone(),
             budget: options.budget,
             notes: options.details || options.observer.is_some(),
+            keep_plans: false,
         };
         Self {
             state: RunState::new(plan, setup),
@@ -371,7 +373,8 @@ impl Driver {
             let inputs = start.named_inputs();
             self.note(&Notice::Started { scope: scope.clone(), op: op.into(), attempt, inputs });
         }
-        let cx = Arc::new(Cx::new(self.context.clone(), scope.clone(), attempt, start.ledger.clone()));
+        let cx = Cx::new(self.context.clone(), scope.clone(), attempt, start.ledger.clone());
+        let cx = Arc::new(cx.with_kit(start.kit.clone().map(|kit| kit as Arc<dyn PlanKit>)));
         let cache = start.cache.clone();
         let (began, away) = (Instant::now(), None);
         let mut running = Box::new(Running { cx: cx.clone(), op, cache, ready, began, away });

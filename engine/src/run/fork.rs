@@ -92,7 +92,7 @@ pub enum ForkError {
 /// `plan` is the one that the records belong to.
 pub fn fork(plan: &Arc<Plan>, records: &[Record], fork: &Fork) -> Result<Vec<Record>, ForkError> {
     let history = History::of(plan, records)?;
-    let mut cut = Cut::new(&plan.root);
+    let mut cut = Cut::new(&plan.root, &history.plans);
     match &fork.from {
         ForkFrom::Start => {}
         ForkFrom::Failed => {

@@ -14,6 +14,7 @@ use crate::backend::{Caller, Usage};
 use crate::budget::{Book, Ledger};
 use crate::cx::{Cx, Resources, RunContext};
 use crate::event::{Failure, RunId};
+use crate::operator::PlanKit;
 use crate::plan::{Kind, Op, Plan, Settings};
 use crate::scope::Scope;
 use crate::state::Start;
@@ -107,8 +108,9 @@ pub async fn execute_task(plan: &Plan, task: Task, resources: Arc<Resources>) ->
         rested_ns: AtomicU64::new(0),
         on_progress: None,
     };
-    let cx = Arc::new(Cx::new(Arc::new(context), task.scope.clone(), task.attempt, ledger.clone()));
+    let cx = Cx::new(Arc::new(context), task.scope.clone(), task.attempt, ledger.clone());
     let start = start_of(plan, task, ledger)?;
+    let cx = Arc::new(cx.with_kit(start.kit.clone().map(|kit| kit as Arc<dyn PlanKit>)));
     if start.idle_timeout.is_some() {
         cx.touch();
     }
@@ -150,6 +152,7 @@ fn start_of(plan: &Plan, task: Task, ledger: Arc<Ledger>) -> Result<Box<Start>, 
         cache: None,
         has_effects: op.spec.has_effects,
         ledger,
+        kit: op.kit.clone(),
     }))
 }
 

@@ -30,8 +30,11 @@ impl Nodes {
                 node.timing = *timing;
             }
             Notice::Skipped { scope, why } => self.entry(scope, &"".into()).skipped = Some(why.clone()),
-            Notice::Opened { scope, what } => {
-                self.entry(scope, &what.name().into());
+            Notice::Opened { scope, what, inputs } => {
+                let node = self.entry(scope, &what.name().into());
+                if !inputs.is_empty() {
+                    node.inputs.clone_from(inputs);
+                }
             }
             Notice::Closed { scope, parts, failure } => {
                 let node = self.entry(scope, &"".into());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Body, Kind, OnError, Plan};
+use crate::plan::{Kind, Plan};
 use crate::scope::Scope;
 use crate::types::Type;
 use crate::value::{Map, Mismatch, Text, Value};
@@ -49,28 +49,11 @@ pub fn wait_of(plan: &Plan, scope: &Scope) -> Option<WaitDecl> {
         Kind::Wait(wait) => {
             Some(WaitDecl { ty: wait.ty.clone(), about: wait.about.clone().or_else(|| node.about.clone()) })
         }
-        Kind::Op(_) | Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) => None,
+        Kind::Op(_) | Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) | Kind::Plan(_) => None,
     }
 }
 
 /// The paths of the waits of `plan`, without indexes, in the order in which they are written.
 pub fn waits_of(plan: &Plan) -> Vec<String> {
-    let mut paths = Vec::new();
-    waits_in(&plan.root, "", &mut paths);
-    paths
-}
-
-fn waits_in(body: &Body, within: &str, paths: &mut Vec<String>) {
-    for node in &body.nodes {
-        let path = format!("{within}{}", node.name);
-        if let Kind::Wait(_) = node.kind {
-            paths.push(path.clone());
-        }
-        if let Some(inner) = node.body() {
-            waits_in(inner, &format!("{path}/"), paths);
-        }
-        if let OnError::Flow { body, .. } = &node.on_error {
-            waits_in(body, &format!("{path}/on_error/"), paths);
-        }
-    }
+    plan.root.waits()
 }

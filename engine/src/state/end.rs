@@ -39,6 +39,7 @@ impl RunState {
                 self.settle(parent, slots);
             }
             Role::Fallback { parent } => self.fallback_done(id, parent, &slots),
+            Role::Plan { parent } => self.plan_done(id, parent, &slots),
             Role::Turn { parent, index } => self.turn_done(id, parent, index, slots),
             Role::Item { parent, index } => {
                 self.close(id);
@@ -117,9 +118,10 @@ impl RunState {
         self.close(id);
         match role {
             Role::Root => self.end(Outcome::Failed(failure)),
-            Role::Sub { parent } | Role::Fallback { parent } | Role::Turn { parent, .. } => {
-                self.fail(parent, failure);
-            }
+            Role::Sub { parent }
+            | Role::Fallback { parent }
+            | Role::Turn { parent, .. }
+            | Role::Plan { parent } => self.fail(parent, failure),
             Role::Item { parent, index } => self.item_done(parent, index, Err(failure)),
         }
     }

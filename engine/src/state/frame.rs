@@ -10,6 +10,7 @@ use crate::plan::{Body, Ref};
 use crate::run::Notice;
 use crate::scope::Scope;
 use crate::state::items::Items;
+use crate::state::plans::Expanded;
 use crate::state::turns::Turns;
 use crate::state::waits::Asked;
 use crate::value::{Text, Value};
@@ -41,18 +42,25 @@ pub(super) enum Role {
     Fallback { parent: At },
     Turn { parent: At, index: usize },
     Item { parent: At, index: usize },
+    Plan { parent: At },
 }
 
 impl Role {
     /// The node that opened the frame.
-    pub(super) fn scope_of(self, state: &RunState) -> Option<Scope> {
+    pub(super) fn parent(self) -> Option<At> {
         match self {
             Self::Root => None,
             Self::Sub { parent }
             | Self::Fallback { parent }
             | Self::Turn { parent, .. }
-            | Self::Item { parent, .. } => Some(state.scope(parent)),
+            | Self::Item { parent, .. }
+            | Self::Plan { parent } => Some(parent),
         }
+    }
+
+    /// The scope of the node that opened the frame.
+    pub(super) fn scope_of(self, state: &RunState) -> Option<Scope> {
+        self.parent().map(|parent| state.scope(parent))
     }
 }
 
@@ -70,6 +78,8 @@ pub(super) struct Frame {
     /// Nodes that are not settled.
     pub(super) n_open: usize,
     pub(super) ledger: Arc<Ledger>,
+    /// Inside a plan that was made at run time: which one.
+    pub(super) salt: Option<Text>,
 }
 
 /// A node in an open scope.
@@ -104,6 +114,7 @@ pub(super) enum Composite {
     Fallback(FrameId),
     Loop(Box<Turns>),
     Each(Box<Items>),
+    Plan(Box<Expanded>),
 }
 
 impl Phase {
@@ -230,9 +241,10 @@ impl RunState {
         }
         self.by_path.insert(path.clone(), id);
         let n_open = nodes.len();
+        let salt = role.parent().and_then(|parent| self.frame(parent.frame).salt.clone());
         if let Some(free) = self.frames.get_mut(place) {
             let body = Arc::new(body);
-            *free = Some(Frame { id, path, body, role, inputs, captures, nodes, n_open, ledger });
+            *free = Some(Frame { id, path, body, role, inputs, captures, nodes, n_open, ledger, salt });
         }
         id
     }
@@ -267,6 +279,7 @@ impl RunState {
             Phase::Open(Composite::Sub(id) | Composite::Fallback(id)) => vec![*id],
             Phase::Open(Composite::Loop(turns)) => vec![turns.frame],
             Phase::Open(Composite::Each(items)) => items.open_frames(),
+            Phase::Open(Composite::Plan(expanded)) => vec![expanded.frame],
             Phase::Waiting | Phase::Queued | Phase::Stopped | Phase::Settled => return,
         };
         for id in open {

@@ -36,7 +36,7 @@ impl RunState {
         Ok(match &node.kind {
             Kind::Op(op) => Some(self.cache_key(at, op, &self.op_inputs(at, op)?).into()),
             Kind::Wait(wait) => Some(name_of(&self.shown(at, wait)?)),
-            Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) => None,
+            Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) | Kind::Plan(_) => None,
         })
     }
 
@@ -53,7 +53,7 @@ impl RunState {
                 at,
                 Phase::Running(_)
                 | Phase::Asking(_)
-                | Phase::Open(Composite::Sub(_) | Composite::Loop(_) | Composite::Each(_)),
+                | Phase::Open(Composite::Sub(_) | Composite::Loop(_) | Composite::Each(_) | Composite::Plan(_)),
             )) if reads.is_none() => {
                 self.abort(at);
                 self.close_node(at, 0, None);
@@ -99,7 +99,9 @@ impl RunState {
                     (op.spec.name.into(), named.collect())
                 }
                 Kind::Wait(wait) => ("wait".into(), self.shown(at, wait).unwrap_or_default()),
-                Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) => ("given".into(), Map::new()),
+                Kind::Flow { .. } | Kind::Loop(_) | Kind::Each(_) | Kind::Plan(_) => {
+                    ("given".into(), Map::new())
+                }
             };
             self.note(|| Notice::Started { scope: scope.clone(), op: op.clone(), attempt: 1, inputs });
             let outputs = slots.as_ref().map(|slots| named(node, slots)).unwrap_or_default();

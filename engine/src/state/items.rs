@@ -205,9 +205,10 @@ impl RunState {
         while let Some(frame) = around {
             around = match self.frame(frame).role {
                 Role::Root => None,
-                Role::Sub { parent } | Role::Fallback { parent } | Role::Turn { parent, .. } => {
-                    Some(parent.frame)
-                }
+                Role::Sub { parent }
+                | Role::Fallback { parent }
+                | Role::Turn { parent, .. }
+                | Role::Plan { parent } => Some(parent.frame),
                 Role::Item { parent, .. } => {
                     if let Phase::Open(Composite::Each(items)) =
                         &self.frame(parent.frame).node(parent.node).phase

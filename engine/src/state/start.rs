@@ -97,6 +97,7 @@ impl RunState {
                 }
                 self.start_each(at, node, spec, items)?;
             }
+            Kind::Plan(spec) => self.start_plan(at, node, spec)?,
             Kind::Wait(wait) => {
                 let shown = self.shown(at, wait)?;
                 if self.start_stub(at, node)? {
@@ -133,6 +134,7 @@ impl RunState {
             cache: op.cache.map(|ttl| (ttl, self.cache_key(at, op, &inputs))),
             has_effects: op.spec.has_effects,
             ledger: self.node_ledger(at).clone(),
+            kit: op.kit.clone(),
             inputs,
         };
         let node = self.frame_mut(at.frame).node_mut(at.node);
@@ -148,6 +150,9 @@ impl RunState {
         let mut hasher = blake3::Hasher::new();
         let place = without_indexes(&self.scope(at).to_string());
         hasher.update(self.plan.hash.as_bytes()).update(b"\0").update(place.as_bytes());
+        if let Some(salt) = &self.frame(at.frame).salt {
+            hasher.update(b"\0").update(salt.as_bytes());
+        }
         if let Settings::Late { holes, .. } = &op.settings {
             for (_, expr) in holes {
                 if let Ok(Slot::Present(value)) = self.eval(at, expr) {
@@ -318,7 +323,7 @@ impl RunState {
     }
 
     /// Gives a node its result that has one already, by the journal or as a stub; false if it has to run.
-    fn start_stub(&mut self, at: At, node: &Node) -> Result<bool, Hindrance> {
+    pub(super) fn start_stub(&mut self, at: At, node: &Node) -> Result<bool, Hindrance> {
         if self.start_given(at, node)? {
             return Ok(true);
         }
@@ -366,9 +371,14 @@ impl RunState {
     }
 
     pub(super) fn note_opened(&mut self, at: At, what: Opened) {
+        self.note_opened_with(at, what, Map::new());
+    }
+
+    /// As [`RunState::note_opened`], with what the scope was opened with.
+    pub(super) fn note_opened_with(&mut self, at: At, what: Opened, inputs: Map) {
         if self.setup.notes {
             let scope = self.scope(at);
-            self.note(|| Notice::Opened { scope, what });
+            self.note(|| Notice::Opened { scope, what, inputs });
         }
     }
 

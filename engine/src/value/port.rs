@@ -58,6 +58,25 @@ pub trait PortType: Sized + Send {
 #[serde(transparent)]
 pub struct Label(pub Text);
 
+/// A plan as it is written: `nodes` and `outputs` of the flow language. Whether it can be used, its node tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanText(pub serde_json::Value);
+
+impl PortType for PlanText {
+    fn ty() -> Type {
+        Type::Plan
+    }
+
+    fn from_value(value: Value) -> Result<Self, Mismatch> {
+        Ok(Self(value.to_json()))
+    }
+
+    fn into_value(self) -> Value {
+        Value::from_json(self.0)
+    }
+}
+
 macro_rules! scalar {
     ($rust:ty, $ty:expr, $variant:ident) => {
         scalar!($rust, $ty, $variant, |inner| inner, |inner| inner);

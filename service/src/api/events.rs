@@ -124,9 +124,12 @@ async fn events(
 
 async fn page(app: &App, job: Job, next: u64, limit: usize) -> Result<EventPage, Problem> {
     let records = app.store.records(&job.id, next, limit).await?;
-    let names = Names::of(app, &job).await;
-    let mut events: Vec<JobEvent> =
-        records.iter().map(|(at_ms, record)| JobEvent::recorded(*at_ms, record, &names)).collect();
+    let mut names = Names::of(app, &job, next).await?;
+    let mut events: Vec<JobEvent> = Vec::with_capacity(records.len() + 1);
+    for (at_ms, record) in &records {
+        events.push(JobEvent::recorded(*at_ms, record, &names));
+        names.hear(record);
+    }
     let after = next.saturating_add(events.len() as u64);
     let is_last = events.len() < limit;
     let is_over = job.status.is_final();

@@ -95,5 +95,9 @@ fn parts(node: &Node) -> (&'static str, Option<String>, Option<&Body>) {
         Kind::Loop(turn) => ("loop", None, Some(&turn.body)),
         Kind::Each(item) => ("each", None, Some(&item.body)),
         Kind::Wait(_) => ("wait", None, None),
+        Kind::Plan(planned) => {
+            let parts: Vec<&str> = planned.kit.inventory.parts.iter().map(|part| &*part.name).collect();
+            ("plan", Some(parts.join(", ")), planned.fallback.as_deref())
+        }
     }
 }

@@ -32,6 +32,8 @@ pub(super) enum Step {
     Poll { on: u8, items: u8, delay: u8, concurrency: u8 },
     /// An effect.
     Effect { on: u8, delay: u8 },
+    /// A plan that is made as the flow runs; or one that cannot be used, and the fallback.
+    Plan { on: u8, steps: u8, delay: u8, broken: bool },
 }
 
 /// Whether a node may be skipped, or fail and be caught.
@@ -71,6 +73,8 @@ pub(super) fn steps(with_races: bool) -> impl Strategy<Value = Vec<Step>> {
     let sub = any::<u8>().prop_map(|on| Step::Sub { on });
     let fallback = (any::<u8>(), 0u8..3).prop_map(|(on, delay)| Step::Fallback { on, delay });
     let ask = any::<u8>().prop_map(|on| Step::Ask { on });
+    let plan = (any::<u8>(), 1u8..5, 0u8..3, prop::bool::weighted(0.3))
+        .prop_map(|(on, steps, delay, broken)| Step::Plan { on, steps, delay, broken });
     let step = prop_oneof![
         6 => work,
         2 => each,
@@ -79,6 +83,7 @@ pub(super) fn steps(with_races: bool) -> impl Strategy<Value = Vec<Step>> {
         1 => sub,
         1 => fallback,
         1 => quorum,
+        1 => plan,
         u32::from(with_races) => race,
     ];
     prop::collection::vec(step, 1..9)
@@ -210,6 +215,15 @@ fn write_step(yaml: &mut String, i: usize, steps: &[Step]) -> std::fmt::Result {
              ask: {{ wait: {{ for: int, deadline: 1h, default: 0 }}, in: {{ number: number }} }}\n      \
              pay: {{ op: test.effect, in: {{ a: ask.value }}, with: {{ delay_ms: {delay} }}, {AGAIN} }}\n    \
              outputs: {{ value: \"pay.key + string(ask.value)\" }}\n",
+            earlier(*on)
+        ),
+        Step::Plan { on, steps, delay, broken } => write!(
+            yaml,
+            "  n{i}_planner: {{ op: test.planner, in: {{ n: {0} }}, \
+             with: {{ steps: {steps}, delay_ms: {delay}, step_ms: {delay}, broken: {broken}, salt: {i} }} }}\n  \
+             n{i}:\n    plan: n{i}_planner.plan\n    in: {{ n: {0} }}\n    allow: [test.work, part]\n    \
+             outputs: {{ value: int }}\n    fallback:\n      nodes: {{ p: {{ flow: part, in: {{ n: inputs.n }} }} }}\n      \
+             outputs: {{ value: p.value }}\n",
             earlier(*on)
         ),
         Step::Effect { on, delay } => writeln!(

@@ -38,7 +38,7 @@ constructs! {
     NODE "a node" [
         "op" "flow" "loop" "each" "plan" "wait" "in" "with" "when" "after" "retry" "timeout" "idle_timeout"
         "on_error" "cache" "join" "budget" "about" "as" "nodes" "outputs" "concurrency" "on_item_error"
-        "min_success" "stop_when" "max_items" "allow" "max_nodes" "repair" "fallback"
+        "min_success" "stop_when" "max_items" "allow" "max_nodes" "repair" "order" "must" "fallback"
     ] { "if" => "when" "inputs" => "in" "input" => "in" "settings" => "with" "config" => "with" "params" => "with"
         "options" => "with" "needs" => "after" "depends_on" => "after" "retries" => "retry" "foreach" => "each"
         "for_each" => "each" "map" => "each" "operator" => "op" "uses" => "op" "parallelism" => "concurrency"
@@ -49,6 +49,7 @@ constructs! {
     WAIT "a wait" ["for" "about" "deadline" "default"]
         { "type" => "for" "timeout" => "deadline" "until" => "deadline" "question" => "about" "message" => "about"
           "description" => "about" "prompt" => "about" };
+    FALLBACK "`fallback`" ["nodes" "outputs"] { "steps" => "nodes" };
     STOP_WHEN "`stop_when`" ["quorum"];
     QUORUM "`quorum`" ["of" "agree"];
     RETRY "`retry`" ["attempts" "backoff" "max_backoff" "on"]
@@ -182,6 +183,7 @@ const DEPENDED_ON: &[&str] = &[
     "op",
     "loop",
     "each",
+    "plan",
     "wait",
     "for",
     "in",
@@ -199,13 +201,6 @@ fn is_slip(name: &str, key: &str) -> bool {
     DEPENDED_ON.contains(&key) && (lower == key || is_near())
 }
 
-/// Keys that are known so that they can be refused with a word of their own; no hint names them.
-pub(in crate::flow) const NOT_YET: &[&str] = &["plan", "allow", "max_nodes", "repair", "fallback"];
-
 fn listed(keys: &[&str]) -> String {
-    keys.iter()
-        .filter(|key| !NOT_YET.contains(key))
-        .map(|key| format!("`{key}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }

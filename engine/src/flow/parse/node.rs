@@ -19,13 +19,22 @@ pub(in crate::flow) enum Shape {
     EachNodes,
     EachOp,
     EachFlow,
+    Plan,
     Wait,
 }
 
 impl Shape {
     /// Every shape.
-    pub(in crate::flow) const ALL: [Self; 7] =
-        [Self::Op, Self::Flow, Self::Loop, Self::EachNodes, Self::EachOp, Self::EachFlow, Self::Wait];
+    pub(in crate::flow) const ALL: [Self; 8] = [
+        Self::Op,
+        Self::Flow,
+        Self::Loop,
+        Self::EachNodes,
+        Self::EachOp,
+        Self::EachFlow,
+        Self::Plan,
+        Self::Wait,
+    ];
 
     /// The keys that make a node this.
     pub(in crate::flow) fn keys(self) -> &'static [&'static str] {
@@ -36,6 +45,7 @@ impl Shape {
             Self::EachNodes => &["each", "nodes"],
             Self::EachOp => &["each", "op"],
             Self::EachFlow => &["each", "flow"],
+            Self::Plan => &["plan"],
             Self::Wait => &["wait"],
         }
     }
@@ -47,33 +57,37 @@ impl Shape {
 }
 
 const OPS: &[Shape] = &[Shape::Op, Shape::EachOp];
-const READERS: &[Shape] = &[Shape::Op, Shape::Flow, Shape::EachOp, Shape::EachFlow, Shape::Wait];
+const READERS: &[Shape] = &[Shape::Op, Shape::Flow, Shape::EachOp, Shape::EachFlow, Shape::Plan, Shape::Wait];
 const SPENDERS: &[Shape] =
-    &[Shape::Op, Shape::Flow, Shape::Loop, Shape::EachNodes, Shape::EachOp, Shape::EachFlow];
+    &[Shape::Op, Shape::Flow, Shape::Loop, Shape::EachNodes, Shape::EachOp, Shape::EachFlow, Shape::Plan];
 const EACHES: &[Shape] = &[Shape::EachNodes, Shape::EachOp, Shape::EachFlow];
 const BODIES: &[Shape] = &[Shape::EachNodes];
+const GIVERS: &[Shape] = &[Shape::EachNodes, Shape::Plan];
+const PLANS: &[Shape] = &[Shape::Plan];
 
 /// The keys that not every node has: who has them, in code and in words.
 pub(in crate::flow) const ONLY: &[(&str, &[Shape], &str)] = &[
-    ("in", READERS, "`op`, `flow` or `wait`"),
+    ("in", READERS, "`op`, `flow`, `plan` or `wait`"),
     ("with", OPS, "`op`"),
     ("retry", OPS, "`op`"),
     ("timeout", OPS, "`op`"),
     ("idle_timeout", OPS, "`op`"),
     ("cache", OPS, "`op`"),
-    ("budget", SPENDERS, "`op`, `flow`, `loop` or `each`"),
+    ("budget", SPENDERS, "`op`, `flow`, `loop`, `each` or `plan`"),
     ("as", EACHES, "`each`"),
     ("nodes", BODIES, "`each`"),
-    ("outputs", BODIES, "`each` and `nodes`"),
+    ("outputs", GIVERS, "`each` and `nodes`, or with `plan`"),
     ("concurrency", EACHES, "`each`"),
     ("on_item_error", EACHES, "`each`"),
     ("min_success", EACHES, "`each`"),
     ("stop_when", EACHES, "`each`"),
     ("max_items", EACHES, "`each`"),
-    ("allow", &[], "`plan`"),
-    ("max_nodes", &[], "`plan`"),
-    ("repair", &[], "`plan`"),
-    ("fallback", &[], "`plan`"),
+    ("allow", PLANS, "`plan`"),
+    ("max_nodes", PLANS, "`plan`"),
+    ("repair", PLANS, "`plan`"),
+    ("order", PLANS, "`plan`"),
+    ("must", PLANS, "`plan`"),
+    ("fallback", PLANS, "`plan`"),
 ];
 
 impl Reader<'_> {
@@ -121,6 +135,7 @@ impl Reader<'_> {
                     .map(Box::new)
                     .map(KindDecl::Wait)
             }
+            Some(Shape::Plan) => self.plan_decl(&mut fields).map(Box::new).map(KindDecl::Plan),
             Some(shape) => self.each(shape, &mut fields).map(Box::new).map(KindDecl::Each),
             None => None,
         };
@@ -150,17 +165,12 @@ impl Reader<'_> {
         decl
     }
 
-    /// What the node is; `None`, reported, if it cannot be told or is not supported.
+    /// What the node is; `None`, reported, if it cannot be told.
     fn shape(&mut self, name: &Spanned<String>, fields: &Fields<'_>) -> Option<Shape> {
         let given: Vec<(&str, Span)> =
             KINDS.iter().filter_map(|key| fields.key(key).map(|span| (*key, span))).collect();
         let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
         let has_nodes = fields.key("nodes").is_some();
-        for (key, span) in given.iter().filter(|(key, _)| *key == "plan") {
-            let hint = "flows that are written down work today: `flow: name`, or a `loop` around one";
-            let message = format!("`{key}` is part of the language, but this version cannot run it yet");
-            self.report(Code::NOT_YET, *span, message, Some(hint.to_owned()));
-        }
         match (keys.as_slice(), has_nodes) {
             (["op"], _) => Some(Shape::Op),
             (["flow"], _) => Some(Shape::Flow),
@@ -169,7 +179,7 @@ impl Reader<'_> {
             (["op", "each"], false) => Some(Shape::EachOp),
             (["flow", "each"], false) => Some(Shape::EachFlow),
             (["wait"], _) => Some(Shape::Wait),
-            (["plan"], _) => None,
+            (["plan"], _) => Some(Shape::Plan),
             // Which kind was meant is said where the key is reported.
             ([], _) if !KINDS.iter().all(|key| fields.lacks(key)) => None,
             (["each"], false) => {
@@ -185,7 +195,7 @@ impl Reader<'_> {
                 } else if has_nodes {
                     "put the nodes under `loop`, or add `each: a_list` to run them for every item"
                 } else {
-                    "give it one of `op`, `flow`, `loop`, `each` and `wait`"
+                    "give it one of `op`, `flow`, `loop`, `each`, `plan` and `wait`"
                 };
                 self.report(Code::NODE_KIND, name.span, message, Some(hint.to_owned()));
                 None
@@ -200,7 +210,7 @@ impl Reader<'_> {
                     name.value,
                     listed.join(" and ")
                 );
-                let hint = "a node is one of `op`, `flow`, `loop`, `each` and `wait`; `each` takes one `op`, `flow` or `nodes`";
+                let hint = "a node is one of `op`, `flow`, `loop`, `each`, `plan` and `wait`; `each` takes one `op`, `flow` or `nodes`";
                 let place = given.get(1).map_or(name.span, |(_, span)| *span);
                 self.report(Code::NODE_KIND, place, message, Some(hint.to_owned()));
                 None
@@ -224,6 +234,10 @@ impl Reader<'_> {
                     Some("`wait: {deadline: 2h}` bounds it")
                 }
                 ("retry" | "cache" | "with", Shape::Wait) => Some("a wait is a question, asked once"),
+                ("with", Shape::Plan) => Some("what the plan is given stands under `in`"),
+                ("retry" | "cache", Shape::Plan) => {
+                    Some("allow the plan a flow of your own, whose nodes have it")
+                }
                 ("timeout" | "idle_timeout", _) => Some("`budget: {wall: 30s}` bounds all that runs inside"),
                 ("retry" | "cache" | "with", _) => Some("give it to the nodes inside"),
                 ("outputs", Shape::EachOp | Shape::EachFlow) => {

@@ -96,6 +96,7 @@ pub(super) fn objects() -> Vec<Object> {
         node(),
         loop_(),
         wait(),
+        fallback(),
         stop_when(),
         quorum(),
         retry(),
@@ -156,6 +157,7 @@ fn input() -> Object {
 
 fn node() -> Object {
     let some_duration = or_late(&at("duration"));
+    let some_texts = json!({ "anyOf": [text(), texts()] });
     Object {
         name: "node",
         construct: &fields::NODE,
@@ -165,11 +167,16 @@ fn node() -> Object {
             ("flow", text(), "The flow that the node runs, by name."),
             ("loop", at("loop"), "Nodes that run again and again."),
             ("each", at("expression"), "The list over whose items the body runs: `op`, `flow` or `nodes`."),
+            (
+                "plan",
+                at("expression"),
+                "A plan that was made at run time; it reads what stands under `in`, and runs what stands under `allow`.",
+            ),
             ("wait", at("wait"), "A question to somebody outside. What it shows stands under `in`."),
             ("in", map_of("expression"), "What goes into each input."),
             ("with", json!({ "type": "object" }), "Settings. `${ expr }` is evaluated when the node starts."),
             ("when", at("expression"), "Whether the node runs. If not, its outputs are absent."),
-            ("after", json!({ "anyOf": [text(), texts()] }), "Nodes to wait for without reading from them."),
+            ("after", some_texts.clone(), "Nodes to wait for without reading from them."),
             ("retry", at("retry"), "When and how often a failed attempt is made again."),
             ("timeout", some_duration.clone(), "Longest time of an attempt."),
             ("idle_timeout", some_duration, "Longest silence of a streaming attempt."),
@@ -195,7 +202,7 @@ fn node() -> Object {
             (
                 "outputs",
                 named("expression"),
-                "What an each over nodes gives for an item; the outputs are lists of it.",
+                "What an each over nodes gives for an item: an expression each, the outputs are lists of it. What a plan must give: a type each.",
             ),
             (
                 "concurrency",
@@ -218,6 +225,20 @@ fn node() -> Object {
                 or_late(&whole(1, u32::try_from(limits::EACH_ITEMS).ok())),
                 "Most items of an each.",
             ),
+            ("allow", some_texts.clone(), "The operators and flows that the steps of a plan may run."),
+            ("max_nodes", whole(1, Some(limits::PLAN_NODES_MAX)), "Most steps of a plan; 12 by default."),
+            (
+                "repair",
+                whole(0, Some(limits::PLAN_REPAIRS_MAX)),
+                "How often a planner may repair a plan that cannot be used; once by default.",
+            ),
+            (
+                "order",
+                json!({ "type": "object", "additionalProperties": some_texts }),
+                "Which steps of a plan come after which: what one runs, and what those before it run.",
+            ),
+            ("must", some_texts, "What some step of every plan runs."),
+            ("fallback", at("fallback"), "What runs in the place of a plan that cannot be used."),
         ],
     }
 }
@@ -255,6 +276,22 @@ fn wait() -> Object {
                 Value::Object(serde_json::Map::new()),
                 "The value if nobody answers. Without it the node fails then.",
             ),
+        ],
+    }
+}
+
+fn fallback() -> Object {
+    Object {
+        name: "fallback",
+        construct: &fields::FALLBACK,
+        required: &["nodes", "outputs"],
+        properties: vec![
+            (
+                "nodes",
+                nodes(),
+                "The nodes. They read `inputs`, which are what stands under `in` of the plan.",
+            ),
+            ("outputs", named("expression"), "What they give: everything that the plan must give."),
         ],
     }
 }

@@ -74,6 +74,7 @@ impl Builder<'_> {
                 *slot = Some((node, uses.requires()));
             }
         }
+        self.hand_out_kits(place, decls, &mut slots);
         let (mut nodes, requires): (Vec<Node>, Vec<Vec<u32>>) = slots.into_iter().flatten().unzip();
         let edges: Vec<(u32, u32)> = nodes
             .iter()
@@ -104,6 +105,7 @@ impl Builder<'_> {
             KindDecl::Loop(inner) => self.looping(place, decl, inner, &mut uses),
             KindDecl::Each(inner) => self.each(place, decl, inner, &mut uses),
             KindDecl::Wait(wait) => self.wait_node(place, decl, wait, &mut uses),
+            KindDecl::Plan(plan) => self.planned(place, decl, plan, &mut uses),
         };
         let known = built.outputs.is_some();
         let outputs = built.outputs.unwrap_or_default();

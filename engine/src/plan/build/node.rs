@@ -51,6 +51,7 @@ impl Builder<'_> {
             timeout,
             idle_timeout,
             cache: decl.cache.as_ref().map(|cache| cache.value),
+            kit: None,
         };
         BuiltKind { kind: Kind::Op(op), outputs, height: 0, budget: None }
     }
@@ -121,7 +122,7 @@ impl Builder<'_> {
         BuiltKind::broken()
     }
 
-    fn unknown_operator(&mut self, place: Place<'_>, name: &Spanned<String>) {
+    pub(crate) fn unknown_operator(&mut self, place: Place<'_>, name: &Spanned<String>) {
         let known = || self.env.registry.names();
         let module = name.value.split('.').next().unwrap_or_default();
         let last = name.value.rsplit('.').next().unwrap_or_default();

@@ -95,7 +95,8 @@ impl Builder<'_> {
         };
         // The node may have inputs that the flow does not take; only those of the same name go there.
         // What stands on a loop or an each is not theirs but their items'.
-        let is_plain = matches!(decl.kind, KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Wait(_));
+        let is_plain =
+            matches!(decl.kind, KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Wait(_) | KindDecl::Plan(_));
         let wanted =
             |entry: &&Entry<_>| is_plain && side.ports.iter().any(|port| *port.name == entry.key.value);
         let shared =

@@ -235,6 +235,7 @@ pub(crate) fn describe(schema: &Json) -> String {
             Some("index") => "the name of an index",
             Some("embedder") => "the name of an embedder",
             Some("reranker") => "the name of a reranker",
+            Some("namespace") => "the name of a namespace",
             Some("prompt") => "a prompt",
             _ => "a text",
         },

@@ -40,6 +40,10 @@ pub(crate) fn of_node(node: &NodeDecl) -> Vec<Mention> {
     let mut shadowed: Vec<&str> = Vec::new();
     match &node.kind {
         KindDecl::Op(_) | KindDecl::Flow(_) | KindDecl::Wait(_) | KindDecl::Unknown => outer.append(&mut own),
+        KindDecl::Plan(decl) => {
+            outer.append(&mut own);
+            outer.push(&decl.plan);
+        }
         KindDecl::Loop(decl) => {
             outer.append(&mut own);
             outer.extend(values(&decl.carry));

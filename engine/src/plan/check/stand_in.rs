@@ -50,6 +50,10 @@ fn refs(node: &Node) -> Vec<Ref> {
             }
         }
         Kind::Flow { inputs, .. } => exprs.extend(inputs.iter().flatten()),
+        Kind::Plan(planned) => {
+            exprs.push(&planned.plan);
+            exprs.extend(&planned.inputs);
+        }
         Kind::Wait(wait) => exprs.extend(wait.shown.iter().map(|(_, expr)| expr)),
         Kind::Loop(spec) => {
             exprs.extend(&spec.first);

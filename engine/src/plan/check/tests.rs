@@ -150,12 +150,14 @@ impl<'a> Checker<'a> {
                 Kind::Flow { body, .. } => body,
                 Kind::Loop(inner) => &inner.body,
                 Kind::Each(inner) => &inner.body,
-                Kind::Op(_) | Kind::Wait(_) if segments.peek().is_some() => {
+                // Which steps a plan has is known when it is there.
+                Kind::Plan(_) if segments.peek().is_some() => return None,
+                Kind::Op(_) | Kind::Wait(_) | Kind::Plan(_) if segments.peek().is_some() => {
                     let hint = format!("`{name}` has no nodes inside");
                     self.unknown(path, does, "which is not there", Some(hint));
                     return None;
                 }
-                Kind::Op(_) | Kind::Wait(_) => return found,
+                Kind::Op(_) | Kind::Wait(_) | Kind::Plan(_) => return found,
             };
         }
         found

@@ -3,7 +3,7 @@
 use crate::flow::expression::Expr;
 use crate::limits;
 use crate::plan::build::calls_models;
-use crate::plan::{Body, Kind, Late, Node, OnError, Plan, Ref, Settings};
+use crate::plan::{Body, Kind, Late, Node, OnError, Plan, Planned, Ref, Settings};
 
 /// How often operators run and models are called, in the worst case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -19,6 +19,14 @@ impl Cost {
         Self {
             executions: self.executions.saturating_add(other.executions),
             model_calls: self.model_calls.saturating_add(other.model_calls),
+        }
+    }
+
+    /// What both stay within.
+    fn or(self, other: Self) -> Self {
+        Self {
+            executions: self.executions.max(other.executions),
+            model_calls: self.model_calls.max(other.model_calls),
         }
     }
 
@@ -63,6 +71,11 @@ fn of_node(body: &Body, captures: &[Option<u64>], node: &Node) -> Cost {
         }
         Kind::Flow { body, .. } => of_body(body, &[]),
         Kind::Loop(turn) => inner(&turn.body).times(times(&turn.max_turns, u64::from(limits::MAX_TURNS))),
+        Kind::Plan(planned) => {
+            let steps = of_part(planned).times(u64::from(planned.kit.inventory.max_nodes));
+            let fallback = planned.fallback.as_ref().map(|body| of_body(body, &[])).unwrap_or_default();
+            steps.or(fallback)
+        }
         // A person answers, not a model.
         Kind::Wait(_) => Cost::default(),
         Kind::Each(item) => inner(&item.body).times(times(&item.max_items, limits::EACH_ITEMS as u64)),
@@ -71,6 +84,22 @@ fn of_node(body: &Body, captures: &[Option<u64>], node: &Node) -> Cost {
         OnError::Flow { body, .. } => own.plus(of_body(body, &[])),
         OnError::Fail | OnError::Skip | OnError::Value(_) => own,
     }
+}
+
+/// The most that a step of a plan can take, an operator with its own settings: those that a plan gives it are not known.
+fn of_part(planned: &Planned) -> Cost {
+    let kit = &planned.kit;
+    let operators = kit.registry.iter().map(|spec| {
+        let calls = if calls_models(spec) {
+            let operator = spec.build(serde_json::json!({}));
+            operator.map_or(1, |operator| operator.model_calls_max())
+        } else {
+            0
+        };
+        Cost { executions: 1, model_calls: calls }
+    });
+    let flows = kit.flows.values().map(|flow| of_body(&flow.body, &[]));
+    operators.chain(flows).fold(Cost::default(), Cost::or)
 }
 
 /// The reference that `expr` is, if it is nothing more.

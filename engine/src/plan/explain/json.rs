@@ -63,6 +63,20 @@ fn one(body: &Body, node: &Node) -> Json {
                 "condition": &*condition.source,
             })).collect::<Vec<_>>(),
         }}),
+        Kind::Plan(planned) => {
+            let kit = &planned.kit;
+            let inputs = kit.inventory.inputs.iter().zip(&planned.inputs);
+            json!({ "plan": {
+                "plan": &*planned.plan.source,
+                "inputs": inputs.map(|(port, value)| json!({ "port": port, "value": &*value.source })).collect::<Vec<_>>(),
+                "allow": kit.inventory.parts.iter().map(|part| &*part.name).collect::<Vec<_>>(),
+                "max_nodes": kit.inventory.max_nodes,
+                "repair": kit.inventory.repair,
+                "order": kit.inventory.order.iter().map(|(later, first)| (later.to_string(), json!(first))).collect::<serde_json::Map<_, _>>(),
+                "must": kit.inventory.must,
+                "fallback": planned.fallback.as_ref().map(|body| nodes(body)),
+            }})
+        }
         Kind::Wait(wait) => json!({ "wait": {
             "for": wait.ty,
             "about": wait.about,

@@ -50,6 +50,12 @@ fn nodes(out: &mut String, body: &Body, depth: usize) {
         if let Some(inner) = node.body() {
             nodes(out, inner, depth + 1);
         }
+        if let Kind::Plan(planned) = &node.kind
+            && let Some(fallback) = &planned.fallback
+        {
+            line(out, depth + 1, "falls back to");
+            nodes(out, fallback, depth + 2);
+        }
     }
 }
 
@@ -74,6 +80,18 @@ fn details(body: &Body, node: &Node) -> Vec<String> {
         for (reason, condition) in &inner.until {
             details.push(format!("until {reason}: {}", condition.source));
         }
+    }
+    if let Kind::Plan(planned) = &node.kind {
+        let kit = &planned.kit;
+        details.extend(
+            kit.inventory
+                .order
+                .iter()
+                .map(|(later, first)| format!("order: {later} after {}", first.join(", "))),
+        );
+        details.extend(
+            (!kit.inventory.must.is_empty()).then(|| format!("must run {}", kit.inventory.must.join(", "))),
+        );
     }
     if let Kind::Op(op) = &node.kind
         && op.retry.attempts > 1

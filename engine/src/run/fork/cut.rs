@@ -1,14 +1,19 @@
 //! What is cut out of a run: the places that are done again, and what depends on them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::ForkError;
 use crate::diagnostic::suggest;
 use crate::plan::{Body, Kind, Node};
 
+/// What ran as plans that were made at run time, by the paths of their nodes.
+type Plans = BTreeMap<String, Arc<Body>>;
+
 /// The cut through one open scope, and those inside it.
 pub(super) struct Cut<'p> {
     body: &'p Body,
+    plans: &'p Plans,
     nodes: BTreeMap<u32, NodeCut<'p>>,
     /// Nodes that wait for a cut one, at whatever distance.
     downstream: BTreeSet<u32>,
@@ -44,8 +49,8 @@ struct Segment<'a> {
 }
 
 impl<'p> Cut<'p> {
-    pub(super) fn new(body: &'p Body) -> Self {
-        Self { body, nodes: BTreeMap::new(), downstream: BTreeSet::new() }
+    pub(super) fn new(body: &'p Body, plans: &'p Plans) -> Self {
+        Self { body, plans, nodes: BTreeMap::new(), downstream: BTreeSet::new() }
     }
 
     /// Cuts out the node, turn or item at `path`; gives the node, if it is one.
@@ -86,6 +91,10 @@ impl<'p> Cut<'p> {
             (None, Some(rest)) => match (node.fallback(rest), &node.kind) {
                 (Some((body, rest)), _) => (Part::OnError, body, Some(rest)),
                 (None, Kind::Flow { body, .. }) => (Part::Flow, &**body, Some(rest)),
+                (None, Kind::Plan(_)) => match self.plans.get(&path) {
+                    Some(body) => (Part::Flow, &**body, Some(rest)),
+                    None => return Err(ForkError::DidNotRun { scope: whole.to_owned() }),
+                },
                 (None, Kind::Loop(_) | Kind::Each(_)) => {
                     let example = format!("write `{path}[1]/{rest}`");
                     return Err(unknown(
@@ -101,7 +110,8 @@ impl<'p> Cut<'p> {
                 _ => return Err(unknown(format!("`{}` has neither turns nor items", node.name), "")),
             },
         };
-        let inner = cut.parts.entry(part).or_insert_with(|| PartCut::Inner(Cut::new(body)));
+        let plans = self.plans;
+        let inner = cut.parts.entry(part).or_insert_with(|| PartCut::Inner(Cut::new(body, plans)));
         let Some(rest) = rest else {
             *inner = PartCut::Whole;
             return Ok(None);
@@ -110,7 +120,7 @@ impl<'p> Cut<'p> {
         match inner {
             PartCut::Inner(inner) => inner.add_at(whole, &frame, rest, reopen),
             // Found all the same, for its node.
-            PartCut::Whole => Cut::new(body).add_at(whole, &frame, rest, reopen),
+            PartCut::Whole => Cut::new(body, plans).add_at(whole, &frame, rest, reopen),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::{Event, Failure, Record, Timer};
-use crate::plan::Plan;
+use crate::plan::{Body, Plan};
 use crate::run::{Notice, Outcome};
 use crate::scope::Scope;
 use crate::state::{Action, IllegalEvent, RunState, Setup};
@@ -34,6 +34,8 @@ pub(super) struct History {
     /// What operators put out, the last time that they did.
     pub(super) outputs: HashMap<Scope, Vec<Option<Value>>>,
     pub(super) outcome: Option<Outcome>,
+    /// What ran as plans that were made at run time, by the paths of their nodes.
+    pub(super) plans: BTreeMap<String, Arc<Body>>,
 }
 
 impl History {
@@ -48,14 +50,16 @@ impl History {
             failed: BTreeMap::new(),
             outputs: HashMap::new(),
             outcome: None,
+            plans: BTreeMap::new(),
         };
-        let setup = Setup { notes: true, ..Setup::default() };
+        let setup = Setup { notes: true, keep_plans: true, ..Setup::default() };
         let mut state = RunState::new(plan.clone(), setup);
         let mut begun = HashMap::new();
         for (position, record) in records.iter().enumerate() {
             history.take_in(&mut state, &mut begun, position, record)?;
         }
         history.outcome = state.result().map(|result| result.outcome.clone());
+        history.plans = state.plans().clone();
         Ok(history)
     }
 

@@ -110,7 +110,7 @@ impl Feed {
             return Ok(Some(Over::Done));
         };
         if is_first {
-            self.names = Names::of(&self.app, &job).await;
+            self.names = Names::of(&self.app, &job, self.watched.next).await?;
             if let Some(over) = self.snapshot(&job, std::mem::take(texts)).await {
                 return Ok(Some(over));
             }
@@ -118,7 +118,10 @@ impl Feed {
         loop {
             let records = self.app.store.records(&self.watched.id, self.watched.next, AT_ONCE).await?;
             for (at_ms, record) in &records {
-                if let Some(over) = self.send(JobEvent::recorded(*at_ms, record, &self.names)).await {
+                // A node of a plan is known before its end is told; what the end sets off comes after it.
+                let event = JobEvent::recorded(*at_ms, record, &self.names);
+                self.names.hear(record);
+                if let Some(over) = self.send(event).await {
                     return Ok(Some(over));
                 }
                 self.watched.next = record.seq.saturating_add(1);

@@ -360,13 +360,14 @@ fn noticed(notice: &Notice) -> Option<Happening> {
         Notice::Skipped { scope, why } => {
             Happening::NodeSkipped { node: scope.to_string(), why: why.to_string() }
         }
-        Notice::Opened { scope, what } => Happening::ScopeOpened {
+        Notice::Opened { scope, what, .. } => Happening::ScopeOpened {
             node: scope.to_string(),
             kind: what.name().to_owned(),
             bound: match what {
                 Opened::Flow => None,
                 Opened::Loop(turns) => Some(u64::from(*turns)),
                 Opened::Each(items) => Some(*items as u64),
+                Opened::Plan(steps) => Some(*steps as u64),
             },
         },
         Notice::Part { scope, index } => {

@@ -41,8 +41,10 @@ pub(super) fn notice(event: &str, data: &Json) -> Option<Notice> {
             what: match text(data, "/kind").as_str() {
                 "loop" => Opened::Loop(u32::try_from(number("/bound")).unwrap_or(u32::MAX)),
                 "each" => Opened::Each(count("/bound")),
+                "plan" => Opened::Plan(count("/bound")),
                 _ => Opened::Flow,
             },
+            inputs: Map::new(),
         },
         "part_started" => Notice::Part { scope: scope(), index: count("/index") },
         "scope_closed" => {
@@ -96,7 +98,7 @@ mod tests {
         let data = json!({ "node": "fan", "kind": "each", "bound": 7 });
         assert_eq!(
             notice("scope_opened", &data),
-            Some(Notice::Opened { scope: "fan".into(), what: Opened::Each(7) })
+            Some(Notice::Opened { scope: "fan".into(), what: Opened::Each(7), inputs: Map::new() })
         );
         assert_eq!(notice("snapshot", &json!({ "job": {} })), None);
     }

@@ -77,7 +77,7 @@ fn line(notice: &Notice) -> Option<String> {
         }
         Notice::Skipped { scope, why } => format!("skipped {scope}: {why}"),
         Notice::Waiting(wait) => format!("waiting {} for {}", wait.scope, wait.ty),
-        Notice::Opened { scope, what } => format!("opened {scope}{}", bound(*what)),
+        Notice::Opened { scope, what, .. } => format!("opened {scope}{}", bound(*what)),
         Notice::Closed { scope, failure: Some(failure), .. } => {
             format!("failed {scope}: {}", failure.message)
         }
@@ -94,6 +94,7 @@ fn bound(what: Opened) -> String {
         Opened::Flow => String::new(),
         Opened::Loop(max) => format!(" (at most {})", print::count(max as usize, "turn")),
         Opened::Each(n) => format!(" ({})", print::count(n, "item")),
+        Opened::Plan(n) => format!(" ({})", print::count(n, "step")),
     }
 }
 
@@ -183,7 +184,7 @@ impl Observer for Tree {
                 self.close(scope, scope.frame.is_empty().then_some(said));
             }
             Notice::Waiting(wait) => self.open(&wait.scope, format!("waits for {}", wait.ty)),
-            Notice::Opened { scope, what } => self.open(scope, bound(*what).trim().to_owned()),
+            Notice::Opened { scope, what, .. } => self.open(scope, bound(*what).trim().to_owned()),
             Notice::Part { scope, index } => {
                 self.open(scope, format!("at {index}"));
             }
@@ -266,7 +267,11 @@ mod tests {
             inputs: anabranch_engine::value::Map::new(),
         };
         assert_eq!(line(&started).unwrap(), "started hop[1]/search");
-        let opened = Notice::Opened { scope: "hop".into(), what: Opened::Loop(4) };
+        let opened = Notice::Opened {
+            scope: "hop".into(),
+            what: Opened::Loop(4),
+            inputs: anabranch_engine::value::Map::new(),
+        };
         assert_eq!(line(&opened).unwrap(), "opened hop (at most 4 turns)");
     }
 }
