@@ -89,6 +89,7 @@ fn readers() -> Vec<(&'static str, Json, Vec<&'static str>)> {
         ("read.answer", json!({}), vec!["Jane Austen [2]."]),
         ("rerank.llm", json!({}), vec!["[2, 1]"]),
         ("rerank.llm", json!({ "mode": "pointwise", "concurrency": 1 }), vec!["3"; 2]),
+        ("select.mcts", json!({ "judge": {} }), vec![r#"{"reason": "", "answerable": false}"#; 2]),
         (
             "verify.llm",
             json!({}),

@@ -19,6 +19,7 @@ mod passage;
 mod prompt;
 pub mod query;
 pub mod read;
+mod record;
 #[cfg(test)]
 mod registry_tests;
 pub mod rerank;
@@ -77,6 +78,10 @@ pub fn registry() -> Registry {
         .with::<route::semantic::Semantic>() // route.semantic
         .with::<route::tag::Tag>() // route.tag
         .with::<select::budget::Budget>() // select.budget
+        .with::<select::exact::Exact>() // select.exact
+        .with::<select::greedy::Greedy>() // select.greedy
+        .with::<select::mcts::Mcts>() // select.mcts
+        .with::<select::mmr::Mmr>() // select.mmr
         .with::<verify::citations::Citations>() // verify.citations
         .with::<verify::llm::Llm>() // verify.llm
 }

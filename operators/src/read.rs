@@ -10,7 +10,7 @@ mod cite;
 mod cues;
 pub mod extractive;
 pub(crate) mod marks;
-mod names;
+pub(crate) mod names;
 mod numbers;
 mod outline;
 mod rank;

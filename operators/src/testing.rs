@@ -62,9 +62,11 @@ impl ChatModel for Scripted {
     }
 }
 
-/// [`Letters`] as the embedder `default` and [`Overlap`] as the reranker `default`.
+/// [`Letters`] as the embedder `default`, [`Overlap`] as the reranker `default`, and no chat model behind the model
+/// `default`.
 pub(crate) fn encoders() -> Resources {
     let mut resources = Resources::default();
+    resources.models.insert("default".to_owned(), Model::Extractive);
     resources.embedders.insert("default".to_owned(), Arc::new(Letters));
     resources.rerankers.insert("default".to_owned(), Arc::new(Overlap));
     resources
@@ -120,6 +122,21 @@ pub(crate) fn chunk(doc: &str, text: &str) -> Arc<Chunk> {
 /// The chunk with another score.
 pub(crate) fn scored(chunk: &Arc<Chunk>, score: f64) -> Arc<Chunk> {
     Arc::new(Chunk { score: Score::new(score), ..Chunk::clone(chunk) })
+}
+
+/// A question, and four chunks for it: two that speak of one another and answer it together in 13 tokens, one that matches
+/// better than the second of them and speaks of something else, and a copy of the first.
+pub(crate) fn linked() -> (String, Vec<Arc<Chunk>>) {
+    let with = |doc: &str, title: &str, text: &str, score| {
+        scored(&Arc::new(Chunk { title: Some(title.into()), ..Chunk::clone(&chunk(doc, text)) }), score)
+    };
+    let chunks = vec![
+        with("other", "Evelina", "A novel that was long.", 5.0),
+        with("novel", "Emma", "A novel by Jane Austen.", 6.0),
+        with("author", "Jane Austen", "Born in 1775.", 2.0),
+        with("copy", "Emma", "A novel by Jane Austen!", 1.0),
+    ];
+    ("When was the author of the novel Emma born?".to_owned(), chunks)
 }
 
 /// The documents of chunks, in their order.

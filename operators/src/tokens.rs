@@ -1,5 +1,10 @@
-//! Counts tokens as `cl100k_base` does.
+//! Counts tokens: as a model does whose tokenizer is known, else as `cl100k_base` does.
 
+use std::sync::Arc;
+
+use anabranch_engine::backend::ChatModel;
+use anabranch_engine::cx::{Cx, Model};
+use anabranch_engine::operator::{ModelName, OpError};
 use anabranch_engine::value::{Chunk, TokenCount};
 
 /// Longest run of space, or of anything else, that the tokenizer gets to see whole.
@@ -52,6 +57,30 @@ pub fn token_count(text: &str) -> TokenCount {
 /// The tokens of a chunk: what it says, or counted where it says nothing.
 pub fn of_chunk(chunk: &Chunk) -> usize {
     if chunk.tokens.0 == 0 { count(&chunk.text) } else { chunk.tokens.0 as usize }
+}
+
+/// Counts tokens as one model does.
+#[derive(Debug, Clone, Default)]
+pub struct Counter(Option<Arc<dyn ChatModel>>);
+
+impl Counter {
+    /// As the model called `model` counts, if it says how; else as `cl100k_base`.
+    pub fn of(cx: &Cx, model: &ModelName) -> Result<Self, OpError> {
+        Ok(match cx.model(model)? {
+            Model::Chat(model) if model.count_tokens("").is_some() => Self(Some(model)),
+            Model::Chat(_) | Model::Extractive => Self(None),
+        })
+    }
+
+    /// Number of tokens of `text`.
+    pub fn count(&self, text: &str) -> usize {
+        self.0.as_ref().and_then(|model| model.count_tokens(text)).unwrap_or_else(|| count(text))
+    }
+
+    /// The tokens of a chunk. What it says of itself is only taken where that was counted in the same way.
+    pub fn of_chunk(&self, chunk: &Chunk) -> usize {
+        if self.0.is_some() { self.count(&chunk.text) } else { of_chunk(chunk) }
+    }
 }
 
 #[cfg(test)]

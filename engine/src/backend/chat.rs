@@ -155,6 +155,13 @@ pub trait ChatModel: Send + Sync + fmt::Debug {
     /// Answers.
     async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error>;
 
+    /// How many tokens `text` is in this model's own tokenizer; `None` where nobody said which that is. Operators then
+    /// count as `cl100k_base` does.
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        let _ = text;
+        None
+    }
+
     /// An upper estimate of the tokens that `request` reads, used to reserve budget before the call.
     fn estimate_prompt_tokens(&self, request: &ChatRequest) -> u64 {
         // Three bytes a token is above what common tokenizers need for prose; four more a message for its frame.

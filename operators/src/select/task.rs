@@ -1,0 +1,123 @@
+//! What the operators that look for the best set do alike: candidates, reward, search, and what comes out of it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use anabranch_engine::cx::Cx;
+use anabranch_engine::operator::{ModelName, OpError, SettingProblem};
+use anabranch_engine::value::Chunk;
+
+use super::candidates::Candidates;
+use super::reward::judge::{self, Judge};
+use super::reward::{Kind, Reward};
+use super::search::tree::{self, Options};
+use super::search::{Bounds, Found, Problem, Set, exact, greedy};
+use super::{In, Out, Stats};
+use crate::tokens::Counter;
+
+/// What the settings of these operators have in common.
+pub(super) struct Task<'a> {
+    pub(super) max_tokens: usize,
+    pub(super) max_chunks: usize,
+    pub(super) candidates: usize,
+    pub(super) reward: &'a Kind,
+    pub(super) is_ordered: bool,
+    pub(super) bounds: Bounds,
+    pub(super) model: &'a ModelName,
+}
+
+/// How the best set is looked for.
+pub(super) enum Way<'a> {
+    Greedy,
+    Exact,
+    Tree { options: Options, judge: Option<&'a judge::Settings> },
+}
+
+impl Task<'_> {
+    pub(super) async fn run(&self, cx: &Cx, input: In, way: Way<'_>) -> Result<Out, OpError> {
+        let counter = Counter::of(cx, self.model)?;
+        let candidates = Candidates::of(&input.query, &input.chunks, self.candidates, &counter);
+        let problem = Problem {
+            costs: candidates.costs().to_vec(),
+            max_tokens: self.max_tokens,
+            max_chunks: self.max_chunks,
+            is_ordered: self.is_ordered,
+        };
+        let reward = self.reward.of(cx, &input.query, &candidates, self.max_tokens);
+        let reward = reward.as_ref();
+        let (found, judge) = match way {
+            Way::Greedy => (greedy::search(&problem, reward, self.bounds).await?, None),
+            Way::Exact => (exact::search(&problem, reward, self.bounds).await?, None),
+            Way::Tree { options, judge } => {
+                (tree::search(&problem, reward, self.bounds, &options).await?, judge)
+            }
+        };
+        let mut stats = Stats {
+            evals: found.evals,
+            iterations: found.iterations,
+            best_value: found.value,
+            cost: 0,
+            candidates: problem.costs.len(),
+            stop: found.stop,
+            judged: None,
+            answerable: None,
+        };
+        let mut set = found.set.clone();
+        if let Some(settings) = judge.filter(|_| !set.is_empty()) {
+            let judge = Judge { cx, settings, query: &input.query, candidates: &candidates };
+            let (n_judged, answerable) = first_answerable(&judge, &found, settings.sets).await?;
+            (stats.judged, stats.answerable) = (Some(n_judged), Some(answerable.is_some()));
+            if let Some(answerable) = answerable.filter(|answerable| *answerable != set) {
+                // Known to the search: it costs nothing to look it up.
+                let values = reward.values(std::slice::from_ref(&answerable)).await?;
+                stats.best_value = values.first().copied().unwrap_or_default();
+                set = answerable;
+            }
+        }
+        stats.cost = problem.cost_of(&set);
+        Ok(out(&input.chunks, &candidates, &set, stats))
+    }
+}
+
+/// The first of the best sets that the judge finds to hold an answer, and how many it was shown.
+async fn first_answerable(
+    judge: &Judge<'_>,
+    found: &Found,
+    n_sets: usize,
+) -> Result<(usize, Option<Set>), OpError> {
+    let mut n_judged = 0;
+    for set in std::iter::once(&found.set).chain(&found.runners_up).take(n_sets) {
+        n_judged += 1;
+        let values = judge.values(std::slice::from_ref(set)).await?;
+        if values.first().is_some_and(|value| *value > 0.0) {
+            return Ok((n_judged, Some(set.clone())));
+        }
+    }
+    Ok((n_judged, None))
+}
+
+/// The chunks of `set`, and those left out.
+fn out(chunks: &[Arc<Chunk>], candidates: &Candidates, set: &Set, stats: Stats) -> Out {
+    let taken: Vec<Arc<Chunk>> =
+        set.places().filter_map(|place| candidates.chunks().get(place).cloned()).collect();
+    Out { dropped: dropped(chunks, &taken), chunks: taken, tokens: stats.cost, stats }
+}
+
+/// The chunks that were not taken, in the order in which they came. The same chunk twice is left out once.
+pub(super) fn dropped(chunks: &[Arc<Chunk>], taken: &[Arc<Chunk>]) -> Vec<Arc<Chunk>> {
+    let taken: HashSet<*const Chunk> = taken.iter().map(Arc::as_ptr).collect();
+    chunks.iter().filter(|chunk| !taken.contains(&Arc::as_ptr(chunk))).cloned().collect()
+}
+
+/// Problems of `ordered` and `reward` together.
+pub(super) fn check_order(is_ordered: bool, reward: &Kind) -> Vec<SettingProblem> {
+    if !is_ordered || reward.minds_order() {
+        return Vec::new();
+    }
+    vec![SettingProblem {
+        pointer: "/ordered".to_owned(),
+        message: "this reward is the same in every order, so `ordered` looks at every set many times"
+            .to_owned(),
+        hint: Some("leave `ordered` out, or set `reward: { cross_encoder: {} }`".to_owned()),
+    }]
+}
