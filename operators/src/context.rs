@@ -3,3 +3,4 @@
 pub mod append;
 mod blocks;
 pub mod expand;
+pub mod group;

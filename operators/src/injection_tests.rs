@@ -87,6 +87,24 @@ fn readers() -> Vec<(&'static str, Json, Vec<&'static str>)> {
             vec![r#"{"thought": "", "done": false, "query": "Emma", "answer": ""}"#],
         ),
         ("read.answer", json!({}), vec!["Jane Austen [2]."]),
+        (
+            "read.map_reduce",
+            json!({}),
+            vec![
+                r#"{"extracted": "By Austen.", "rationale": "", "answer": "Austen", "found": true, "confidence": 5}"#,
+                r#"{"rationale": "", "answer": "Austen"}"#,
+            ],
+        ),
+        ("read.margins", json!({ "keep": "all" }), vec!["By Austen.", "Austen"]),
+        (
+            "read.memory",
+            json!({}),
+            vec![
+                r#"{"revisions": [{"op": "add", "path": "/facts/emma", "value": ["By Austen."]}]}"#,
+                r#"{"rationale": "", "answer": "Austen"}"#,
+            ],
+        ),
+        ("read.refine", json!({}), vec![r#"{"changed": true, "answer": "Austen"}"#]),
         ("rerank.llm", json!({}), vec!["[2, 1]"]),
         ("rerank.llm", json!({ "mode": "pointwise", "concurrency": 1 }), vec!["3"; 2]),
         ("select.mcts", json!({ "judge": {} }), vec![r#"{"reason": "", "answerable": false}"#; 2]),

@@ -43,6 +43,7 @@ pub fn registry() -> Registry {
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
         .with::<context::expand::Expand>() // context.expand
+        .with::<context::group::Group>() // context.group
         .with::<extract::structured::Structured>() // extract.structured
         .with::<filter::llm::Llm>() // filter.llm
         .with::<filter::redundancy::Redundancy>() // filter.redundancy
@@ -66,6 +67,10 @@ pub fn registry() -> Registry {
         .with::<query::step_back::StepBack>() // query.step_back
         .with::<read::answer::Answer>() // read.answer
         .with::<read::extractive::Extractive>() // read.extractive
+        .with::<read::map_reduce::MapReduce>() // read.map_reduce
+        .with::<read::margins::Margins>() // read.margins
+        .with::<read::memory::Memory>() // read.memory
+        .with::<read::refine::Refine>() // read.refine
         .with::<rerank::cross_encoder::CrossEncoder>() // rerank.cross_encoder
         .with::<rerank::llm::Llm>() // rerank.llm
         .with::<rerank::mmr::Mmr>() // rerank.mmr

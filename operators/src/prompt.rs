@@ -54,7 +54,7 @@ pub(crate) fn render(setting: &str, prompt: &Prompt, variables: &[(&str, Value)]
 }
 
 /// A line that stands in none of the texts, so that none can pretend to end before it does.
-fn fence<'a>(cx: &Cx, quoted: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn fence<'a>(cx: &Cx, quoted: impl Iterator<Item = &'a str>) -> String {
     let quoted: Vec<&str> = quoted.collect();
     let mut rng = cx.rng();
     loop {

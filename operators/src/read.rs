@@ -9,13 +9,20 @@ pub mod answer;
 mod cite;
 mod cues;
 pub mod extractive;
+pub mod map_reduce;
+pub mod margins;
 pub(crate) mod marks;
+pub mod memory;
 pub(crate) mod names;
 mod numbers;
 mod outline;
 mod rank;
+pub mod refine;
 mod sentences;
+mod source;
+mod split;
 pub(crate) mod support;
+mod window;
 
 ports! {
     /// What readers read.

@@ -11,8 +11,10 @@ use anabranch_engine::value::{
 };
 use async_trait::async_trait;
 
+mod reader;
 mod shelf;
 
+pub(crate) use reader::{ByRule, broken, numbered};
 pub(crate) use shelf::{Shelf, letters, problems, run_flow};
 
 /// A model that gives these answers, one after the other, and keeps what it was asked.
