@@ -122,8 +122,8 @@ pub struct Found {
     pub set: Set,
     /// Its reward.
     pub value: f64,
-    /// The next best, best first.
-    pub runners_up: Vec<Set>,
+    /// The next best with their rewards, best first.
+    pub runners_up: Vec<(Set, f64)>,
     /// Sets whose reward was worked out.
     pub evals: usize,
     /// Steps taken.
@@ -202,7 +202,8 @@ impl<'a, R: Reward + ?Sized> Evaluator<'a, R> {
                 runners_up.truncate(n_runners_up);
             }
         }
-        let mut runners_up: Vec<Set> = runners_up.into_iter().map(|(set, _)| set.clone()).collect();
+        let mut runners_up: Vec<(Set, f64)> =
+            runners_up.into_iter().map(|(set, value)| (set.clone(), value)).collect();
         let nothing = self.reward.of_nothing();
         let (set, value) = match self.best {
             Some((set, value)) if nothing.is_none_or(|nothing| value > nothing) => (set, value),

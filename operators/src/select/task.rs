@@ -67,11 +67,8 @@ impl Task<'_> {
             let judge = Judge { cx, settings, query: &input.query, candidates: &candidates };
             let (n_judged, answerable) = first_answerable(&judge, &found, settings.sets).await?;
             (stats.judged, stats.answerable) = (Some(n_judged), Some(answerable.is_some()));
-            if let Some(answerable) = answerable.filter(|answerable| *answerable != set) {
-                // Known to the search: it costs nothing to look it up.
-                let values = reward.values(std::slice::from_ref(&answerable)).await?;
-                stats.best_value = values.first().copied().unwrap_or_default();
-                set = answerable;
+            if let Some((answerable, value)) = answerable {
+                (set, stats.best_value) = (answerable, value);
             }
         }
         stats.cost = problem.cost_of(&set);
@@ -84,11 +81,12 @@ async fn first_answerable(
     judge: &Judge<'_>,
     found: &Found,
     n_sets: usize,
-) -> Result<(usize, Option<Set>), OpError> {
+) -> Result<(usize, Option<(Set, f64)>), OpError> {
     let mut n_judged = 0;
-    for set in std::iter::once(&found.set).chain(&found.runners_up).take(n_sets) {
+    let best = (found.set.clone(), found.value);
+    for set in std::iter::once(&best).chain(&found.runners_up).take(n_sets) {
         n_judged += 1;
-        let values = judge.values(std::slice::from_ref(set)).await?;
+        let values = judge.values(std::slice::from_ref(&set.0)).await?;
         if values.first().is_some_and(|value| *value > 0.0) {
             return Ok((n_judged, Some(set.clone())));
         }
