@@ -93,8 +93,8 @@ impl<'a> Desk<'a> {
         more: &[(&str, Value)],
     ) -> Result<Vec<Message>, OpError> {
         let asked = self.render(setting, prompt, more)?;
-        let content = format!("{context}{}", asked.trim_end());
-        let parts = [(Role::System, self.system.as_str()), (Role::User, &content)];
+        let text = format!("{context}{}", asked.trim_end());
+        let parts = [(Role::System, self.system.as_str()), (Role::User, &text)];
         let message = |(role, content): (Role, &str)| Message { role, content: content.into() };
         Ok(parts.into_iter().filter(|(_, content)| !content.is_empty()).map(message).collect())
     }

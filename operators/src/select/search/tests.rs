@@ -236,7 +236,8 @@ fn the_runners_up_are_the_next_best() {
     let worth = |set: &[usize]| if set.len() == 1 { 3.0 - set[0] as f64 } else { -1.0 };
     let options = Options { n_runners_up: 2, ..options() };
     let found = run(tree::search(&problem(&[1; 3], 3), &Rule::new(worth), BOUNDS, &options));
-    let runners_up: Vec<Vec<usize>> = found.runners_up.iter().map(|(set, _)| set.places().collect()).collect();
+    let runners_up: Vec<Vec<usize>> =
+        found.runners_up.iter().map(|(set, _)| set.places().collect()).collect();
     assert_eq!((places(&found), runners_up), (vec![0], vec![vec![1], vec![2]]));
 }
 
