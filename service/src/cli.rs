@@ -9,6 +9,7 @@ use crate::exit::{self, Exit, exit_codes};
 mod check;
 mod completions;
 mod doctor;
+mod eval;
 mod explain;
 mod flows;
 mod health;
@@ -72,6 +73,7 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Test(test::Args),
+    Eval(Box<eval::Args>),
     Index(index::Args),
     Search(search::Args),
     Jobs(Box<jobs::Args>),
@@ -105,6 +107,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     let ended = match cli.command {
         Command::Run(args) => wait(run::run(&args)),
         Command::Test(args) => wait(test::run(&args)),
+        Command::Eval(args) => wait(eval::run(&args)),
         Command::Index(args) => wait(index::run(&args)),
         Command::Search(args) => wait(search::run(&args)),
         Command::Jobs(args) => wait(jobs::run(&args)),

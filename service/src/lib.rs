@@ -12,6 +12,7 @@ pub mod checked;
 mod cli;
 pub mod client;
 pub mod config;
+pub mod eval;
 pub mod exit;
 mod fault;
 pub mod flows;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::{Expected, files, root};
 
 mod client;
+mod eval;
 mod indexing;
 mod killed;
 mod models;
@@ -21,11 +22,12 @@ mod vectors;
 mod waits;
 
 /// Every command.
-const COMMANDS: [&str; 38] = [
+const COMMANDS: [&str; 39] = [
     "run",
     "check",
     "explain",
     "test",
+    "eval",
     "index",
     "search",
     "operators",

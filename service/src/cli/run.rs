@@ -18,6 +18,8 @@ mod inputs;
 mod json;
 pub(super) mod progress;
 
+pub(super) use inputs::read_words;
+
 /// Run a flow: prints the answer with what it cites
 ///
 /// Indexes that the configuration declares are built on first use and brought up to date before the run. Without a
@@ -211,7 +213,7 @@ pub(super) fn run_id() -> RunId {
 }
 
 /// The limits of `--budget`.
-fn budget(given: &[String]) -> Result<Budget, Error> {
+pub(super) fn budget(given: &[String]) -> Result<Budget, Error> {
     const EXAMPLE: &str = "for example `--budget model_calls=3,model_tokens=20000,cost=0.05,wall=90s`";
     let mut budget = Budget::default();
     for limit in given {

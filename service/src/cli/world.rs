@@ -17,7 +17,7 @@ use crate::resources::{self, Overrides, Pools};
 mod bar;
 mod indexes;
 
-pub(crate) use indexes::{Opened, failed, gave_up, store_error, update};
+pub(crate) use indexes::{Opened, encoder, failed, gave_up, store_error, update};
 
 /// Where a service finds its flows unless the configuration says otherwise.
 const FLOWS: &str = "flows";

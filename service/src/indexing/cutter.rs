@@ -31,6 +31,11 @@ pub struct Cutter {
 }
 
 impl Cutter {
+    /// Names the way of cutting: another one cuts other chunks.
+    pub fn stamp(&self) -> &str {
+        &self.stamp
+    }
+
     /// The indexing flow in the file `path`, or the built-in one.
     pub fn load(path: Option<&Path>, registry: &Registry) -> Result<Self, Error> {
         let file = match path {

@@ -117,7 +117,7 @@ fn read_file(path: &Path) -> Result<serde_json::Map<String, Json>, String> {
 }
 
 /// Text stays text; everything else is read as YAML, of which JSON is a part.
-pub(super) fn read_words(text: String, ty: &Type) -> Result<Value, String> {
+pub(in crate::cli) fn read_words(text: String, ty: &Type) -> Result<Value, String> {
     if matches!(ty.required(), Type::Text | Type::Label) {
         return Ok(Value::text(text));
     }

@@ -217,7 +217,8 @@ impl World {
     }
 }
 
-fn encoder(index: &str, name: EmbedderName, resources: &Resources) -> Result<Encoder, Error> {
+/// The encoder of the embedder `name`, for an index.
+pub(crate) fn encoder(index: &str, name: EmbedderName, resources: &Resources) -> Result<Encoder, Error> {
     let Some(embedder) = resources.embedders.get(&*name.0) else {
         let known = resources.embedders.keys().map(String::as_str).chain(["none"]);
         let hint = diagnostic::suggest(&name.0, known, "there are");
