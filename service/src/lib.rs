@@ -28,6 +28,7 @@ pub mod runner;
 pub mod schedules;
 pub mod store;
 mod tls;
+mod ui;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
