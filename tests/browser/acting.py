@@ -6,7 +6,7 @@ with browser() as shown, page(shown) as it:
     # Cancel one that is watched.
     slow = run("slow")
     show(it, f"runs/{slow}")
-    expect(it.get_by_role("button", name="second, test.work, running")).to_be_visible()
+    expect(it.get_by_role("button", name="two, test.work, running")).to_be_visible()
     it.get_by_role("button", name="Cancel").click()
     it.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     expect(it.locator(".run-head .status")).to_have_text("cancelled")
@@ -32,18 +32,18 @@ with browser() as shown, page(shown) as it:
     ended(broken)
     show(it, f"runs/{broken}")
     expect(it.get_by_role("alert")).to_contain_text("rejected")
-    it.get_by_role("button", name="Show second").click()
-    node = it.get_by_role("region", name="Node second")
+    it.get_by_role("button", name="Show two").click()
+    node = it.get_by_role("region", name="Node two")
     expect(node).to_contain_text("rejected")
     picture(it, "run-failed")
     node.get_by_role("button", name="Retry from here").click()
-    expect(it.get_by_text("Began a new run from second")).to_be_visible()
+    expect(it.get_by_text("Began a new run from two")).to_be_visible()
     expect(it.locator(".run-head .status")).to_have_text("failed")
     again = it.url.split("/runs/")[1].split("?")[0]
     assert again != broken and api("GET", f"/v1/jobs/{again}")["retry_of"] == broken
     expect(it.locator(".run-head")).to_contain_text("repeats")
-    it.get_by_role("button", name="first, test.work").click()
-    expect(it.get_by_role("region", name="Node first").get_by_text("kept", exact=True)).to_be_visible()
+    it.get_by_role("button", name="one, test.work").click()
+    expect(it.get_by_role("region", name="Node one").get_by_text("kept", exact=True)).to_be_visible()
 
     # Another result in place of a node's: what depends on it is done again, and nothing else.
     hops = run("hops", turns=1)

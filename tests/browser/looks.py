@@ -3,14 +3,14 @@
 import pathlib
 
 import axe_playwright_python
-from common import browser, ended, go_on, page, picture, run, show
+from common import browser, ended, expect, go_on, page, picture, run, show
 
 AXE = (pathlib.Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 # The rules of WCAG 2.1 AA, and what is good practice besides.
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 PHONE = 320
 
-answer = run("answer", question="Where do herons nest?")
+answer = run("answer", question="In which trees do herons nest?")
 go_on()
 broken = run("broken")
 hops = run("hops")
@@ -24,7 +24,7 @@ PAGES = {
     "run-node": f"runs/{hops}?node=hop[2]/fan[0]/one",
     "run-fall": f"runs/{hops}?tab=waterfall",
     "run-funnel": f"runs/{answer}?tab=chunks",
-    "run-bad": f"runs/{broken}?node=second",
+    "run-bad": f"runs/{broken}?node=two",
     "run-wait": f"runs/{asking}",
     "compare": f"diff?a={answer}&b={hops}",
     "flows": "flows",
@@ -45,8 +45,9 @@ wrong = []
 
 def settled(it):
     """Nothing is loading any more."""
-    it.wait_for_function("!document.querySelector('[role=status].empty') && document.querySelector('h1')")
-    it.wait_for_function("document.fonts.status === 'loaded'")
+    expect(it.locator("h1").first).to_be_visible()
+    expect(it.locator("[role=status].empty")).to_have_count(0)
+    it.evaluate("document.fonts.ready.then(() => null)")
 
 
 with browser() as shown:

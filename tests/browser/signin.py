@@ -25,7 +25,7 @@ with browser() as shown, page(shown) as it:
     other.close()
     # Streams are read with it, too.
     show(it, "flows/answer?tab=run")
-    it.get_by_label("question").fill("Where do herons nest?")
+    it.get_by_label("question").fill("In which trees do herons nest?")
     it.get_by_role("form").get_by_role("button", name="Run").click()
     expect(it.locator(".live")).to_contain_text("Herons")
     go_on()

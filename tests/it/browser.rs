@@ -71,7 +71,12 @@ impl ChatModel for Talker {
         Ok(ChatResponse {
             text: text.to_owned(),
             finish_reason: FinishReason::Stop,
-            usage: Usage { prompt_tokens: 800, cached_tokens: 480, completion_tokens: 60, ..Usage::default() },
+            usage: Usage {
+                prompt_tokens: 800,
+                cached_tokens: 480,
+                completion_tokens: 60,
+                ..Usage::default()
+            },
             model: "talker".to_owned(),
             logprobs: Vec::new(),
         })

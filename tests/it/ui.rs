@@ -114,7 +114,9 @@ fn nothing_is_asked_of_another_host_and_nothing_becomes_html() {
             let outside =
                 line.split("http").skip(1).any(|rest| rest.starts_with("://") || rest.starts_with("s://"));
             // The name of SVG, and an address in an example of a configuration.
-            let is_named = ["http://www.w3.org/2000/svg", "http://localhost:8000"].iter().any(|name| line.contains(name));
+            let is_named = ["http://www.w3.org/2000/svg", "http://localhost:8000"]
+                .iter()
+                .any(|name| line.contains(name));
             assert!(!outside || is_named, "{path}: {line}");
         }
         // Attributes that the policy of the page refuses.

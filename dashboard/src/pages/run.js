@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/core.js";
 import { get, may, path, post, url } from "../api.js";
-import { ago, cost, count, duration, many, share, shortId, took, when } from "../format.js";
+import { ago, cost, count, duration, exact, many, share, shortId, took, when } from "../format.js";
 import { asCommand, asCurl, cancel, isOver, remove, retry } from "../jobs.js";
 import { go, href, route, setQuery } from "../router.js";
 import { Funnel } from "../run/funnel.js";
@@ -36,7 +36,7 @@ export default function RunPage({ id }) {
   }
   if (!job) return html`<div class="page"><${Loading} what="Loading the run" /></div>`;
   const open = (chunk, citation) => setPassage({ chunk, citation });
-  const tabs = [{ id: "graph", label: "Graph" }, { id: "waterfall", label: "Waterfall", count: run.nodes.size || undefined }];
+  const tabs = [{ id: "graph", label: "Graph" }, { id: "waterfall", label: "Waterfall", count: run.nodes.size ? exact(run.nodes.size) : undefined }];
   if (chunks) tabs.push({ id: "chunks", label: "Chunks" });
   return html`<div class="page fill run-page">
     <${Head} run=${run} job=${job} />

@@ -89,6 +89,8 @@ export function FlowGraph({ graph, selected, onSelect, stateOf, wrong }) {
   const [view, setView] = useState(null);
   const drag = useRef(null);
   const fit = () => {
+    // A change of size may be told of a drawing that has gone.
+    if (!box.current) return;
     const { clientWidth, clientHeight } = box.current;
     const scale = Math.min(1.15, Math.max(ZOOM.min, Math.min((clientWidth - 40) / drawn.width, (clientHeight - 40) / drawn.height)));
     // What does not fit is shown from its beginning, large enough to be read.

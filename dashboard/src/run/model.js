@@ -51,7 +51,7 @@ export class Run {
   async open() {
     try {
       await this.load();
-      const graph = await get(path`/v1/jobs/${this.id}/graph`, {}, { signal: this.stop.signal }).catch(() => null);
+      const graph = await get(path`/v1/jobs/${this.id}/graph`, { states: false }, { signal: this.stop.signal }).catch(() => null);
       this.graph = graph?.graph ?? null;
       this.plan = graph?.flow ?? null;
       this.changed();

@@ -163,7 +163,7 @@ function Row({ node, index, from, to, now, isAt, isOpen, isSelected, isFlat, fli
     <span class="fall-time" role="gridcell">
       ${node.skipped && began === null && html`<span class="dim cut fall-why" title=${node.skipped}>skipped: ${node.skipped}</span>`}
       ${isIn && html`<span class=${`bar k-${kind} ${node.status === "running" ? "open" : ""}`} style=${{ left: `${left}%`, width: `max(2px, ${width}%)` }}>${queue > 1 && html`<i style=${{ width: `${queue}%` }}></i>`}</span>
-        <span class=${`fall-ms num ${right > 82 && width > 20 ? "on" : ""}`} style=${right <= 82 ? { left: `calc(${right}% + 6px)` } : width > 20 ? { right: `calc(${100 - right}% + 6px)` } : { right: `calc(${100 - left}% + 6px)` }}>${node.kept ? "kept" : duration(ms)}${node.attempts > 1 && !node.children.length ? ` · ${node.attempts} tries` : ""}</span>`}
+        <span class=${`fall-ms num ${right > 82 && width > 20 ? (kind === "group" ? "over" : "on") : ""}`} style=${right <= 82 ? { left: `calc(${right}% + 6px)` } : width > 20 ? { right: `calc(${100 - right}% + 6px)` } : { right: `calc(${100 - left}% + 6px)` }}>${node.kept ? "kept" : duration(ms)}${node.attempts > 1 && !node.children.length ? ` · ${node.attempts} tries` : ""}</span>`}
     </span>
   </div>`;
 }
@@ -174,7 +174,7 @@ function Overview({ run, whole, range, setRange, version }) {
   const drag = useRef(null);
   const [from, to] = range ?? whole;
   useLayoutEffect(() => {
-    const draw = () => paint(canvas.current, run, whole);
+    const draw = () => canvas.current && paint(canvas.current, run, whole);
     draw();
     const watch = new ResizeObserver(draw);
     watch.observe(canvas.current);

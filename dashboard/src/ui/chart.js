@@ -58,7 +58,7 @@ export function Chart({ title, times, series, height = 190 }) {
     let library = null;
     load().then((UPlot) => draw((library = UPlot)), () => {});
     const again = () => library && draw(library);
-    const watch = new ResizeObserver(() => chart && chart.setSize({ width: host.current.clientWidth, height }));
+    const watch = new ResizeObserver(() => chart && host.current && chart.setSize({ width: host.current.clientWidth, height }));
     watch.observe(host.current);
     const dark = matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", again);

@@ -13,6 +13,7 @@ export function Windowed({ count, height, row, handle, onEnd, onScroll, children
   const box = useRef(null);
   const [view, setView] = useState({ top: 0, rows: 40 });
   const look = () => {
+    if (!box.current) return;
     const { scrollTop, clientHeight } = box.current;
     const next = { top: Math.floor(scrollTop / height), rows: Math.ceil(clientHeight / height) + 1 };
     setView((old) => (old.top === next.top && old.rows === next.rows ? old : next));

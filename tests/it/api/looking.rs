@@ -81,13 +81,31 @@ async fn a_node_is_shown_with_its_settings_what_it_reads_and_each_attempt() {
     assert_eq!((&tries[0]["error"]["code"], tries[1].get("error")), (&json!("unavailable"), None), "{node}");
     assert!(node["began_ms"].as_f64().unwrap() <= tries[0]["ended_ms"].as_f64().unwrap());
     assert_eq!(node["ended_ms"], tries[1]["ended_ms"]);
-    // What a retried job keeps was not done there.
+    // What is put in place of a result was not done there.
     let patch = json!({ "from": "start", "patch": { "a": { "value": 7, "text": "seven" } } });
     let again = service.post(&format!("/v1/jobs/{id}/retry"), &patch).await;
     let again = again.body["id"].as_str().unwrap().to_owned();
     assert_eq!(service.ended(&again).await["outputs"]["text"], "seven");
     let kept = service.get(&format!("/v1/jobs/{again}/nodes/a")).await.body;
     assert_eq!((&kept["kept"], &kept["tries"]), (&json!(true), &json!([])), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_job_tells_what_it_kept() {
+    let service = Service::start().await;
+    let id = service.submit("broken").await;
+    assert_eq!(service.ended(&id).await["status"], "failed");
+    let again = service.post(&format!("/v1/jobs/{id}/retry"), &json!({})).await;
+    let again = again.body["id"].as_str().unwrap().to_owned();
+    service.ended(&again).await;
+    let items = by_name(&service.get(&format!("/v1/jobs/{again}/timeline")).await.body);
+    assert_eq!((items["a"]["kept"].as_bool(), items["b"].get("kept")), (Some(true), None), "{items:?}");
+    for (node, is_kept) in [("a", true), ("b", false)] {
+        let shown = service.get(&format!("/v1/jobs/{again}/nodes/{node}")).await.body;
+        assert_eq!(shown["kept"], is_kept, "{shown}");
+    }
+    let first = by_name(&service.get(&format!("/v1/jobs/{id}/timeline")).await.body);
+    assert_eq!(first["a"].get("kept"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,12 +74,16 @@ impl Service {
         service
     }
 
-    /// Puts a document into the index.
+    /// Puts documents into the index.
     async fn fill(&self, key: Option<&str>) {
-        let document =
-            json!({ "id": "herons.md", "title": "Herons", "text": read("tests/browser/herons.md") });
+        let documents = files("tests/browser/birds", "md").into_iter().map(|path| {
+            let text = read(&path);
+            let title = text.lines().next().unwrap().trim_start_matches("# ").to_owned();
+            json!({ "id": path.rsplit_once('/').unwrap().1, "title": title, "text": text })
+        });
         let request = client().post(format!("{}/v1/indexes/birds/documents", self.url));
-        let request = request.bearer_auth(key.unwrap_or("none")).json(&json!({ "documents": [document] }));
+        let documents = json!({ "documents": documents.collect::<Vec<_>>() });
+        let request = request.bearer_auth(key.unwrap_or("none")).json(&documents);
         let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{:?}", answer.text().await);
     }

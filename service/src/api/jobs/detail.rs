@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::nodes::{self, NodeError, NodeView};
-use super::timeline::{ms, times};
+use super::timeline::{kept_until, ms, times};
 use super::{find, view};
 use crate::api::App;
 use crate::api::caller::{Can, Read};
@@ -79,13 +79,11 @@ pub async fn show(
         Problem::not_found("node", &scope).maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
     })?;
     let at = Scope::from(&*scope);
-    let records: Vec<Record> = nodes::records(&app, &id)
-        .await?
-        .into_iter()
-        .map(|(_, record)| record)
-        .filter(|record| is_about(&record.event, &at))
-        .collect();
-    let times = times(&records).remove(&at).unwrap_or_default();
+    let mut records: Vec<Record> =
+        nodes::records(&app, &id).await?.into_iter().map(|(_, record)| record).collect();
+    let kept_until = kept_until(&job, &records);
+    records.retain(|record| is_about(&record.event, &at));
+    let times = times(&records, kept_until).remove(&at).unwrap_or_default();
     let plan = nodes::plan(&app, &job).await?;
     Ok(Json(NodeDetail {
         node,

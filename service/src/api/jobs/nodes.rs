@@ -124,6 +124,8 @@ pub async fn list(
 pub struct GraphQuery {
     /// `json` (if unset), `mermaid`, `dot` or `text`.
     pub format: Option<String>,
+    /// Of JSON, whether what became of each node is told; true if unset.
+    pub states: Option<bool>,
 }
 
 /// Show the flow of a job as a graph
@@ -144,11 +146,14 @@ pub async fn graph(
         None | Some("json") => {
             let graph: Value =
                 serde_json::from_str(&explain::explain(&plan, Format::Json)).map_err(Problem::internal)?;
-            let nodes = of(&app, &job).await?;
-            let states: BTreeMap<&str, NodeStatus> =
-                nodes.iter().map(|node| (node.node.as_str(), node.status)).collect();
-            let drawn = Graph::of(&plan);
-            return Ok(Json(json!({ "flow": graph, "graph": drawn, "nodes": states })).into_response());
+            let mut shown = json!({ "flow": graph, "graph": Graph::of(&plan) });
+            if query.states.unwrap_or(true) {
+                let nodes = of(&app, &job).await?;
+                let states: BTreeMap<&str, NodeStatus> =
+                    nodes.iter().map(|node| (node.node.as_str(), node.status)).collect();
+                shown["nodes"] = json!(states);
+            }
+            return Ok(Json(shown).into_response());
         }
         Some("mermaid") => Format::Mermaid,
         Some("dot") => Format::Dot,

@@ -16,7 +16,7 @@ use super::{find, view};
 use crate::api::App;
 use crate::api::caller::{Can, Read};
 use crate::api::problem::Problem;
-use crate::job::Usage;
+use crate::job::{Job, Usage};
 
 /// The node executions of a job, with their times.
 #[derive(Debug, Serialize, ToSchema)]
@@ -90,7 +90,7 @@ pub async fn timeline(
         return Ok(Json(Timeline { items: Vec::new(), upto, elapsed_ms: 0.0 }));
     }
     let seen = inspect(&nodes::plan(&app, &job).await?, &records).map_err(Problem::internal)?;
-    let times = times(&records);
+    let times = times(&records, kept_until(&job, &records));
     let mut items: Vec<TimelineItem> = Vec::with_capacity(seen.nodes.len() + seen.open.len());
     let mut positions: HashMap<&Scope, usize> = HashMap::with_capacity(seen.nodes.len());
     for report in &seen.nodes {
@@ -138,8 +138,16 @@ fn item(scope: &Scope, op: &str, times: Option<&Times>) -> TimelineItem {
     }
 }
 
-/// When what ran began and ended, by the records.
-pub(super) fn times(records: &[Record]) -> HashMap<Scope, Times> {
+/// The number of the first record that is of this job: those before it were kept from the job that it repeats. A process
+/// that takes a job up says so before it does anything.
+pub(super) fn kept_until(job: &Job, records: &[Record]) -> u64 {
+    let taken_up = records.iter().find(|record| matches!(record.event, Event::TakenUp { .. }));
+    let first = taken_up.or(records.last()).map_or(0, |record| record.seq);
+    if job.retry_of.is_some() { first } else { 0 }
+}
+
+/// When what ran began and ended, by the records; those before `kept_until` were kept.
+pub(super) fn times(records: &[Record], kept_until: u64) -> HashMap<Scope, Times> {
     let mut found: HashMap<Scope, Times> = HashMap::new();
     for record in records {
         let at = record.at;
@@ -149,6 +157,7 @@ pub(super) fn times(records: &[Record]) -> HashMap<Scope, Times> {
                 times.began.get_or_insert(at.saturating_sub(timing.ran + timing.queued));
                 times.ended = Some(at);
                 times.queued += timing.queued;
+                times.kept = record.seq < kept_until;
             }
             Event::AttemptAborted { scope, .. } => found.entry(scope.clone()).or_default().ended = Some(at),
             Event::Given { scope, .. } => {
