@@ -44,6 +44,11 @@ pub struct Plan {
 impl Plan {
     /// The node that runs at `scope`, whatever the turn or item.
     pub fn node(&self, scope: &Scope) -> Option<&Node> {
+        self.place(scope).map(|(_, node)| node)
+    }
+
+    /// The node that runs at `scope`, and the body that it is part of.
+    pub(crate) fn place(&self, scope: &Scope) -> Option<(&Body, &Node)> {
         let path = scope.to_string();
         let mut rest = path.as_str();
         let mut body = &*self.root;
@@ -54,7 +59,7 @@ impl Plan {
             };
             let name = first.split('[').next().unwrap_or(first);
             let node = body.nodes.iter().find(|node| *node.name == *name)?;
-            let Some(inner) = inner else { return Some(node) };
+            let Some(inner) = inner else { return Some((body, node)) };
             (body, rest) = node.inner(inner)?;
         }
     }
@@ -246,6 +251,8 @@ pub struct Op {
     pub spec: Arc<OperatorSpec>,
     /// Its settings.
     pub settings: Settings,
+    /// Its settings as they are written, for those who look: `${ expr }` is a text, what is not written is left out.
+    pub written: serde_json::Value,
     /// Names of the input ports, in the order of `inputs`.
     pub names: Arc<[Text]>,
     /// Types of the input ports, in the same order.

@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::scope::Scope;
 use crate::value::{Map, Text};
 
+mod again;
 mod clock;
 mod diff;
 mod driver;
@@ -32,6 +33,7 @@ mod replay;
 mod report;
 mod wait;
 
+pub use again::last_attempt;
 pub use clock::Clock;
 pub use diff::{Change, Found, NodeDiff, Side, diff};
 pub use expanded::Expanded;

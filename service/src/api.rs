@@ -51,6 +51,7 @@ pub mod tenants;
 pub mod time;
 pub mod usage;
 pub mod webhooks;
+pub mod whoami;
 
 pub use caller::{Caller, Can};
 pub use problem::{Code, Problem};
@@ -174,6 +175,7 @@ pub fn groups() -> OpenApiRouter<App> {
         .merge(backends::routes())
         .merge(indexes::routes())
         .merge(keys::routes())
+        .merge(whoami::routes())
         .merge(tenants::routes())
         .merge(webhooks::routes())
         .merge(schedules::routes())
@@ -185,7 +187,8 @@ pub fn groups() -> OpenApiRouter<App> {
 
 /// The whole API, ready to be served.
 pub fn router(app: &App) -> Router {
-    let router = if app.roles.api { groups() } else { ops::routes() };
-    let (router, _) = router.split_for_parts();
+    let (router, _) = if app.roles.api { groups() } else { ops::routes() }.split_for_parts();
+    // No part of the API: a client of it, that happens to be served from the same address.
+    let router = if app.roles.api { router.merge(crate::ui::routes()) } else { router };
     layers::around(router, app).with_state(app.clone())
 }

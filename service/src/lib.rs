@@ -29,6 +29,7 @@ pub mod runner;
 pub mod schedules;
 pub mod store;
 mod tls;
+mod ui;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 //! `api`: the REST API over real sockets.
 //! `access`: who may do what over the API, how often, and with which flows and indexes.
 //! `backends`: the models on servers behind the whole service, and what it says of them.
+//! `browser`: the dashboard in a real browser.
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
@@ -19,6 +20,7 @@
 //! `outside`: webhooks, schedules, usage and feedback, against the real service.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
+//! `ui`: the dashboard as it is served and as it lies in the repository.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 // The laws print how many runs they made; helpers take what is handy; names of our own files are in lower case.
@@ -32,6 +34,7 @@
 mod access;
 mod api;
 mod backends;
+mod browser;
 mod cli;
 mod deploy;
 mod diagnostics;
@@ -54,3 +57,4 @@ mod served;
 mod stores;
 mod support;
 mod tidy;
+mod ui;

@@ -1,6 +1,7 @@
 //! A plan as text, Mermaid, DOT and JSON, with the most operator executions and model calls that it can take.
 
 use crate::plan::{Kind, Late, Node, OnError, Plan};
+use crate::scope::Scope;
 
 mod cost;
 mod graph;
@@ -30,6 +31,13 @@ pub fn explain(plan: &Plan, format: Format) -> String {
         Format::Dot => graph::dot(plan),
         Format::Json => json::json(plan),
     }
+}
+
+/// The node that runs at `scope`, for machines: what it runs, reads, waits for and is set to, as [`Format::Json`] has it
+/// but without the nodes inside it; `None` if there is none.
+pub fn explain_node(plan: &Plan, scope: &Scope) -> Option<serde_json::Value> {
+    let (body, node) = plan.place(scope)?;
+    Some(json::node(body, node))
 }
 
 /// What a node runs, in a few words: `op read.answer`, `loop, at most 4 turns`.

@@ -1,5 +1,6 @@
 //! Flows: versions, checks, graphs.
 
+use anabranch_engine::plan::Plan;
 use anabranch_engine::plan::explain::{self, Format};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -23,8 +24,8 @@ pub mod shown;
 
 use given::GivenFlow;
 use shown::{
-    Activated, Activation, Checked, FlowBundle, FlowInfo, FlowSchema, Flows, GraphAs, GraphQuery, ListQuery,
-    PutDone, PutQuery, VersionInfo, VersionQuery, Versions,
+    Activated, Activation, CheckQuery, Checked, FlowBundle, FlowInfo, FlowSchema, Flows, GraphAs, GraphQuery,
+    ListQuery, PutDone, PutQuery, VersionInfo, VersionQuery, Versions,
 };
 
 /// Flows on a page, if nothing is said.
@@ -71,22 +72,27 @@ async fn list(
 /// Tells everything that is wrong with it, each with its place; nothing is kept. Sub-flows that do not come along are the
 /// active flows of the tenant.
 #[utoipa::path(post, path = "/v1/flows/check", tag = "flows", operation_id = "check_flow", security(("key" = ["read"])),
+    params(CheckQuery),
     request_body(content((Object = "application/yaml"), (Given = "application/json"))),
     responses((status = 200, description = "what is wrong, if anything is", body = Checked)))]
 async fn check(
     State(app): State<App>,
     caller: Can<Read>,
+    Query(query): Query<CheckQuery>,
     GivenFlow(given): GivenFlow,
 ) -> Result<Json<Checked>, Problem> {
+    let (with_graph, with_schema) = query.read()?;
     match app.flows.bind(&caller.tenant, given).await {
         Ok(bound) => Ok(Json(Checked {
             valid: true,
             name: Some(bound.bundle.name.clone()),
             hash: Some(bound.plan.hash.to_string()),
             diagnostics: mistakes(&bound.warnings),
+            graph: with_graph.then(|| Graph::of(&bound.plan)),
+            schema: with_schema.then(|| schemas_of(&bound.plan)),
         })),
         Err(FlowError::Invalid(problems)) => {
-            Ok(Json(Checked { valid: false, name: None, hash: None, diagnostics: mistakes(&problems) }))
+            Ok(Json(Checked { diagnostics: mistakes(&problems), ..Checked::default() }))
         }
         Err(error) => Err(Problem::flow(error, None)),
     }
@@ -303,7 +309,11 @@ async fn schemas(
     Query(query): Query<VersionQuery>,
 ) -> Result<Json<FlowSchema>, Problem> {
     let flow = ready(&app, &caller.tenant, &name, query.version).await?;
-    Ok(Json(FlowSchema { inputs: schema::inputs(&flow.plan), outputs: schema::outputs(&flow.plan) }))
+    Ok(Json(schemas_of(&flow.plan)))
+}
+
+fn schemas_of(plan: &Plan) -> FlowSchema {
+    FlowSchema { inputs: schema::inputs(plan), outputs: schema::outputs(plan) }
 }
 
 /// Explain a flow

@@ -24,6 +24,8 @@ use crate::indexes::search::{By, Search, SearchError};
 use crate::indexes::{WriteError, namespace_of};
 use crate::indexing::{self, Given, Summary};
 
+mod document;
+
 /// Chunks that a search finds, if nothing is said.
 const TOP_K: u32 = 10;
 /// Most chunks that a search finds.
@@ -44,7 +46,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(show))
         .routes(routes!(search))
         .routes(routes!(put))
-        .routes(routes!(remove))
+        .routes(routes!(document::show, remove))
 }
 
 /// All indexes.

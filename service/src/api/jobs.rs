@@ -10,13 +10,16 @@ use crate::job::Job;
 
 mod answer;
 pub mod cancel;
+pub mod detail;
 pub mod list;
 pub mod nodes;
 mod one;
 pub mod prepare;
+pub mod prompts;
 pub mod request;
 mod retry;
 pub mod submit;
+pub mod timeline;
 pub mod view;
 
 pub use list::{JobFilter, PageOf};
@@ -34,7 +37,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(cancel::cancel_many))
         .routes(routes!(one::show, one::delete))
         .routes(routes!(nodes::list))
-        .routes(routes!(nodes::show))
+        .routes(routes!(detail::show))
+        .routes(routes!(timeline::timeline))
+        .routes(routes!(prompts::prompts))
         .routes(routes!(nodes::graph))
         .routes(routes!(cancel::cancel))
         .routes(routes!(retry::retry))

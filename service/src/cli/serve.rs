@@ -1,7 +1,7 @@
 //! `anabranch serve` and `anabranch worker`: run the service until asked to stop.
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -30,6 +30,7 @@ enum Role {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   anabranch serve
+  anabranch serve --open                (and look at it in a browser)
   anabranch serve --listen 0.0.0.0:7117
   anabranch serve --role api            (with `anabranch worker` elsewhere)
 
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// What this process does
     #[arg(long, value_name = "ROLE", value_delimiter = ',', default_value = "api,worker")]
     role: Vec<Role>,
+    /// Show the dashboard in a browser once requests are taken
+    #[arg(long)]
+    open: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -80,22 +84,26 @@ struct Common {
 
 pub(crate) async fn run(args: &Args) -> Ended {
     let roles = Roles { api: args.role.contains(&Role::Api), worker: args.role.contains(&Role::Worker) };
-    serve(&args.common, roles, |configured| Some(args.listen.unwrap_or(configured))).await
+    serve(&args.common, roles, args.open, |configured| Some(args.listen.unwrap_or(configured))).await
 }
 
 pub(crate) async fn worker(args: &WorkerArgs) -> Ended {
-    serve(&args.common, Roles { api: false, worker: true }, |_| args.listen).await
+    serve(&args.common, Roles { api: false, worker: true }, false, |_| args.listen).await
 }
 
 async fn serve(
     common: &Common,
     roles: Roles,
+    shows: bool,
     listen: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
 ) -> Ended {
     log_to_stderr();
     let cancel = world::cancel_on_stop();
     let process = begin(&common.world, &cancel, listen, roles, !common.no_migrate).await?;
     announce(&process, roles, common.json)?;
+    if let Some(address) = process.address().filter(|_| shows && roles.api) {
+        show(address);
+    }
     process.serve(cancel.cancelled()).await;
     Ok(Exit::Ok)
 }
@@ -136,6 +144,21 @@ fn announce(process: &Process, roles: Roles, as_json: bool) -> Result<(), Error>
     match url {
         Some(url) => print::data(&format!("listening on {url}\n")),
         None => print::data("working\n"),
+    }
+}
+
+/// Shows the dashboard. Where there is no browser, the service runs all the same.
+fn show(mut address: SocketAddr) {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let url = format!("http://{address}/ui/");
+    if let Err(error) = open::that_detached(&url) {
+        tracing::warn!(%error, url, "no browser could be opened; the dashboard is there all the same");
     }
 }
 

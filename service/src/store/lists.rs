@@ -13,10 +13,10 @@ use crate::job::{Job, Status};
 /// How far the clock that made an id may be from the one that wrote the time beside it.
 const CLOCKS_APART_MS: i64 = 60_000;
 
-/// What a list shows of a job: all but what it was given and what it made.
+/// What a list shows of a job: all but what it was given, unless that is short, and what it made.
 const COLUMNS: &str = "jobs.job_id, jobs.tenant, flow, version, hash, status, priority, wake_ms, owner, epoch, deadline_ms, \
      created_ms, started_ms, finished_ms, session_id, trace, batch_id, retry_of, created_by, webhook, labels, usage, \
-     progress, error, waits, NULL AS request, NULL AS result";
+     progress, error, waits, CASE WHEN length(request) <= 2048 THEN request END AS request, NULL AS result";
 
 #[derive(Debug)]
 enum Bind {
@@ -54,7 +54,7 @@ fn id_at(ms: i64) -> String {
 }
 
 impl Store {
-    /// Jobs, newest first, without what they were given and what they made.
+    /// Jobs, newest first, without what they made, and without what they were given unless that is short.
     pub async fn jobs(
         &self,
         tenant: &str,

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::worst_case;
-use crate::plan::{Body, Kind, Late, Node, OnError, Plan};
+use crate::plan::{Body, Kind, Late, Node, OnError, Op, Plan};
 
 pub(super) fn json(plan: &Plan) -> String {
     let shown = json!({
@@ -23,6 +23,15 @@ pub(super) fn json(plan: &Plan) -> String {
         "worst_case": worst_case(plan),
     });
     format!("{shown:#}\n")
+}
+
+/// One node, without those inside it.
+pub(super) fn node(body: &Body, node: &Node) -> Json {
+    let mut shown = one(body, node);
+    if let Some(shown) = shown.as_object_mut() {
+        shown.shift_remove("nodes");
+    }
+    shown
 }
 
 fn nodes(body: &Body) -> Vec<Json> {
@@ -53,7 +62,9 @@ fn one(body: &Body, node: &Node) -> Json {
         },
     });
     let kind = match &node.kind {
-        Kind::Op(op) => json!({ "op": op.spec.name, "attempts": op.retry.attempts }),
+        Kind::Op(op) => {
+            json!({ "op": op.spec.name, "attempts": op.retry.attempts, "in": reads(op), "with": op.written })
+        }
         Kind::Flow { body, .. } => json!({ "flow": body.flow.as_deref() }),
         Kind::Loop(turn) => json!({ "loop": {
             "max_turns": bound(&turn.max_turns),
@@ -97,6 +108,12 @@ fn one(body: &Body, node: &Node) -> Json {
         }
     }
     shown
+}
+
+/// What each input port reads.
+fn reads(op: &Op) -> serde_json::Map<String, Json> {
+    let ports = op.names.iter().zip(&op.inputs);
+    ports.filter_map(|(name, expr)| Some((name.to_string(), json!(&*expr.as_ref()?.source)))).collect()
 }
 
 fn bound(late: &Late<u32>) -> Json {

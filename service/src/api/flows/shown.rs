@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::problem::Mistake;
+use crate::api::problem::{Code, Mistake, Problem};
 use crate::api::time::rfc3339;
+use crate::flows::graph::Graph;
 use crate::store::FlowVersion;
 
 /// A page of flows.
@@ -88,7 +89,7 @@ pub struct VersionInfo {
 }
 
 /// What is wrong with a flow.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct Checked {
     /// Whether it loads.
     pub valid: bool,
@@ -100,6 +101,39 @@ pub struct Checked {
     pub hash: Option<String>,
     /// Errors and warnings, by file and place.
     pub diagnostics: Vec<Mistake>,
+    /// Its nodes and edges, if it loads (`include=graph`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Graph>,
+    /// What it takes and gives, if it loads (`include=schema`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<FlowSchema>,
+}
+
+/// What is told of a flow besides.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct CheckQuery {
+    /// What is told of a flow that loads besides: `graph`, `schema`; separated by commas.
+    pub include: Option<String>,
+}
+
+impl CheckQuery {
+    /// Whether the graph is told, and whether the schemas are.
+    pub fn read(&self) -> Result<(bool, bool), Problem> {
+        let (mut graph, mut schema) = (false, false);
+        for word in self.include.as_deref().unwrap_or_default().split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "graph" => graph = true,
+                "schema" => schema = true,
+                _ => {
+                    return Err(Problem::new(Code::BadParameter, format!("`include` cannot be `{word}`"))
+                        .hint("there are `graph` and `schema`"));
+                }
+            }
+        }
+        Ok((graph, schema))
+    }
 }
 
 /// What putting a flow did.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anabranch_engine::event::{Event, Failure, Record};
 use anabranch_engine::plan::Plan;
 use anabranch_engine::plan::explain::{self, Format};
-use anabranch_engine::run::{Inspection, inspect};
+use anabranch_engine::run::{Inspection, NodeReport, OpenWait, inspect};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
@@ -20,7 +20,8 @@ use crate::api::App;
 use crate::api::body::Query;
 use crate::api::caller::{Can, Read};
 use crate::api::problem::{Code, Problem};
-use crate::job::{Job, Usage};
+use crate::flows::graph::Graph;
+use crate::job::{Job, Status, Usage};
 
 /// Records that are read at once.
 pub(crate) const RECORDS_AT_ONCE: usize = 1_000;
@@ -116,25 +117,6 @@ pub async fn list(
     Ok(Json(NodeList { items: of(&app, &job).await? }))
 }
 
-/// Show a node execution of a job
-#[utoipa::path(get, path = "/v1/jobs/{id}/nodes/{*scope}", operation_id = "show_node", tag = "jobs", security(("key" = ["read"])),
-    params(("id" = String, Path, description = "the job"),
-        ("scope" = String, Path, description = "the node execution: `answer`, `hop[2]/search`")),
-    responses((status = 200, description = "the node execution", body = NodeView)))]
-pub async fn show(
-    State(app): State<App>,
-    can: Can<Read>,
-    Path((id, scope)): Path<(String, String)>,
-) -> Result<Json<NodeView>, Problem> {
-    let job = find(&app, &can, &id).await?;
-    let nodes = of(&app, &job).await?;
-    let names: Vec<String> = nodes.iter().map(|node| node.node.clone()).collect();
-    nodes.into_iter().find(|node| node.node == scope).map(Json).ok_or_else(|| {
-        let near = anabranch_engine::diagnostic::nearest(&scope, names.iter().map(String::as_str));
-        Problem::not_found("node", &scope).maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
-    })
-}
-
 /// In which form.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
@@ -142,11 +124,13 @@ pub async fn show(
 pub struct GraphQuery {
     /// `json` (if unset), `mermaid`, `dot` or `text`.
     pub format: Option<String>,
+    /// Of JSON, whether what became of each node is told; true if unset.
+    pub states: Option<bool>,
 }
 
 /// Show the flow of a job as a graph
 ///
-/// As JSON, with what became of each node beside it.
+/// As JSON `{flow, graph, nodes}`: the plan, its nodes and edges, and what became of each node.
 #[utoipa::path(get, path = "/v1/jobs/{id}/graph", operation_id = "show_graph", tag = "jobs", security(("key" = ["read"])),
     params(("id" = String, Path, description = "the job"), GraphQuery),
     responses((status = 200, description = "the graph", content((Object = "application/json"), (str = "text/plain")))))]
@@ -162,10 +146,14 @@ pub async fn graph(
         None | Some("json") => {
             let graph: Value =
                 serde_json::from_str(&explain::explain(&plan, Format::Json)).map_err(Problem::internal)?;
-            let nodes = of(&app, &job).await?;
-            let states: BTreeMap<&str, NodeStatus> =
-                nodes.iter().map(|node| (node.node.as_str(), node.status)).collect();
-            return Ok(Json(json!({ "flow": graph, "nodes": states })).into_response());
+            let mut shown = json!({ "flow": graph, "graph": Graph::of(&plan) });
+            if query.states.unwrap_or(true) {
+                let nodes = of(&app, &job).await?;
+                let states: BTreeMap<&str, NodeStatus> =
+                    nodes.iter().map(|node| (node.node.as_str(), node.status)).collect();
+                shown["nodes"] = json!(states);
+            }
+            return Ok(Json(shown).into_response());
         }
         Some("mermaid") => Format::Mermaid,
         Some("dot") => Format::Dot,
@@ -214,15 +202,7 @@ pub(crate) async fn of(app: &App, job: &Job) -> Result<Vec<NodeView>, Problem> {
     let mut nodes: Vec<NodeView> = Vec::with_capacity(seen.nodes.len() + seen.open.len());
     for report in &seen.nodes {
         let node = report.scope.to_string();
-        let is_waiting = seen.waits.iter().any(|wait| wait.scope == report.scope);
-        let is_whole = job.status.is_final() || !report.outputs.is_empty() || report.op.contains('.');
-        let status = match (&report.skipped, &report.failure) {
-            _ if is_waiting => NodeStatus::Waiting,
-            (Some(_), _) => NodeStatus::Skipped,
-            (None, Some(_)) => NodeStatus::Failed,
-            (None, None) if is_whole || report.attempts > 0 => NodeStatus::Succeeded,
-            (None, None) => NodeStatus::Running,
-        };
+        let status = status_of(report, &seen.waits, job.status);
         nodes.push(NodeView {
             link: link(&node),
             node,
@@ -261,6 +241,19 @@ pub(crate) async fn of(app: &App, job: &Job) -> Result<Vec<NodeView>, Problem> {
         });
     }
     Ok(nodes)
+}
+
+/// Where a node execution is.
+pub(super) fn status_of(report: &NodeReport, waits: &[OpenWait], job: Status) -> NodeStatus {
+    let is_waiting = waits.iter().any(|wait| wait.scope == report.scope);
+    let is_whole = job.is_final() || !report.outputs.is_empty() || report.op.contains('.');
+    match (&report.skipped, &report.failure) {
+        _ if is_waiting => NodeStatus::Waiting,
+        (Some(_), _) => NodeStatus::Skipped,
+        (None, Some(_)) => NodeStatus::Failed,
+        (None, None) if is_whole || report.attempts > 0 => NodeStatus::Succeeded,
+        (None, None) => NodeStatus::Running,
+    }
 }
 
 /// What each operator used, all its executions together.

@@ -13,6 +13,9 @@ use crate::api::App;
 use crate::api::layers::trace_id;
 use crate::job::{Job, JobError, OpenWait, Progress, Status, Usage};
 
+/// Characters of an input that a list shows.
+const PREVIEW_CHARS: usize = 160;
+
 /// A job: a run of a flow that was submitted here.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Job)]
@@ -28,6 +31,9 @@ pub struct JobView {
     /// How it ended: as `status`, once that is final.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Status>,
+    /// The beginning of its question, or of the first of its inputs that is a text: to know it by in a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
     /// The inputs, as they were given. Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Map<String, Value>>,
@@ -158,6 +164,7 @@ impl JobView {
         let is_later =
             job.status == Status::Queued && job.wake_ms > job.created_ms && job.started_ms.is_none();
         Self {
+            preview: preview(&job.request.inputs),
             outcome: job.status.is_final().then_some(job.status),
             inputs: None,
             outputs: None,
@@ -204,6 +211,21 @@ impl From<OpenWait> for WaitView {
     }
 }
 
+/// What tells a job from others of its flow.
+fn preview(inputs: &Map<String, Value>) -> Option<String> {
+    let named = ["question", "query"].iter().filter_map(|name| inputs.get(*name));
+    let text = named
+        .chain(inputs.values())
+        .find_map(|value| value.as_str().filter(|text| !text.trim().is_empty()))?;
+    // Of a text that may be long, no more is looked at than is shown.
+    let mut shown: String = text.chars().take(PREVIEW_CHARS + 1).collect();
+    if let Some((cut, _)) = shown.char_indices().nth(PREVIEW_CHARS) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
+    Some(shown.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// RFC 3339 in UTC, with milliseconds.
 pub fn time(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map(|time| format!("{time:.3}")).unwrap_or_default()
@@ -218,5 +240,22 @@ pub fn usage(usage: EngineUsage) -> Usage {
         cached_tokens: usage.cached_tokens,
         completion_tokens: usage.completion_tokens,
         cost: usage.cost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_known_by_its_question() {
+        let of = |inputs: Value| preview(inputs.as_object().unwrap());
+        assert_eq!(of(json!({ "style": "short", "question": "What\n is it?" })).unwrap(), "What is it?");
+        assert_eq!(of(json!({ "n": 3, "topic": "rivers" })).unwrap(), "rivers");
+        assert_eq!(of(json!({ "n": 3, "text": " " })), None);
+        let long = of(json!({ "text": "ä".repeat(1_000) })).unwrap();
+        assert_eq!(long, format!("{}…", "ä".repeat(PREVIEW_CHARS)));
     }
 }
