@@ -43,6 +43,7 @@ pub fn last_attempt(
                 books: Vec::new(),
                 elapsed: record.at,
                 caller: Caller::default(),
+                left: None,
             });
         }
     }

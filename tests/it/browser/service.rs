@@ -8,6 +8,7 @@ use anabranch::config::{self, Config, StoreConfig};
 use anabranch::indexes::{Indexes, Opened, Written};
 use anabranch::indexing::{Cutter, Encoder};
 use anabranch::process::{Process, Start};
+use anabranch::resources::Pools;
 use anabranch::resources::{self, Overrides};
 use anabranch_engine::cx::Resources;
 use anabranch_engine::operator::EmbedderName;
@@ -53,6 +54,7 @@ impl Service {
         let process = Process::start(Start {
             config,
             resources: Arc::new(resources),
+            pools: Pools::default(),
             indexes: Indexes::new([Written {
                 opened,
                 cutter: Cutter::load(None, &registry).unwrap(),
