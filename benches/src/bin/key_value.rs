@@ -202,7 +202,7 @@ fn single_call(needle: &Needle, window: usize) -> Option<String> {
     let (question, text) = (needle.question(), needle.text());
     let room =
         window.saturating_sub(RESERVE as usize + tokens::count(&question) + FRAME.iter().sum::<usize>());
-    let end = tokens::ends(&text).into_iter().take(room).last()?;
+    let end = tokens::ends(&text).into_iter().take(room).next_back()?;
     let shown = text.get(..end)?;
     look_up(&format!("{question}\n{shown}")).map(str::to_owned)
 }

@@ -77,12 +77,9 @@ impl RunState {
             }
             Err(problems) => in_words(&problems),
         };
-        match &spec.fallback {
-            Some(body) => Ok(Chosen { body: body.clone(), salt: "fallback".into(), problems }),
-            None => {
-                let message = format!("the plan cannot be used: {}", problems.join("; "));
-                Err(failure(self.scope(at), FailureKind::InvalidInput, message).into())
-            }
+        if let Some(body) = &spec.fallback { Ok(Chosen { body: body.clone(), salt: "fallback".into(), problems }) } else {
+            let message = format!("the plan cannot be used: {}", problems.join("; "));
+            Err(failure(self.scope(at), FailureKind::InvalidInput, message).into())
         }
     }
 

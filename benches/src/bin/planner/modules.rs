@@ -22,7 +22,7 @@ macro_rules! module {
     };
 }
 
-/// TabMWP: questions about tables. An answer needs a solution, and a program is executed once it was verified.
+/// `TabMWP`: questions about tables. An answer needs a solution, and a program is executed once it was verified.
 pub(crate) const TABMWP: Pipeline = Pipeline {
     flow: "flow: tabmwp
 inputs: { question: text, table: text, plan: plan }

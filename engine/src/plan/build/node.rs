@@ -44,7 +44,7 @@ impl Builder<'_> {
         let op = Op {
             spec,
             settings,
-            written: decl.settings.as_ref().map_or(serde_json::Value::Null, |settings| settings.to_json()),
+            written: decl.settings.as_ref().map_or(serde_json::Value::Null, crate::flow::yaml::Node::to_json),
             names: wired.names.into(),
             types: wired.types,
             inputs: wired.exprs,
