@@ -1,13 +1,15 @@
 //! Benchmarks, one program each in `src/bin`: they print a ratio against a baseline of the same run.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
 pub mod figures;
+pub mod gpu;
 pub mod load;
 #[cfg(feature = "local-embeddings")]
 pub mod minilm;
 pub mod passages;
 pub mod postgres;
 pub mod service;
-pub mod tabmwp;
 
 /// Why a benchmark could not be done.
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
