@@ -165,7 +165,8 @@ pub struct AdmissionSettings {
     /// What is left of the limit after a sign of overload.
     #[schemars(range(min = 0, max = 1))]
     pub decrease: f64,
-    /// What is added to the limit when as many calls as it allows have been answered.
+    /// What is added to the limit when as many calls as it allows have been answered, and by every answer while the
+    /// limit is below what it was before the server refused everything for a while.
     #[schemars(range(min = 0))]
     pub increase: f64,
     /// Least calls in flight that the limit falls to.
@@ -179,7 +180,8 @@ pub struct AdmissionSettings {
 impl Default for AdmissionSettings {
     fn default() -> Self {
         Self {
-            decrease: 0.5,
+            // As Vector and Netflix's limiters have it: a server that refuses has said how much is too much.
+            decrease: 0.9,
             increase: 1.0,
             min_in_flight: NonZeroU32::MIN,
             max_pause: Duration::from_mins(1),
