@@ -7,6 +7,7 @@ mod breaker;
 mod chat;
 mod core;
 mod flight;
+mod pace;
 mod policy;
 mod prefix;
 mod probe;

@@ -49,7 +49,8 @@ pub(crate) struct Gauges {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     tokens: u64,
-    at: Instant,
+    /// Since when.
+    pub(crate) at: Instant,
     stretch: Stretch,
 }
 

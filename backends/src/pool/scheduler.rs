@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 pub(crate) use self::state::Tried;
 use self::state::{Acted, Counts, Granted, Refusal, State, Waiter};
 use super::asked::Asked;
+use super::pace::Pace;
 use super::policy::Chooser;
 use super::queue::{Full, Queue, Ticket};
 use super::replica::{End, Gauges, Replica};
@@ -49,6 +50,7 @@ impl Scheduler {
                 .map(|(name, replica)| Replica::new(name, *replica, settings, now))
                 .collect(),
             loads: Vec::with_capacity(replicas.len()),
+            pace: Pace::default(),
             alarm: None,
             counts: Counts::default(),
         };
@@ -223,8 +225,7 @@ impl Scheduler {
     fn finish(self: &Arc<Self>, granted: Granted, end: End<'_>) {
         let now = Instant::now();
         self.act(|state| {
-            let replica = state.replicas.get_mut(granted.replica);
-            if replica.is_some_and(|replica| replica.end(granted.sent, end, now)) {
+            if state.end(granted, end, now) {
                 // Whoever comes back has an empty cache.
                 state.chooser.forget(granted.replica);
             }
@@ -268,6 +269,10 @@ impl Scheduler {
             Refusal::Late => Error::TimedOut {
                 backend,
                 message: "no server was free before the deadline, or within `queue.max_wait`".to_owned(),
+            },
+            Refusal::Hopeless => Error::TimedOut {
+                backend,
+                message: "no server was free soon enough to answer before the deadline".to_owned(),
             },
             Refusal::Down(retry_after) => Error::Unavailable {
                 backend,

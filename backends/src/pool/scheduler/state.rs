@@ -6,15 +6,16 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::super::asked::Asked;
+use super::super::pace::Pace;
 use super::super::policy::{Chooser, Load, Room};
 use super::super::queue::{Full, Position, Queue, Ticket, Waiting};
-use super::super::replica::{Replica, Sent};
+use super::super::replica::{End, Replica, Sent};
 use super::super::stats::{Moved, Times};
 
 /// How many runs are looked at for one whose prompt the only free server has in its cache.
 const LOOK_AHEAD: usize = 8;
 /// How much more of a prompt another server must have before a call waits for it while others go first.
-const WORTH_WAITING: f64 = 0.5;
+const WORTH_WAITING: f64 = 0.1;
 /// How often a call lets others go first for that.
 const PASSED_OVER_MAX: u32 = 16;
 
@@ -24,6 +25,7 @@ pub(super) struct State {
     pub(super) chooser: Chooser,
     pub(super) replicas: Vec<Replica>,
     pub(super) loads: Vec<Load>,
+    pub(super) pace: Pace,
     /// When the sleeping task wakes, if there is one.
     pub(super) alarm: Option<Instant>,
     pub(super) counts: Counts,
@@ -54,6 +56,10 @@ pub(super) struct Waiter {
 pub(super) struct Granted {
     pub(super) replica: usize,
     pub(super) sent: Sent,
+    /// Tokens that it reads and may write.
+    pub(super) tokens: u64,
+    /// After which nobody wants the answer.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// Why a call is not sent.
@@ -63,6 +69,8 @@ pub(super) enum Refusal {
     /// It made room for one that somebody waits for.
     Shed,
     Late,
+    /// It could not have been answered in time, and others can.
+    Hopeless,
     /// Every server that it may go to is down; the first is tried again then.
     Down(Option<Duration>),
 }
@@ -136,6 +144,13 @@ impl State {
                 self.counts.refused_late += 1;
                 continue;
             }
+            if self.is_hopeless(head, now) {
+                if let Some(waiting) = self.queue.remove(&ticket) {
+                    self.counts.refused_late += 1;
+                    replies.push((waiting.item.reply, Err(Refusal::Hopeless)));
+                }
+                continue;
+            }
             if let Some(refusal) = self.down(tried, now) {
                 if let Some(waiting) = self.queue.remove(&ticket) {
                     self.counts.refused_down += 1;
@@ -159,14 +174,22 @@ impl State {
         Dispatched { replies, alarm }
     }
 
-    /// The call to send next: the head, or another one where the only free server has much more of its prompt.
+    /// Whether a call would only take a place from others that wait. The last one is sent in any case: it may turn out
+    /// otherwise.
+    fn is_hopeless(&self, waiting: &Waiting<Waiter>, now: Instant) -> bool {
+        let Some(deadline) = waiting.item.asked.deadline else { return false };
+        self.queue.len() > 1 && self.pace.is_hopeless(waiting.tokens, waiting.since, deadline, now)
+    }
+
+    /// The call to send next: the head, or another one where the only free server has much more of its prompt, or has
+    /// failed the head before.
     fn next(&mut self, head: Ticket, now: Instant) -> Option<Ticket> {
         let waiting = self.queue.head(now)?;
         self.loads.clear();
         let (tokens, tried) = (waiting.tokens, waiting.item.tried);
         fill(&mut self.loads, &self.replicas, tokens, tried, now);
         let mut free = self.loads.iter().enumerate().filter(|(_, load)| load.room == Room::Free);
-        let (only, _) = free.next()?;
+        let Some((only, _)) = free.next() else { return self.other(now) };
         if free.next().is_some() || waiting.item.n_passed_over >= PASSED_OVER_MAX {
             return Some(head);
         }
@@ -199,13 +222,46 @@ impl State {
         }
     }
 
+    /// The first call that may go to a server with room when the head may not, since that server has failed it.
+    fn other(&self, now: Instant) -> Option<Ticket> {
+        let may_go = |waiting: &Waiting<Waiter>| {
+            let mut replicas = self.replicas.iter().enumerate();
+            replicas.any(|(idx, replica)| {
+                !waiting.item.tried.contains(idx) && replica.load(waiting.tokens, now).room == Room::Free
+            })
+        };
+        let head = self.queue.head(now)?;
+        // A call that waits for room for its many tokens is not passed by smaller ones, or it would wait for ever.
+        let is_free = |replica: &Replica| replica.load(head.tokens, now).room == Room::Free;
+        if head.item.tried.len() == 0 || !self.replicas.iter().any(is_free) {
+            return None;
+        }
+        let mut heads = self.queue.heads(now, LOOK_AHEAD);
+        heads
+            .find(|waiting| waiting.item.until > now && may_go(waiting))
+            .map(|waiting| waiting.ticket.clone())
+    }
+
+    /// A call has ended. Whether its server has failed too often with it.
+    pub(super) fn end(&mut self, granted: Granted, end: End<'_>, now: Instant) -> bool {
+        let took = now.saturating_duration_since(granted.sent.at);
+        match end {
+            End::Answered(_) => self.pace.answered(granted.tokens, took),
+            End::GivenUp if granted.deadline.is_some_and(|deadline| deadline <= now) => {
+                self.pace.given_up(granted.tokens, took);
+            }
+            End::GivenUp | End::Failed(_) => {}
+        }
+        self.replicas.get_mut(granted.replica).is_some_and(|replica| replica.end(granted.sent, end, now))
+    }
+
     /// Sends a call to the best server that has room for it.
     pub(super) fn grant(&mut self, asked: &Asked, tried: Tried, now: Instant) -> Option<Granted> {
         self.loads.clear();
         fill(&mut self.loads, &self.replicas, asked.tokens, tried, now);
         let replica = self.chooser.choose(&self.loads, asked.wish())?;
         let sent = self.replicas.get_mut(replica)?.send(asked.tokens, now);
-        Some(Granted { replica, sent })
+        Some(Granted { replica, sent, tokens: asked.tokens, deadline: asked.deadline })
     }
 
     /// What a call is told if every server that is left for it is down: when the first opens.

@@ -255,3 +255,43 @@ async fn conversations_stay_with_their_server_when_every_place_is_taken() {
     let n_stayed: usize = join_all(runs).await.into_iter().sum();
     assert!(n_stayed * 10 >= 24 * 9 * 7, "{n_stayed} of {}", 24 * 9);
 }
+
+/// Forty calls a second for servers that can answer four, each worthless after three seconds.
+#[tokio::test(start_paused = true)]
+async fn calls_that_cannot_be_answered_in_time_make_way_for_those_that_can() {
+    let pool = pool(2, 2, &PoolSettings::default());
+    let calls = (0..400_u64).map(|n| {
+        let pool = &pool;
+        async move {
+            tokio::time::sleep(Duration::from_millis(n * 25)).await;
+            let (caller, deadline) = (of_run(&n.to_string()), Instant::now() + Duration::from_secs(3));
+            let call = Call { caller: &caller, deadline: Some(deadline), ..Call::keyed("k") };
+            let request = ChatRequest::default();
+            tokio::time::timeout_at(deadline, pool.chat.chat(&request, &call)).await
+        }
+    });
+    let ended = join_all(calls).await;
+    let n_answered = ended.iter().filter(|end| matches!(end, Ok(Ok(_)))).count();
+    assert!(n_answered >= 36, "{n_answered} of the 40 that can be answered in ten seconds");
+    let stats = pool.chat.stats();
+    let n_given_up: u64 = stats.replicas.iter().map(|replica| replica.outcomes.cancelled).sum();
+    assert!(n_given_up <= 8, "{n_given_up} were sent for nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_may_go_to_the_server_that_the_first_in_line_was_failed_by() {
+    let pool = pool(2, 1, &PoolSettings::default());
+    let (caller, later) = (of_run("r"), of_run("s"));
+    // One takes the second server's only place.
+    let mut long = Box::pin(pool.ask(&caller, "a"));
+    assert!(futures::poll!(&mut long).is_pending());
+    let (busy, free) = if pool.n_calls() == [1, 0] { (0, 1) } else { (1, 0) };
+    pool.servers[free].is_dead.store(true, Ordering::Relaxed);
+    let mut failed = Box::pin(pool.ask(&caller, "b"));
+    assert!(futures::poll!(&mut failed).is_pending(), "it waits for the other server");
+    pool.servers[free].is_dead.store(false, Ordering::Relaxed);
+    let mut other = Box::pin(pool.ask(&later, "c"));
+    assert!(futures::poll!(&mut other).is_pending());
+    assert_eq!(pool.n_calls()[free], 2, "it does not wait behind the one that has to");
+    assert_eq!(pool.n_calls()[busy], 1);
+}
