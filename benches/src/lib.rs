@@ -10,6 +10,7 @@ pub mod minilm;
 pub mod passages;
 pub mod postgres;
 pub mod service;
+pub mod serving;
 
 /// Why a benchmark could not be done.
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
