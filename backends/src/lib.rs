@@ -9,5 +9,6 @@ mod http;
 pub mod index;
 pub mod load;
 pub mod pool;
+pub mod program;
 pub mod rerank;
 mod words;

@@ -11,6 +11,7 @@ pub mod passages;
 pub mod postgres;
 pub mod service;
 pub mod serving;
+pub mod tabmwp;
 
 /// Why a benchmark could not be done.
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
