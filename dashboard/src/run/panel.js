@@ -126,7 +126,7 @@ function Parts({ node, onSelect }) {
 }
 
 function Prompt({ run, scope }) {
-  const { value, error, again } = useLoaded((signal) => get(path`/v1/jobs/${run.id}/prompts`, { node: scope }, { signal }), [run.id, scope]);
+  const { value, error, again } = useLoaded((signal) => get(path`/v1/jobs/${run.id}/prompts/${scope}`, {}, { signal }), [run.id, scope]);
   if (error) return html`<${Failure} error=${error} again=${again} />`;
   if (!value) return html`<p class="dim">Working it out…</p>`;
   if (value.items.length === 0) return html`<p class="dim">Nothing to show: ${value.why_none}.</p>`;

@@ -15,7 +15,7 @@ use crate::state::{Action, IllegalEvent, RunState, Setup};
 /// It carries no budget: whoever executes it again, with [`super::execute_task`], decides what that may cost.
 pub fn last_attempt(
     plan: &Arc<Plan>,
-    run: RunId,
+    run: &RunId,
     records: &[Record],
     scope: &Scope,
 ) -> Result<Option<Task>, IllegalEvent> {
@@ -71,7 +71,7 @@ mod tests {
         tokio::time::pause();
         run(plan.clone(), Map::new(), resources, options).await.unwrap();
         let records = journal.read(&id).await.unwrap();
-        let of = |scope: &str| last_attempt(&plan, id.clone(), &records, &Scope::from(scope)).unwrap();
+        let of = |scope: &str| last_attempt(&plan, &id, &records, &Scope::from(scope)).unwrap();
         let a = of("a").unwrap();
         assert_eq!((a.attempt, a.seed, a.inputs.len()), (2, 7, 1));
         assert_eq!(a.settings.unwrap()["fail_times"], 1);

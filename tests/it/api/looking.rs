@@ -116,14 +116,14 @@ async fn what_a_node_asks_its_model_is_worked_out_without_asking_it() {
     let request = json!({ "flow": "asks", "inputs": { "question": "What is it?" } });
     let id = service.post("/v1/jobs", &request).await.body["id"].as_str().unwrap().to_owned();
     let before = service.ended(&id).await["usage"]["model_calls"].clone();
-    let prompts = service.get(&format!("/v1/jobs/{id}/prompts?node=a")).await.body;
+    let prompts = service.get(&format!("/v1/jobs/{id}/prompts/a")).await.body;
     let items = prompts["items"].as_array().unwrap();
     assert_eq!((items.len(), &items[0]["model"]), (1, &json!("default")), "{prompts}");
     let messages = items[0]["request"]["messages"].as_array().unwrap();
     assert!(messages.last().unwrap()["content"].as_str().unwrap().contains("What is it?"), "{prompts}");
-    let none = service.get(&format!("/v1/jobs/{id}/prompts?node=b")).await.body;
+    let none = service.get(&format!("/v1/jobs/{id}/prompts/b")).await.body;
     assert_eq!((&none["items"], &none["why_none"]), (&json!([]), &json!("it asks no model")));
-    let missing = service.get(&format!("/v1/jobs/{id}/prompts?node=z")).await;
+    let missing = service.get(&format!("/v1/jobs/{id}/prompts/z")).await;
     assert_eq!(missing.problem(404), "not_found");
     assert_eq!(service.ended(&id).await["usage"]["model_calls"], before);
 }

@@ -12,13 +12,12 @@ use anabranch_engine::scope::Scope;
 use async_trait::async_trait;
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::{find, nodes};
 use crate::api::App;
-use crate::api::body::Query;
 use crate::api::caller::{Can, Read};
 use crate::api::problem::Problem;
 
@@ -26,15 +25,6 @@ use crate::api::problem::Problem;
 const PROMPTS_MAX: usize = 32;
 /// Longest time that a node may take to ask.
 const ASKING_MAX: Duration = Duration::from_secs(5);
-
-/// Of which node.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PromptsQuery {
-    /// The node execution: `answer`, `hop[2]/search`.
-    pub node: String,
-}
 
 /// What a node asks its models.
 #[derive(Debug, Serialize, ToSchema)]
@@ -62,45 +52,46 @@ pub struct Prompt {
 ///
 /// Worked out again from what the node read: it runs by itself, with models that listen and do not answer. So it is what
 /// comes before any answer; what an operator asks after one is not shown. Nothing is sent to anybody.
-#[utoipa::path(get, path = "/v1/jobs/{id}/prompts", operation_id = "show_prompts", tag = "jobs", security(("key" = ["read"])),
-    params(("id" = String, Path, description = "the job"), PromptsQuery),
+#[utoipa::path(get, path = "/v1/jobs/{id}/prompts/{*scope}", operation_id = "show_prompts", tag = "jobs", security(("key" = ["read"])),
+    params(("id" = String, Path, description = "the job"),
+        ("scope" = String, Path, description = "the node execution: `answer`, `hop[2]/search`")),
     responses((status = 200, description = "what it asks", body = Prompts)))]
 pub async fn prompts(
     State(app): State<App>,
     can: Can<Read>,
-    Path(id): Path<String>,
-    Query(query): Query<PromptsQuery>,
+    Path((id, node)): Path<(String, String)>,
 ) -> Result<Json<Prompts>, Problem> {
     let job = find(&app, &can, &id).await?;
     let plan = nodes::plan(&app, &job).await?;
-    let scope = Scope::from(&*query.node);
-    let none = |why: &str| {
-        Ok(Json(Prompts { node: query.node.clone(), items: Vec::new(), why_none: Some(why.to_owned()) }))
+    let scope = Scope::from(&*node);
+    let nothing = |why: &str| {
+        Ok(Json(Prompts { node: node.clone(), items: Vec::new(), why_none: Some(why.to_owned()) }))
     };
-    let Some(node) = plan.node(&scope) else { return Err(Problem::not_found("node", &query.node)) };
-    let Kind::Op(op) = &node.kind else { return none("only operators ask models") };
+    let Some(placed) = plan.node(&scope) else { return Err(Problem::not_found("node", &node)) };
+    let Kind::Op(op) = &placed.kind else { return nothing("only operators ask models") };
     if op.spec.has_effects {
-        return none("it has effects outside, and is not run again to be looked at");
+        return nothing("it has effects outside, and is not run again to be looked at");
     }
     let records: Vec<Record> =
         nodes::records(&app, &id).await?.into_iter().map(|(_, record)| record).collect();
-    let task = last_attempt(&plan, RunId(id.as_str().into()), &records, &scope).map_err(Problem::internal)?;
-    let Some(task) = task else { return none("it has not run here") };
+    let task =
+        last_attempt(&plan, &RunId(id.as_str().into()), &records, &scope).map_err(Problem::internal)?;
+    let Some(task) = task else { return nothing("it has not run here") };
     let asked = Asked::default();
     let resources = Arc::new(listening(&app.resources, &asked));
     let ran = tokio::time::timeout(ASKING_MAX, execute_task(&plan, task, resources)).await;
     let items = asked.take();
     if !items.is_empty() {
-        return Ok(Json(Prompts { node: query.node, items, why_none: None }));
+        return Ok(Json(Prompts { node, items, why_none: None }));
     }
     match ran {
-        Ok(Ok(done)) if done.result.is_ok() => none("it asks no model"),
+        Ok(Ok(done)) if done.result.is_ok() => nothing("it asks no model"),
         Ok(Ok(done)) => {
             let why = done.result.err().map(|failure| failure.message).unwrap_or_default();
-            none(&format!("what it asks depends on what only the run can give it: {why}"))
+            nothing(&format!("what it asks depends on what only the run can give it: {why}"))
         }
-        Ok(Err(refused)) => none(&refused.why),
-        Err(_) => none("it took too long to ask"),
+        Ok(Err(refused)) => nothing(&refused.why),
+        Err(_) => nothing("it took too long to ask"),
     }
 }
 
