@@ -130,7 +130,8 @@ async fn file(Path((asked, path)): Path<(String, String)>, headers: HeaderMap) -
 
 /// A file, compressed once for each content that it has.
 fn kept(path: &str, is_text: bool) -> Option<Arc<Sent>> {
-    static KEPT: LazyLock<Cache<(String, [u8; 32]), Arc<Sent>>> = LazyLock::new(|| Cache::new(KEPT_MAX));
+    type Kept = Cache<(String, [u8; 32]), Arc<Sent>>;
+    static KEPT: LazyLock<Kept> = LazyLock::new(|| Cache::new(KEPT_MAX));
     let file = Files::get(path)?;
     let name = (path.to_owned(), file.metadata.sha256_hash());
     Some(KEPT.get_with(name, || Arc::new(Sent::new(Bytes::from(file.data.into_owned()), is_text))))

@@ -42,7 +42,9 @@ struct Needle {
 
 impl Needle {
     fn text(&self) -> String {
-        self.ordered_kv_records.iter().map(|(key, value)| format!("\"{key}\": \"{value}\",\n")).collect()
+        self.ordered_kv_records
+            .iter()
+            .fold(String::new(), |text, (key, value)| text + &format!("\"{key}\": \"{value}\",\n"))
     }
 
     fn question(&self) -> String {

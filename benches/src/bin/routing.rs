@@ -49,7 +49,8 @@ async fn main() -> Outcome<()> {
         return Err(format!("{} questions were read, {QUESTIONS} were recorded", questions.len()).into());
     }
     let accuracy = |model: usize| {
-        let right = questions.iter().filter(|question| question.right[model]);
+        let right =
+            questions.iter().filter(|question| question.right.get(model).is_some_and(|is_right| *is_right));
         right.count() as f64 / questions.len() as f64
     };
     let (weak, strong) = (accuracy(0), accuracy(1));

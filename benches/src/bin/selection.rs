@@ -77,14 +77,12 @@ struct Row {
 async fn main() -> Outcome<ExitCode> {
     let (data, is_json) = parse_args()?;
     let mut out = std::io::stdout().lock();
-    let mut sets: BTreeMap<&str, Vec<Question>> = BTreeMap::new();
-    for set in SETS {
-        sets.insert(set, read(&data, set)?);
-    }
+    let [first, second] = SETS;
+    let (first, second) = ((first, read(&data, first)?), (second, read(&data, second)?));
     let mut rows = Vec::new();
-    for (set, tuned_on) in [(SETS[0], SETS[1]), (SETS[1], SETS[0])] {
+    for ((set, questions), (tuned_on, others)) in [(&first, &second), (&second, &first)] {
         let started = Instant::now();
-        let weights = tune(&sets[tuned_on], &BUDGETS).await?;
+        let weights = tune(others, &BUDGETS).await?;
         if !is_json {
             let secs = started.elapsed().as_secs_f64();
             writeln!(out, "\n{set}, with weights tuned on {tuned_on} ({secs:.0} s): {}", weights.words())?;
@@ -95,7 +93,7 @@ async fn main() -> Outcome<ExitCode> {
             )?;
         }
         for (at, budget) in BUDGETS.into_iter().enumerate() {
-            for row in measure(set, &sets[set], &weights.0, (at, budget)).await? {
+            for row in measure(set, questions, &weights.0, (at, budget)).await? {
                 if is_json {
                     writeln!(out, "{}", serde_json::to_string(&row)?)?;
                 } else {
@@ -105,7 +103,7 @@ async fn main() -> Outcome<ExitCode> {
             }
         }
     }
-    let search = search_ms(&sets[SETS[1]]).await?;
+    let search = search_ms(&second.1).await?;
     verdict(&mut out, &rows, search, is_json)
 }
 

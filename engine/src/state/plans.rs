@@ -77,7 +77,9 @@ impl RunState {
             }
             Err(problems) => in_words(&problems),
         };
-        if let Some(body) = &spec.fallback { Ok(Chosen { body: body.clone(), salt: "fallback".into(), problems }) } else {
+        if let Some(body) = &spec.fallback {
+            Ok(Chosen { body: body.clone(), salt: "fallback".into(), problems })
+        } else {
             let message = format!("the plan cannot be used: {}", problems.join("; "));
             Err(failure(self.scope(at), FailureKind::InvalidInput, message).into())
         }

@@ -46,7 +46,7 @@ pub fn plan(inventory: &Inventory, steps: &[Step], outputs: &BTreeMap<String, Js
     let mut board = Board { inventory, written: Vec::new() };
     let mut nodes = Map::new();
     for step in steps {
-        let name = board.name(step, &nodes);
+        let name = Board::name(step, &nodes);
         let part = inventory.parts.iter().find(|part| *part.name == *step.what);
         nodes.insert(name.clone(), board.node(step, part));
         if let Some(part) = part {
@@ -73,7 +73,7 @@ struct Board<'a> {
 
 impl Board<'_> {
     /// The name of a step; one that is not given and taken already gets a number.
-    fn name(&self, step: &Step, taken: &Map<String, Json>) -> String {
+    fn name(step: &Step, taken: &Map<String, Json>) -> String {
         if let Some(name) = &step.name {
             return name.clone();
         }

@@ -66,8 +66,8 @@ fn learn(args: &LearnArgs) -> Ended {
     } else {
         print::data(&yaml(&settings))?;
     }
-    let (tags, routes) =
-        (settings["table"].as_object().map_or(0, serde_json::Map::len), learned.routes.len());
+    let table = settings.get("table").and_then(|table| table.as_object());
+    let (tags, routes) = (table.map_or(0, serde_json::Map::len), learned.routes.len());
     print::remark(&format!("{} and {}", print::count(tags, "tag"), print::count(routes, "route")));
     Ok(Exit::Ok)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use crate::diagnostic::Diagnostic;
 use crate::plan::{Kind, Kit};
 use crate::testing::{MapLibrary, plan};
 
@@ -33,10 +34,16 @@ fn kit(more: &str) -> Arc<Kit> {
     }
 }
 
+fn lines(problems: &[Diagnostic]) -> String {
+    problems
+        .iter()
+        .fold(String::new(), |lines, problem| lines + &format!("{} {}\n", problem.code, problem.message))
+}
+
 /// What is said of a plan, a line a problem; nothing if it is taken.
 fn said(kit: &Kit, plan: &Json) -> String {
     let Err(problems) = kit.compile(plan) else { return String::new() };
-    problems.iter().map(|problem| format!("{} {}\n", problem.code, problem.message)).collect()
+    lines(&problems)
 }
 
 fn good() -> Json {
@@ -184,7 +191,7 @@ fn the_inventory_tells_what_there_is() {
 fn a_node_that_contradicts_itself_is_refused() {
     let problems = |yaml: &str| {
         let problems = plan(yaml, &library()).unwrap_err();
-        problems.iter().map(|problem| format!("{} {}\n", problem.code, problem.message)).collect::<String>()
+        lines(&problems)
     };
     let more = "    order: { part: tset.ask }\n    must: asks\n    fallback:\n      nodes:\n        \
                 w: { op: test.work, in: { a: inputs.q } }\n      outputs: { value: w.text }\n";

@@ -146,14 +146,14 @@ pub async fn graph(
         None | Some("json") => {
             let graph: Value =
                 serde_json::from_str(&explain::explain(&plan, Format::Json)).map_err(Problem::internal)?;
-            let mut shown = json!({ "flow": graph, "graph": Graph::of(&plan) });
-            if query.states.unwrap_or(true) {
-                let nodes = of(&app, &job).await?;
-                let states: BTreeMap<&str, NodeStatus> =
-                    nodes.iter().map(|node| (node.node.as_str(), node.status)).collect();
-                shown["nodes"] = json!(states);
+            let drawn = Graph::of(&plan);
+            if !query.states.unwrap_or(true) {
+                return Ok(Json(json!({ "flow": graph, "graph": drawn })).into_response());
             }
-            return Ok(Json(shown).into_response());
+            let nodes = of(&app, &job).await?;
+            let states: BTreeMap<&str, NodeStatus> =
+                nodes.iter().map(|node| (node.node.as_str(), node.status)).collect();
+            return Ok(Json(json!({ "flow": graph, "graph": drawn, "nodes": states })).into_response());
         }
         Some("mermaid") => Format::Mermaid,
         Some("dot") => Format::Dot,
