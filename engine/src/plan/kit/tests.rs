@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Diagnostics;
 use crate::plan::{Kind, Kit};
 use crate::testing::{MapLibrary, plan};
 
@@ -34,7 +34,7 @@ fn kit(more: &str) -> Arc<Kit> {
     }
 }
 
-fn lines(problems: &[Diagnostic]) -> String {
+fn lines(problems: &Diagnostics) -> String {
     problems
         .iter()
         .fold(String::new(), |lines, problem| lines + &format!("{} {}\n", problem.code, problem.message))
