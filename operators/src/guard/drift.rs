@@ -20,7 +20,7 @@ use crate::query::{key, one_line};
 /// loops of several hops. How alike two texts are is the embedder's view: the built-in `hashed` one compares spelling.
 /// Asks no chat model; it asks the embedder once, for two texts.
 ///
-/// Source: the query drift of Fishing for Answers (2025); the threshold is ours.
+/// Source: the query drift of Fishing for Answers (Lin et al. 2025, arXiv 2509.04820); the threshold is ours.
 ///
 /// ```yaml
 /// guard:

@@ -14,7 +14,7 @@ use serde::Deserialize;
 /// run notes, and the loop goes on: with `query` if there is one, else with the question. `max_turns` of the loop still
 /// ends it. Use it in loops with `until: { done: guard.done }`, behind the node that says `done`. Asks no model.
 ///
-/// Source: the retrieval laziness of Fishing for Answers (2025); the bounds are ours.
+/// Source: the retrieval laziness of Fishing for Answers (Lin et al. 2025, arXiv 2509.04820); the bounds are ours.
 ///
 /// ```yaml
 /// guard:

@@ -227,4 +227,21 @@ mod tests {
         }
         assert!(!validator.is_valid(&json!({ "examples": { "a": ["x"], "b": ["y"] }, "k": 0 })));
     }
+
+    #[tokio::test]
+    async fn in_a_flow_it_saves_a_search() {
+        let flow = r#"
+flow: known
+inputs: { question: text }
+nodes:
+  need: { op: judge.knn, in: { text: inputs.question }, with: { examples: { search: [one, two], known: [xyz, zyx] }, k: 2 } }
+  search: { when: need.pass, op: retrieve.bm25, in: { query: inputs.question } }
+outputs: { label: need.label, n: "present(search.chunks) ? 1 : 0" }
+"#;
+        let resources = || crate::testing::Shelf::small().resources();
+        let found = crate::testing::run_flow(flow, json!({ "question": "one" }), resources()).await;
+        assert_eq!(found, json!({ "label": "search", "n": 1 }));
+        let found = crate::testing::run_flow(flow, json!({ "question": "yzx" }), resources()).await;
+        assert_eq!(found, json!({ "label": "known", "n": 0 }));
+    }
 }

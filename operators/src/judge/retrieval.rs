@@ -213,4 +213,25 @@ mod tests {
         assert!(JUDGE.check(&[]).is_empty());
         assert!(!validator("judge.retrieval").is_valid(&serde_json::json!({ "upper": 1 })));
     }
+
+    #[tokio::test]
+    async fn in_a_flow_it_chooses_between_what_was_found_and_a_wider_search() {
+        let flow = r#"
+flow: corrected
+inputs: { question: text }
+nodes:
+  search: { op: retrieve.bm25, in: { query: inputs.question }, with: { top_k: 1 } }
+  grade: { op: judge.retrieval, in: { chunks: search.chunks }, with: { upper: 2, lower: 1 } }
+  wider: { when: grade.label != "correct", op: retrieve.dense, in: { query: inputs.question }, with: { top_k: 3 } }
+  all: { op: fuse.rrf, in: { rankings: "all_present([search.chunks, wider.chunks])" } }
+outputs: { label: grade.label, n: size(all.chunks) }
+"#;
+        let resources = || crate::testing::Shelf::small().resources();
+        let found =
+            crate::testing::run_flow(flow, serde_json::json!({ "question": "one" }), resources()).await;
+        assert_eq!(found["label"], serde_json::json!("ambiguous"));
+        let found =
+            crate::testing::run_flow(flow, serde_json::json!({ "question": "nobody" }), resources()).await;
+        assert_eq!(found["label"], serde_json::json!("incorrect"));
+    }
 }

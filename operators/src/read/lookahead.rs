@@ -23,9 +23,10 @@ const DONE: &str = "DONE";
 ///
 /// The server is asked how likely each token was. If one was less likely than `threshold`, the sentence is not
 /// `confident`, and `query` is the sentence without its unlikely words: what to search for before it is written again. A
-/// server that does not tell how likely its tokens were leaves every sentence unsure, so that each is looked up. Use it
-/// in a loop that searches only where the model is unsure, with `written` carried from turn to turn. Asks the model
-/// once.
+/// server that does not tell how likely its tokens were leaves every sentence unsure, so that each is looked up.
+///
+/// Use it in a loop that searches only where the model is unsure, with `written` carried from turn to turn. Asks the
+/// model once.
 ///
 /// Source: FLARE, the direct form (Jiang et al. 2023, arXiv 2305.06983), with the threshold and the length that
 /// `FlashRAG` uses.

@@ -238,4 +238,20 @@ mod tests {
     fn a_support_above_one_is_refused() {
         assert!(!validator("verify.citations").is_valid(&serde_json::json!({ "min_support": 2 })));
     }
+
+    #[tokio::test]
+    async fn in_a_flow_it_checks_what_a_reader_gave() {
+        let flow = r#"
+flow: checked
+inputs: { question: text }
+nodes:
+  search: { op: retrieve.bm25, in: { query: inputs.question } }
+  read: { op: read.extractive, in: { question: inputs.question, chunks: search.chunks } }
+  check: { op: verify.citations, in: { answer: read.answer, chunks: search.chunks } }
+outputs: { pass: check.pass, precision: check.precision }
+"#;
+        let resources = crate::testing::Shelf::small().resources();
+        let found = crate::testing::run_flow(flow, serde_json::json!({ "question": "one" }), resources).await;
+        assert_eq!(found, serde_json::json!({ "pass": true, "precision": 1.0 }));
+    }
 }

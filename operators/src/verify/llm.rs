@@ -319,4 +319,24 @@ mod tests {
     fn a_share_above_one_is_refused() {
         assert!(!validator("verify.llm").is_valid(&json!({ "min_score": 1.5 })));
     }
+
+    #[tokio::test]
+    async fn in_a_flow_an_answer_that_does_not_pass_is_not_given() {
+        let flow = r#"
+flow: verified
+inputs: { question: text }
+nodes:
+  search: { op: retrieve.bm25, in: { query: inputs.question } }
+  check: { op: verify.llm, in: { answer: inputs.question, chunks: search.chunks } }
+  text: { when: check.pass, op: read.extractive, in: { question: inputs.question, chunks: search.chunks } }
+outputs: { text: "first(text.text, 'I do not know.')", score: check.score }
+"#;
+        let model = Scripted::new(&[&said(&[(1, &[], false)])]);
+        let mut resources = crate::testing::Shelf::small().resources();
+        let chat = anabranch_engine::cx::Model::Chat(model as _);
+        resources.models.insert("default".to_owned(), chat);
+        let found =
+            crate::testing::run_flow(flow, json!({ "question": "one is a number." }), resources).await;
+        assert_eq!(found, json!({ "text": "I do not know.", "score": 0.0 }));
+    }
 }

@@ -127,3 +127,20 @@ fn what_the_table_cannot_mean_is_refused_at_its_place() {
     assert!(!validator.is_valid(&json!({ "routes": { "a": 1 }, "table": { "x": { "a": [1] } } })));
     assert!(!validator.is_valid(&json!({ "routes": { "a": 1 }, "table": {}, "lambda": -1 })));
 }
+
+#[tokio::test]
+async fn in_a_flow_its_routes_are_known_and_it_costs_nothing() {
+    let flow = r#"
+flow: routed
+inputs: { tags: list<text> }
+nodes:
+  route:
+    op: route.tag
+    in: { tags: inputs.tags }
+    with: { routes: { small: 0, large: 1 }, table: { algebra: { small: [3, 10], large: [9, 10] } }, lambda: 0.2 }
+outputs: { dear: route.label == "large" }
+"#;
+    let resources = anabranch_engine::cx::Resources::default;
+    let found = crate::testing::run_flow(flow, json!({ "tags": ["algebra"] }), resources()).await;
+    assert_eq!(found, json!({ "dear": true }));
+}
