@@ -42,6 +42,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// What is served. A debug build reads the files as they are on disk, so that a change needs no build.
 #[derive(RustEmbed)]
 #[folder = "../dashboard"]
+#[exclude = "vendor/build/*"]
 #[include = "index.html"]
 #[include = "src/*"]
 #[include = "style/*"]

@@ -85,7 +85,11 @@ async fn a_server_dies_and_every_job_succeeds_on_the_other() {
 async fn all_runs_share_one_queue_and_the_bound_of_the_server() {
     let well = Fake::start(|_| vec![Step::Send(answer())]).await;
     let (service, key) = started(&[&well], ", max_in_flight: 1").await;
-    let jobs = (0..8).map(|n| job(&service, &key, "the same", json!({ "session_id": format!("s{n}") })));
+    let jobs = (0..8).map(|n| {
+        let (service, key) = (&service, &key);
+        // Identical calls would be one.
+        async move { job(service, key, &format!("text {n}"), json!({ "session_id": format!("s{n}") })).await }
+    });
     for job in futures::future::join_all(jobs).await {
         assert_eq!(job["status"], "succeeded", "{job}");
     }

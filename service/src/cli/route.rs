@@ -16,6 +16,8 @@ const PROBLEMS_MAX: usize = 10;
 
 /// Make the table of a router from what happened
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  anabranch route learn log.jsonl > table.yaml")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
