@@ -241,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn in_a_flow_it_checks_what_a_reader_gave() {
-        let flow = r#"
+        let flow = r"
 flow: checked
 inputs: { question: text }
 nodes:
@@ -249,7 +249,7 @@ nodes:
   read: { op: read.extractive, in: { question: inputs.question, chunks: search.chunks } }
   check: { op: verify.citations, in: { answer: read.answer, chunks: search.chunks } }
 outputs: { pass: check.pass, precision: check.precision }
-"#;
+";
         let resources = crate::testing::Shelf::small().resources();
         let found = crate::testing::run_flow(flow, serde_json::json!({ "question": "one" }), resources).await;
         assert_eq!(found, serde_json::json!({ "pass": true, "precision": 1.0 }));
