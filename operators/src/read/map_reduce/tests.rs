@@ -1,3 +1,5 @@
+//! Tests of the reader in parts: every prompt fits, nothing is lost, and what stalls is stopped.
+
 use anabranch_engine::backend::ChatRequest;
 use anabranch_engine::operator::ModelName;
 use serde_json::{Value as Json, json};

@@ -1,3 +1,5 @@
+//! Tests of writing in the margins.
+
 use anabranch_engine::backend::ChatRequest;
 use anabranch_engine::value::Role;
 use serde_json::{Value as Json, json};

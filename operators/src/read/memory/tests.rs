@@ -1,3 +1,5 @@
+//! Tests of the memory: what is written into it, what is refused, and what replays.
+
 use anabranch_engine::backend::ChatRequest;
 use anabranch_engine::operator::ModelName;
 

@@ -1,3 +1,5 @@
+//! Tests of refining an answer part by part.
+
 use super::*;
 use crate::testing::{ByRule, Shelf, broken, document, numbered as lines, problems, rendered, validator};
 

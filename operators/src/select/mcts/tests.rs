@@ -1,3 +1,5 @@
+//! Tests of the operator: ports, settings, and what its statistics say.
+
 use std::sync::Arc;
 
 use anabranch_engine::backend::ChatRequest;

@@ -1,3 +1,5 @@
+//! Laws of the search, and instances that mislead it.
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;
