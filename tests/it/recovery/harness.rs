@@ -88,7 +88,7 @@ impl World {
         let model = Model::start(delay).await;
         let store = server.database().await;
         let config = format!(
-            "models: {{ default: {{ url: {}, model: fake, stream: false }} }}\nstore: {{ url: '{store}' }}\n\
+            "models: {{ default: {{ url: {}, model: fake, stream: false, single_flight: false }} }}\nstore: {{ url: '{store}' }}\n\
              server: {{ listen: '127.0.0.1:0', flows: flows, {settings} }}\n",
             model.url
         );
