@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,7 +92,7 @@ pub fn arguments() -> Result<(PathBuf, Vec<String>), Failed> {
 }
 
 /// A chat model that takes `delay` for every answer and computes nothing; its address.
-pub async fn patient_model(delay: std::time::Duration) -> Result<String, Failed> {
+pub async fn patient_model(delay: Duration) -> Result<String, Failed> {
     let answer = json!({
         "choices": [{ "message": { "role": "assistant", "content": "{\"query\": \"and then\"}" }, "finish_reason": "stop" }],
         "usage": { "prompt_tokens": 3, "completion_tokens": 2 },
@@ -99,9 +101,9 @@ pub async fn patient_model(delay: std::time::Duration) -> Result<String, Failed>
 }
 
 /// A server that answers every request with the same JSON, after `delay`; its address.
-pub async fn answer_all(answer: &Json, delay: std::time::Duration) -> Result<String, Failed> {
+pub async fn answer_all(answer: &Json, delay: Duration) -> Result<String, Failed> {
     let body = answer.to_string();
-    let answer: std::sync::Arc<str> = format!(
+    let answer: Arc<str> = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -117,7 +119,7 @@ pub async fn answer_all(answer: &Json, delay: std::time::Duration) -> Result<Str
 }
 
 /// Answers every request of a connection once it has come whole.
-async fn answer_each(mut stream: TcpStream, answer: std::sync::Arc<str>, delay: std::time::Duration) {
+async fn answer_each(mut stream: TcpStream, answer: Arc<str>, delay: Duration) {
     let mut buffer = Vec::with_capacity(16 << 10);
     loop {
         while let Some(length) = whole(&buffer) {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anabranch::job::{End, NewJob, Progress, Request, Status, Usage, new_id};
 use anabranch::store::{At, Filter, Options as StoreOptions, Store};
 use anabranch_benches::Failed;
+use anabranch_benches::load::median;
 use anabranch_benches::postgres::Server;
 use anabranch_engine::cx::{Cx, Resources};
 use anabranch_engine::diagnostic::SourceFile;
@@ -204,11 +205,6 @@ async fn jobs_per_s(
         ended??;
     }
     Ok((n_each * at_once) as f64 / began.elapsed().as_secs_f64())
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 async fn throughput(store: &Store) -> Result<Json, Failed> {

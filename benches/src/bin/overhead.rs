@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_benches::Failed;
+use anabranch_benches::load::median;
 use anabranch_engine::cx::Resources;
 use anabranch_engine::diagnostic::SourceFile;
 use anabranch_engine::event::RunId;
@@ -109,11 +110,6 @@ async fn once(plan: &Arc<Plan>, resources: &Arc<Resources>, input: (&str, Value)
         Outcome::Succeeded => Ok(report),
         other => Err(format!("the run ended otherwise: {other:?}").into()),
     }
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Nanoseconds a node of one run of the chain.
