@@ -109,25 +109,36 @@ const SHORTCUTS = [
 
 function useShortcuts(setHelp) {
   useEffect(() => {
-    let before = "";
+    let isChord = false;
     const onKey = (event) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.target.closest?.("input, textarea, select, dialog, [contenteditable]") || event.composedPath()[0]?.isContentEditable) return;
-      const chord = `${before} ${event.key}`;
-      before = event.key === "g" ? "g" : "";
-      const page = PAGES.find((one) => one.keys === chord);
-      if (page) go([page.id]);
-      else if (event.key === "?") setHelp(true);
+      const taken = () => {
+        event.preventDefault();
+        event.stopImmediatePropagation();
+      };
+      if (isChord) {
+        if (event.key === "Shift") return;
+        isChord = false;
+        // The second key of a chord is never a command of the page: `g r` must not retry the run that is open.
+        taken();
+        const page = PAGES.find((one) => one.keys === `g ${event.key}`);
+        if (page) go([page.id]);
+      } else if (event.key === "g") {
+        isChord = true;
+        taken();
+      } else if (event.key === "?") setHelp(true);
       else if (event.key === "/") {
         const search = document.querySelector("[data-search]");
         if (search) {
-          event.preventDefault();
+          taken();
           search.focus();
         }
       }
     };
-    addEventListener("keydown", onKey);
-    return () => removeEventListener("keydown", onKey);
+    // Before the page, whose keys may be the second ones of a chord.
+    addEventListener("keydown", onKey, true);
+    return () => removeEventListener("keydown", onKey, true);
   }, []);
 }
 
@@ -145,7 +156,7 @@ function Frame() {
     document.querySelector("#main").focus();
   }}>Skip to the page</a>
   <div class="frame">
-    <div class="side">
+    <header class="side">
       <a class="brand" href="#/runs" aria-label="Anabranch"><${Logo} /><span>Anabranch</span></a>
       <nav aria-label="Pages">${PAGES.map((page) => html`<a key=${page.id} href=${href([page.id])}
         aria-current=${here === page.id ? "page" : undefined} title=${page.keys}><${Icon} name=${page.id} />${page.label}</a>`)}</nav>
@@ -161,7 +172,7 @@ function Frame() {
           }}><${Icon} name="key" /></button>`}
         </div>
       </div>
-    </div>
+    </header>
     <main class="main" id="main" tabindex="-1"><${Page} /></main>
   </div>
   ${help && html`<${Dialog} title="Keys of the keyboard" onClose=${() => setHelp(false)}>

@@ -82,6 +82,8 @@ with browser() as shown, page(shown) as it:
     it.get_by_role("tab", name="Chunks").click()
     stages = it.get_by_role("list", name="Chunks by stage")
     expect(stages.get_by_role("listitem")).to_have_count(3)
+    # What the budget left out went no further.
+    expect(stages.get_by_role("listitem").nth(1)).to_contain_text("2")
     expect(stages).to_contain_text("cited")
     expect(it.get_by_role("table")).to_contain_text("dropped")
     picture(it, "run-chunks")
@@ -98,10 +100,10 @@ with browser() as shown, page(shown) as it:
     expect(it.get_by_role("region", name="Node hop[2]/fan[1]/one")).to_be_visible()
     picture(it, "run-loop")
 
-    # The list has both, and takes one where it says.
+    # The list has both, and takes one where it says. `g r` leaves the run, and does not retry it, as `r` alone would.
     it.keyboard.press("g")
     it.keyboard.press("r")
-    expect(it.get_by_role("heading", name="Runs")).to_be_visible()
+    expect(it.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
     expect(it.locator("[data-row]")).to_have_count(2)
     it.keyboard.press("/")
     it.keyboard.type("hops")

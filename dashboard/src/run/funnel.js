@@ -9,6 +9,8 @@ import { nameOf, placeOf as whichNode } from "./model.js";
 
 /** Modules whose operators take or give chunks. */
 const MODULES = new Set(["retrieve", "fuse", "rerank", "filter", "select", "context", "read", "graph", "extract", "judge", "memory"]);
+/** Ports on which chunks leave that go no further. */
+const LEFT_OUT = new Set(["dropped"]);
 /** Executions that are asked for at most. */
 const STAGES_MAX = 24;
 /** Rows that are shown at first. */
@@ -29,7 +31,8 @@ function candidates(run) {
 /** The stage that an execution is: which chunks came out of it, at which place, with which score. */
 function stageOf(node, detail) {
   const out = new Map();
-  for (const value of Object.values(detail.outputs ?? {})) {
+  for (const [port, value] of Object.entries(detail.outputs ?? {})) {
+    if (LEFT_OUT.has(port)) continue;
     for (const chunk of chunksIn(value)) if (!out.has(chunk.id)) out.set(chunk.id, { rank: out.size + 1, chunk });
   }
   const cited = new Map();
