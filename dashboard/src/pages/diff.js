@@ -10,7 +10,7 @@ import { Value } from "../ui/value.js";
 
 export default function Diff({ a, b }) {
   const { value: diff, error, again } = useLoaded((signal) => get("/v1/jobs/diff", { a, b }, { signal }), [a, b]);
-  const crumbs = html`<nav class="crumbs"><a href="#/runs">Runs</a> / Compare</nav>`;
+  const crumbs = html`<nav class="crumbs" aria-label="Where this is"><a href="#/runs">Runs</a> / Compare</nav>`;
   if (error) return html`<div class="page"><div>${crumbs}<h1>Compare two runs</h1></div><${Failure} error=${error} again=${again} /></div>`;
   if (!diff) return html`<div class="page"><${Loading} what="Comparing" /></div>`;
   const isSame = diff.nodes.length === 0 && diff.inputs.length === 0 && diff.outputs.length === 0;
@@ -45,8 +45,9 @@ function Node({ diff, node }) {
   const names = [...new Set(["a", "b"].flatMap((side) => ["outputs", "inputs"].flatMap((what) => ports(side, what).map(([name]) => `${what}.${name}`))))];
   const words = node.found === "both" ? node.changed.join(", ") : FOUND[node.found];
   return html`<details class="card diff-node" open=${diff.nodes.length <= 6}><summary><strong class="mono">${node.node}</strong><span class="dim">${(node.a ?? node.b).op}</span><span class="chip">${words}</span>
-    <span class="grow"></span>${["a", "b"].map((side) => node[side] && html`<a key=${side} class="dim num" href=${href(["runs", diff[side].id], { node: node.node })}>${side.toUpperCase()} ${duration(node[side].ran_ms)}</a>`)}</summary>
-    <div class="body stack">${["a", "b"].some((side) => node[side]?.error || node[side]?.skipped) && html`<div class="pair">${["a", "b"].map((side) => html`<${Side} key=${side} side=${side}>${
+    <span class="grow"></span>${["a", "b"].map((side) => node[side] && html`<span key=${side} class="dim num">${side.toUpperCase()} ${duration(node[side].ran_ms)}</span>`)}</summary>
+    <div class="body stack"><div class="row wrap">${["a", "b"].map((side) => node[side] && html`<a key=${side} class="btn small" href=${href(["runs", diff[side].id], { node: node.node })}>Open in ${side.toUpperCase()}</a>`)}</div>
+      ${["a", "b"].some((side) => node[side]?.error || node[side]?.skipped) && html`<div class="pair">${["a", "b"].map((side) => html`<${Side} key=${side} side=${side}>${
       node[side]?.error ? html`<span class="bad-text">${node[side].error.code}: ${node[side].error.message}</span>` : node[side]?.skipped ? html`<span class="dim">skipped: ${node[side].skipped}</span>` : html`<span class="dim">–</span>`}<//>`)}</div>`}
       ${names.map((name) => {
         const [what, ...rest] = name.split(".");

@@ -44,7 +44,7 @@ export default function FlowPage({ id }) {
   const asked = query.get("version");
   const { value: loaded, error, again } = useLoaded((signal) => source(id, asked, signal), [id, asked]);
   if (error) {
-    return html`<div class="page"><nav class="crumbs"><a href="#/flows">Flows</a> /</nav><h1>${id}</h1>
+    return html`<div class="page"><nav class="crumbs" aria-label="Where this is"><a href="#/flows">Flows</a> /</nav><h1>${id}</h1>
       ${error.status === 404 ? html`<${Empty} icon="flows" title="There is no such flow"><p>${error.hint ?? "It was removed, or belongs to another tenant."}</p><//>` : html`<${Failure} error=${error} again=${again} />`}</div>`;
   }
   if (!loaded) return html`<div class="page"><${Loading} what="Loading the flow" /></div>`;
@@ -109,7 +109,7 @@ function Opened({ name, loaded, reload }) {
   }, [isChanged]);
   const tabs = [{ id: "graph", label: "Graph" }, { id: "run", label: "Run" }, ...(isNew ? [] : [{ id: "versions", label: "Versions" }]), { id: "ports", label: "Takes and gives" }];
   return html`<div class="page fill flow-page">
-    <header><div class="grow"><nav class="crumbs"><a href="#/flows">Flows</a> /</nav>
+    <header><div class="grow"><nav class="crumbs" aria-label="Where this is"><a href="#/flows">Flows</a> /</nav>
       <div class="row wrap"><h1>${isNew ? "New flow" : name}</h1>${loaded.version && html`<span class="chip">v${loaded.version}${loaded.info.active ? ", active" : ""}</span>`}${isChanged && html`<span class="chip">changed</span>`}</div>
       ${loaded.info?.about && html`<p class="soft">${loaded.info.about}</p>`}</div>
       <div class="actions">
@@ -161,7 +161,7 @@ function Problems({ checked, n, onShow }) {
   if (!checked) return html`<div class="problems"><span class="dim">Checking…</span></div>`;
   const [errors, warnings] = [n("error"), n("warning")];
   const head = checked.diagnostics.length === 0 ? html`<span class="ok-text">No problems</span>` : [errors > 0 && many(errors, "error"), warnings > 0 && many(warnings, "warning")].filter(Boolean).join(", ");
-  return html`<div class="problems" role="status" aria-label="Problems"><h3>${head}</h3>
+  return html`<div class="problems" role="status" aria-label="Problems"><h2>${head}</h2>
     <ul>${checked.diagnostics.map((one, at) => html`<li key=${at}><button class="problem" disabled=${!one.span} onClick=${() => onShow(one.span)}>
       <span class=${one.severity === "warning" ? "wait-text" : "bad-text"}>${one.code ?? "error"}</span> ${one.message}${one.span && html`<span class="dim"> ${one.span.line}:${one.span.column}</span>`}
       ${one.hint && html`<span class="hint">hint: ${one.hint}</span>`}</button></li>`)}</ul></div>`;
@@ -236,7 +236,7 @@ function Versions({ name, shown, reload }) {
   };
   if (error) return html`<${Failure} error=${error} again=${again} />`;
   if (!value) return html`<p class="dim">Loading…</p>`;
-  return html`<table class="plain"><thead><tr><th>Version</th><th>Saved</th><th class="n">Open runs</th><th></th></tr></thead><tbody>${value.items.map((one) => html`<tr key=${one.version}>
+  return html`<table class="plain"><thead><tr><th>Version</th><th>Saved</th><th class="n">Open runs</th><th><span class="sr">What can be done</span></th></tr></thead><tbody>${value.items.map((one) => html`<tr key=${one.version}>
     <td><a href=${href(["flows", name], { version: one.version, tab: "versions" })} aria-current=${one.version === shown ? "true" : undefined}>v${one.version}</a>${one.active ? html` <span class="chip good">active</span>` : ""}</td>
     <td title=${when(one.created_at)}>${ago(one.created_at)}${one.created_by ? html`<div class="dim mono">${one.created_by}</div>` : ""}</td><td class="n">${count(one.in_flight)}</td>
     <td class="n">${!one.active && may("edit") && html`<button class="btn small" onClick=${() => activate(one.version)}>Activate</button>`}</td></tr>`)}</tbody></table>`;
@@ -247,7 +247,7 @@ function About({ name, version, checked }) {
   const { value: plan } = useLoaded((signal) => (name === NEW ? null : get(path`/v1/flows/${name}/explain`, { version }, { signal })), [name, version]);
   const ports = (one) => html`<table class="plain"><thead><tr><th>Name</th><th>Type</th><th>About</th></tr></thead><tbody>${Object.entries(one?.properties ?? {}).map(([port, kind]) => html`<tr key=${port}>
     <td class="mono">${port}${(one.required ?? []).includes(port) ? "" : html`<span class="dim"> ?</span>`}</td><td>${kind.title ?? kind.type ?? (kind.anyOf ? `${kind.anyOf[0].title ?? kind.anyOf[0].type ?? "any"}?` : "any")}</td><td class="soft">${kind.description ?? ""}</td></tr>`)}</tbody></table>`;
-  return html`<div class="stack">${schema && html`<h3>Takes</h3>${ports(schema.inputs)}<h3>Gives</h3>${ports(schema.outputs)}`}
-    ${plan?.worst_case && html`<h3>At most</h3><${Value} value=${plan.worst_case} />`}
-    ${plan?.budget && Object.values(plan.budget).some((one) => one !== null) && html`<h3>Budget</h3><${Value} value=${plan.budget} />`}</div>`;
+  return html`<div class="stack">${schema && html`<h2 class="small">Takes</h2>${ports(schema.inputs)}<h2 class="small">Gives</h2>${ports(schema.outputs)}`}
+    ${plan?.worst_case && html`<h2 class="small">At most</h2><${Value} value=${plan.worst_case} />`}
+    ${plan?.budget && Object.values(plan.budget).some((one) => one !== null) && html`<h2 class="small">Budget</h2><${Value} value=${plan.budget} />`}</div>`;
 }

@@ -94,7 +94,7 @@ function Used() {
   return html`<section class="card" aria-label="Used over time"><header><h2>Used over time</h2><div class="end row" role="group" aria-label="Time">${SPANS.map(([n, word]) => html`<button key=${n} class="btn small" aria-pressed=${days === n} onClick=${() => setDays(n)}>${word}</button>`)}</div></header>
     <div class="body stack">${error && html`<${Failure} error=${error} again=${again} />`}${!value && !error && html`<${Loading} />`}
       ${drawn && html`<dl class="facts"><div><dt>model calls</dt><dd>${count(sum("model_calls"))}</dd></div><div><dt>tokens</dt><dd>${count(sum("prompt_tokens"))} read, ${count(sum("completion_tokens"))} written</dd></div><div><dt>cached</dt><dd>${share(sum("cached_tokens"), sum("prompt_tokens"))}</dd></div><div><dt>cost</dt><dd>${cost(sum("cost"))}</dd></div></dl>
-        <div class="charts"><${Chart} title="Cost a day" times=${drawn.times} series=${drawn.cost} /><${Chart} title="Tokens a day" times=${drawn.times} series=${drawn.tokens} /><${Chart} title="Runs a day" times=${drawn.times} series=${drawn.runs} /><${Chart} title="Share of the read tokens that were cached" times=${drawn.times} series=${drawn.cached} /></div>
+        <div class="charts">${sum("cost") > 0 && html`<${Chart} title="Cost a day" times=${drawn.times} series=${drawn.cost} />`}<${Chart} title="Tokens a day" times=${drawn.times} series=${drawn.tokens} /><${Chart} title="Runs a day" times=${drawn.times} series=${drawn.runs} /><${Chart} title="Share of the read tokens that were cached" times=${drawn.times} series=${drawn.cached} /></div>
         <${Flows} items=${value.byFlow.items} />`}</div></section>`;
 }
 

@@ -31,7 +31,7 @@ export default function RunPage({ id }) {
   useKeys(run);
   const chunks = useMemo(() => [...run.nodes.values()].some((node) => /^(retrieve|fuse|rerank|filter|select|context)\./.test(node.op)), [version]);
   if (run.error.value && !job) {
-    return html`<div class="page"><nav class="crumbs"><a href="#/runs">Runs</a> /</nav><h1>${shortId(id)}</h1>
+    return html`<div class="page"><nav class="crumbs" aria-label="Where this is"><a href="#/runs">Runs</a> /</nav><h1>${shortId(id)}</h1>
       ${run.error.value.status === 404 ? html`<${Empty} icon="runs" title="There is no such run"><p>It was deleted, is older than the service keeps runs, or belongs to another tenant.</p><//>` : html`<${Failure} error=${run.error.value} again=${() => run.open()} />`}</div>`;
   }
   if (!job) return html`<div class="page"><${Loading} what="Loading the run" /></div>`;
@@ -105,7 +105,7 @@ function Head({ run, job }) {
   return html`<header class="run-head">
     <div class="grow">
       <nav class="crumbs" aria-label="Where this is"><a href="#/runs">Runs</a> / <a href=${href(["flows", job.flow])}>${job.flow}</a>${job.version ? html`<span>v${job.version}</span>` : ""}</nav>
-      <div class="row wrap"><h1 class="run-title">${job.preview || shortId(job.id)}</h1><${Status} status=${job.status} />${run.state.value === "broken" && html`<span class="chip">reconnecting…</span>`}</div>
+      <div class="row wrap"><h1 class="run-title">${job.preview || html`${job.flow} <span class="mono dim">${shortId(job.id)}</span>`}</h1><${Status} status=${job.status} />${run.state.value === "broken" && html`<span class="chip">reconnecting…</span>`}</div>
       <dl class="facts">
         <div><dt>began</dt><dd title=${when(job.started_at ?? job.created_at)}>${ago(job.started_at ?? job.created_at)}</dd></div>
         <div><dt>took</dt><dd>${job.started_at ? duration(took(job)) : "–"}</dd></div>
@@ -223,9 +223,9 @@ function Whole({ run, job, onChunk, onSelect }) {
       ${job.error && html`<div class="note bad" role="alert"><strong>${job.error.code}</strong><div>${job.error.message}</div>
         ${job.error.scope && html`<button class="btn small" onClick=${() => onSelect(job.error.scope)}>Show ${job.error.scope}</button>`}</div>`}
       ${(job.waits ?? []).map((wait) => html`<${Wait} key=${wait.wait} job=${job} wait=${wait} onChunk=${onChunk} />`)}
-      ${texts.map(([scope, text]) => html`<div class="port" key=${scope}><div class="row"><h3>${scope}</h3><span class="dim">is writing</span></div><div class="live"><div class="value-text">${text.slice(-4_000)}</div><span class="caret" aria-hidden="true"></span></div></div>`)}
+      ${texts.map(([scope, text]) => html`<div class="port" key=${scope}><div class="row"><h2 class="small">${scope}</h2><span class="dim">is writing</span></div><div class="live"><div class="value-text">${text.slice(-4_000)}</div><span class="caret" aria-hidden="true"></span></div></div>`)}
       ${job.outputs && Object.keys(job.outputs).length > 0 && html`<h2>Outputs</h2><${Ports} values=${job.outputs} onChunk=${onChunk} />`}
-      ${absent.map(([name, why]) => html`<div class="port" key=${name}><h3>${name}</h3><p class="dim">Absent: ${typeof why === "string" ? why : (why?.why ?? JSON.stringify(why))}</p></div>`)}
+      ${absent.map(([name, why]) => html`<div class="port" key=${name}><h2 class="small">${name}</h2><p class="dim">Absent: ${typeof why === "string" ? why : (why?.why ?? JSON.stringify(why))}</p></div>`)}
       ${job.inputs && Object.keys(job.inputs).length > 0 && html`<h2>Inputs</h2><${Ports} values=${job.inputs} onChunk=${onChunk} />`}
       ${!isOver(job) && texts.length === 0 && !(job.waits ?? []).length && html`<p class="dim">${job.status === "queued" ? "It waits for a free place." : underWay(run)}</p>`}
       <details class="about-run"><summary class="soft">About this run</summary><dl class="pairs">
@@ -267,7 +267,7 @@ function Wait({ job, wait, onChunk }) {
     setWrong(bad);
     if (Object.keys(bad).length === 0) send(values.answer);
   };
-  return html`<div class="note wait stack"><div><strong>${wait.about ?? `${wait.wait} waits for an answer`}</strong><div class="dim">Until ${when(wait.until)}</div></div>
+  return html`<div class="note wait stack"><div><h2 class="small">${wait.about ?? `${wait.wait} waits for an answer`}</h2><div class="dim">Until ${when(wait.until)}</div></div>
     ${Object.keys(wait.shown ?? {}).length > 0 && html`<${Ports} values=${wait.shown} onChunk=${onChunk} />`}
     ${kind.type === "boolean"
       ? html`<div class="row"><button class="btn primary" disabled=${isBusy || !may("run")} onClick=${() => send(true)}>Yes</button><button class="btn" disabled=${isBusy || !may("run")} onClick=${() => send(false)}>No</button></div>`

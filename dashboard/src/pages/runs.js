@@ -208,7 +208,7 @@ function Summary() {
     ${tile("Succeeded", ended ? share(succeeded, ended) : "–", failed ? `${count(failed)} failed` : "none failed")}
     ${tile("Model calls", count(usage.model_calls ?? 0), `${count(usage.encoder_calls ?? 0)} of encoders`)}
     ${tile("Tokens", count(tokens), usage.prompt_tokens ? `${share(usage.cached_tokens, usage.prompt_tokens)} of the read ones cached` : "none read")}
-    ${tile("Cost", cost(usage.cost), jobs ? `${cost((usage.cost ?? 0) / jobs)} a run` : "by the price table")}
+    ${tile("Cost", usage.cost ? cost(usage.cost) : "–", usage.cost ? `${cost(usage.cost / jobs)} a run` : "no model has a price")}
   </dl>`;
 }
 
@@ -280,7 +280,7 @@ function Row({ job, index, now, isAt, isPicked, pick, onAt }) {
     tabindex=${isAt ? 0 : -1} onClick=${open} onFocus=${() => onAt(index)}>
     <span role="gridcell"><input type="checkbox" tabindex="-1" aria-label=${`Select ${job.id}`} checked=${isPicked} onChange=${() => pick(job)} /></span>
     <span role="gridcell" class="c-status"><${Status} status=${job.status} /></span>
-    <span role="gridcell" class="c-run"><a class="title cut" tabindex="-1" href=${href(["runs", job.id])}>${job.preview || job.error?.message || shortId(job.id)}</a>
+    <span role="gridcell" class="c-run"><a class="title cut" tabindex="-1" href=${href(["runs", job.id])}>${job.preview || job.error?.message || job.flow}</a>
       <span class="sub cut dim"><span class="mono">${shortId(job.id)}</span>${job.retry_of ? " · retry" : ""}${labels.map(([name, value]) => ` · ${name}=${value}`)}</span></span>
     <span role="gridcell" class="c-flow cut">${job.flow}${job.version ? html`<span class="dim"> v${job.version}</span>` : ""}</span>
     <span role="gridcell" class="c-began num" title=${when(job.created_at)}>${ago(job.created_at, now)}</span>

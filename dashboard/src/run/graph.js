@@ -10,6 +10,8 @@ const HEAD = 34;
 const PAD = 14;
 /** Nodes from which on what is inside others is folded at first. */
 const FOLD_FROM = 80;
+/** Room for the buttons below the drawing. */
+const TOOLS = 46;
 const ZOOM = { min: 0.15, max: 2.5 };
 
 /** Places every node of a graph, the inside of each box first: `{width, height, nodes, edges}` of the outermost. */
@@ -91,7 +93,8 @@ export function FlowGraph({ graph, selected, onSelect, stateOf, wrong }) {
   const fit = () => {
     // A change of size may be told of a drawing that has gone.
     if (!box.current) return;
-    const { clientWidth, clientHeight } = box.current;
+    const clientWidth = box.current.clientWidth;
+    const clientHeight = box.current.clientHeight - TOOLS;
     const scale = Math.min(1.15, Math.max(ZOOM.min, Math.min((clientWidth - 40) / drawn.width, (clientHeight - 40) / drawn.height)));
     // What does not fit is shown from its beginning, large enough to be read.
     const readable = Math.max(scale, Math.min(0.62, (clientWidth - 24) / drawn.width));
@@ -189,7 +192,7 @@ function Node({ placed, ...shared }) {
       <title>${node.about ?? says}</title>
       <rect width=${width} height=${height} rx="8" />
       ${state && html`<rect class="bar" width="4" height=${(bodies ? HEAD : height) - 16} x="7" y="8" rx="2" />`}
-      <text class="name" x=${state ? 19 : 13} y="21">${cut(node.name, state?.ms !== undefined && state.ms !== null && !bodies ? 16 : 22)}</text>
+      <text class="name" x=${state ? 19 : 13} y="21">${cut(node.name, bodies && parts ? Math.floor((width - 160) / 7.5) : state?.ms !== undefined && state.ms !== null && !bodies ? 16 : 22)}</text>
       ${!bodies && html`<text class="what" x=${state ? 19 : 13} y="38">${cut(what ?? "", 25)}</text>`}
       ${state?.ms !== undefined && state.ms !== null && !parts && html`<text class="ms" x=${width - 11} y="21" text-anchor="end">${duration(state.ms)}</text>`}
       ${!bodies && state?.label && html`<text class="ms" x=${width - 11} y="38" text-anchor="end">${state.label}</text>`}
@@ -200,7 +203,7 @@ function Node({ placed, ...shared }) {
           event.stopPropagation();
           fold(node.id);
         }
-      }} transform=${`translate(${width - (bodies && !parts ? 26 : 24)} ${bodies ? (parts ? -7 : 12) : 28})`}>${(!bodies || parts) && html`<rect width="16" height="14" rx="4" />`}<path d=${folded.has(node.id) ? "M5 5l3 4 3-4" : "M5 9l3-4 3 4"} /></g>`}
+      }} transform=${`translate(${width - (parts && bodies ? 140 : bodies ? 26 : 24)} ${bodies ? (parts ? 10 : 12) : 28})`}>${!bodies && html`<rect width="16" height="14" rx="4" />`}<path d=${folded.has(node.id) ? "M5 5l3 4 3-4" : "M5 9l3-4 3 4"} /></g>`}
     ${bodies && parts && html`<${Steps} width=${width} name=${node.name} ...${parts} />`}
     ${bodies?.map((one) => html`<g key=${one.id} transform=${`translate(${one.x} ${one.y})`}><${Body} body=${one} ...${shared} /></g>`)}
   </g>`;

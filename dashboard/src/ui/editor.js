@@ -98,7 +98,7 @@ export function Editor({ text, problems, onChange, onSave, label, handle, readOn
           lib.yaml(),
           look(lib),
           lib.EditorState.readOnly.of(readOnly),
-          lib.EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false" }),
+          lib.EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false", tabindex: "0" }),
           lib.EditorView.updateListener.of((update) => update.docChanged && told.current.onChange?.(update.state.doc.toString())),
           lib.keymap.of([save, ...lib.defaultKeymap, ...lib.historyKeymap, ...lib.searchKeymap, ...lib.foldKeymap, ...lib.lintKeymap]),
         ],
