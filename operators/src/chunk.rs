@@ -1,6 +1,7 @@
 //! Operators that cut documents into chunks, and what they share.
 
 mod blocks;
+pub mod code;
 pub mod fixed;
 mod headings;
 pub(crate) mod length;

@@ -38,6 +38,7 @@ mod words;
 /// Every operator, by name. A line here makes a file an operator that flows can use.
 pub fn registry() -> Registry {
     Registry::default()
+        .with::<chunk::code::Code>() // chunk.code
         .with::<chunk::fixed::Fixed>() // chunk.fixed
         .with::<chunk::recursive::Recursive>() // chunk.recursive
         .with::<chunk::sentence::Sentence>() // chunk.sentence
