@@ -67,7 +67,7 @@ impl Drop for Service {
 }
 
 /// The key of the installation where `server.root_key` is `${env:BENCH_ROOT_KEY}`.
-pub const ROOT_KEY: &str = "the-key-of-the-benchmark";
+pub const ROOT_KEY: &str = "the-key-of-the-benchmark-and-of-nothing-else";
 
 /// The built program: `--binary FILE`, or that of the last release build; and what else was on the command line.
 pub fn arguments() -> Result<(PathBuf, Vec<String>), Failed> {

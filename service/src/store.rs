@@ -185,8 +185,11 @@ pub struct Filter {
     pub created_after: Option<i64>,
     /// Created before (unix ms).
     pub created_before: Option<i64>,
-    /// With this text in its id, flow, session or error.
+    /// With this text in its id, flow, session or error, whatever the case of its ASCII letters. A page looks through
+    /// at most `depth` jobs, so it can be short, and there are more as long as it says where the next one begins.
     pub q: Option<String>,
+    /// Jobs that one page of a search looks through; [`limits::SEARCH_JOBS`] if unset.
+    pub depth: Option<u32>,
 }
 
 /// A page of a list, newest first.

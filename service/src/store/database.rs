@@ -24,7 +24,8 @@
 //! ```
 //!
 //! What the databases say differently stands in braces and goes through [`Database::sql`]: `{now}` (their clock in unix
-//! ms), `{skip locked}`, `{list:$1}` (the items of a JSON array of texts that is bound as a text). Types that read the
+//! ms), `{ilike}` (`LIKE` whatever the case), `{skip locked}`, `{list:$1}` (the items of a JSON array of texts that is
+//! bound as a text). Types that read the
 //! same in both: `String`, `i64` for BIGINT and COUNT, `i32` for INTEGER, `i16` for SMALLINT, `Vec<u8>`, `f64`, and
 //! `Option` of these. Sums are cast: `CAST(SUM(x) AS BIGINT)`.
 
@@ -261,19 +262,21 @@ impl Database {
 
     /// A text of SQL as this database says it; see the top of the file for what may stand in braces.
     pub(crate) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
-        let (now, skip, list) = match self {
+        let (now, ilike, skip, list) = match self {
             Self::Sqlite { .. } => (
                 "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)",
+                "LIKE",
                 "",
                 ("SELECT value FROM json_each(", ")"),
             ),
             Self::Postgres { .. } => (
                 "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+                "ILIKE",
                 "FOR UPDATE SKIP LOCKED",
                 ("SELECT jsonb_array_elements_text(", "::jsonb)"),
             ),
         };
-        let mut text = text.replace("{now}", now).replace("{skip locked}", skip);
+        let mut text = text.replace("{now}", now).replace("{ilike}", ilike).replace("{skip locked}", skip);
         while let Some((before, (name, after))) =
             text.split_once("{list:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
         {

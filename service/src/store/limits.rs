@@ -42,6 +42,8 @@ pub const PRUNE_STEP: u32 = 250;
 pub const CANCEL_STEP: usize = 500;
 /// Jobs on a page of a list.
 pub const PAGE: u32 = 1_000;
+/// Jobs that one page of a search in their texts looks through.
+pub const SEARCH_JOBS: u32 = 25_000;
 /// Tenants that are looked at for one claim, the least served first.
 pub const CLAIM_TENANTS: i64 = 16;
 /// Units of virtual time that a job of a tenant of weight 1 takes.

@@ -63,7 +63,9 @@ impl Store {
         limit: u32,
     ) -> Result<Page<Job>, StoreError> {
         let limit = limit.clamp(1, limits::PAGE);
-        let (text, binds) = list(tenant, filter, cursor, i64::from(limit) + 1);
+        // A search reads every job that it passes, so it passes so many a page; the next page goes on there.
+        let floor = if filter.is_search() { self.floor(tenant, filter, cursor).await? } else { None };
+        let (text, binds) = list(tenant, filter, (cursor, floor.as_deref()), COLUMNS, i64::from(limit) + 1);
         let sql = self.sql(&text);
         let mut rows: Vec<JobRow> = reading!(self.database(), |db| {
             let mut query = sqlx::query_as(sql);
@@ -77,16 +79,54 @@ impl Store {
         });
         let is_more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| is_more).map(|row| row.job_id().to_owned());
+        let next = if is_more { rows.last().map(|row| row.job_id().to_owned()) } else { floor };
         let mut items = Vec::new();
         for row in rows {
             items.push(self.whole(row).await?);
         }
         Ok(Page { items, next })
     }
+
+    /// The last job that a page of a search looks at; none if it looks at all that there are.
+    async fn floor(
+        &self,
+        tenant: &str,
+        filter: &Filter,
+        cursor: Option<&str>,
+    ) -> Result<Option<String>, StoreError> {
+        let depth = filter.depth.unwrap_or(limits::SEARCH_JOBS);
+        let all = Filter { q: None, ..filter.clone() };
+        let (text, binds) = list(tenant, &all, (cursor, None), "jobs.job_id AS job_id", i64::from(depth));
+        let sql = self.sql(&format!(
+            "SELECT CASE WHEN COUNT(*) = {depth} THEN MIN(job_id) END AS job_id FROM ({text}) passed"
+        ));
+        Ok(reading!(self.database(), |db| {
+            let mut query = sqlx::query_scalar(sql);
+            for bind in binds {
+                query = match bind {
+                    Bind::Text(text) => query.bind(text),
+                    Bind::Int(number) => query.bind(number),
+                };
+            }
+            query.fetch_one(db).await?
+        }))
+    }
 }
 
-fn list(tenant: &str, filter: &Filter, cursor: Option<&str>, limit: i64) -> (String, Vec<Bind>) {
+impl Filter {
+    fn is_search(&self) -> bool {
+        self.q.as_ref().is_some_and(|q| !q.is_empty())
+    }
+}
+
+/// The query of a list from the cursor (without it) down to the floor (with it), and what is bound to it.
+fn list(
+    tenant: &str,
+    filter: &Filter,
+    (cursor, floor): (Option<&str>, Option<&str>),
+    columns: &str,
+    limit: i64,
+) -> (String, Vec<Bind>) {
     let mut all = Conditions::default();
     let tenant = all.text(tenant);
     all.add(&format!("jobs.tenant = {tenant}"));
@@ -103,6 +143,10 @@ fn list(tenant: &str, filter: &Filter, cursor: Option<&str>, limit: i64) -> (Str
         let place = all.text(cursor);
         all.add(&format!("{id} < {place}"));
     }
+    if let Some(floor) = floor {
+        let place = all.text(floor);
+        all.add(&format!("{id} >= {place}"));
+    }
     if let Some(after) = filter.created_after {
         let (least, at) =
             (all.text(&id_at(after.saturating_sub(CLOCKS_APART_MS))), all.bind(Bind::Int(after)));
@@ -114,9 +158,9 @@ fn list(tenant: &str, filter: &Filter, cursor: Option<&str>, limit: i64) -> (Str
         all.add(&format!("{id} < {most} AND created_ms < {at}"));
     }
     if let Some(q) = filter.q.as_ref().filter(|q| !q.is_empty()) {
-        let escaped = q.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let escaped = q.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         let place = all.text(&format!("%{escaped}%"));
-        let like = |column: &str| format!("lower({column}) LIKE {place} ESCAPE '\\'");
+        let like = |column: &str| format!("{column} {{ilike}} {place} ESCAPE '\\'");
         all.add(&format!("({})", ["jobs.job_id", "flow", "session_id", "error"].map(like).join(" OR ")));
     }
     for (index, (name, value)) in filter.labels.iter().enumerate() {
@@ -141,7 +185,7 @@ fn list(tenant: &str, filter: &Filter, cursor: Option<&str>, limit: i64) -> (Str
         };
         let from = if filter.labels.is_empty() { "jobs" } else { "job_labels l CROSS JOIN jobs" };
         let text = &all.text;
-        format!("SELECT {COLUMNS} FROM {from} WHERE TRUE{text}{status} ORDER BY {id} DESC LIMIT {limit}")
+        format!("SELECT {columns} FROM {from} WHERE TRUE{text}{status} ORDER BY {id} DESC LIMIT {limit}")
     };
     let is_narrow = !filter.labels.is_empty() || filter.session_id.is_some() || filter.batch_id.is_some();
     let statuses: &[Status] = match (filter.statuses.as_slice(), &filter.flow) {

@@ -358,6 +358,18 @@ pub(super) async fn lists_are_filtered_and_paged(store: Store) {
     let session = Filter { q: Some("CONVERSATION_1".into()), ..Filter::default() };
     assert_eq!(list(session).await, [2, 1, 0]);
     assert_eq!(list(Filter { q: Some("conversation%1".into()), ..Filter::default() }).await, [] as [i64; 0]);
+    // A search that finds little goes on where its last page stopped looking.
+    let sought = Filter { q: Some("conversation_1".into()), depth: Some(8), ..Filter::default() };
+    let (mut cursor, mut found) = (None, Vec::new());
+    loop {
+        let page = store.jobs("t", &sought, cursor.as_deref(), 100).await.unwrap();
+        found.push(page.items.len());
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, [0, 0, 0, 3]);
     let mut cursor = None;
     let mut pages = Vec::new();
     loop {

@@ -75,7 +75,8 @@ pub struct ListQuery {
     session_id: Option<String>,
     /// Of this batch.
     batch_id: Option<String>,
-    /// With this text in its id, flow, conversation or error.
+    /// With this text in its id, flow, conversation or error. A page looks through 25,000 jobs: it can be short, and
+    /// there are more as long as there is a `next_cursor`.
     q: Option<String>,
     /// Where the page begins: `next_cursor` of the page before.
     cursor: Option<String>,
@@ -190,6 +191,7 @@ impl JobFilter {
             session_id: self.session_id,
             batch_id: self.batch_id,
             q: self.q.filter(|q| !q.is_empty()),
+            depth: None,
         })
     }
 }
