@@ -66,6 +66,11 @@ pub struct Mcts {
     pub backup: Backup,
     /// Whether two orders of the same chunks are two sets: only for a reranker, and at many times the cost.
     pub ordered: bool,
+    /// Rounds, after the last step, in which each chunk of a set is exchanged for each other, or left out, and the best
+    /// that comes of it is gone on from: so with the best set and three of the next best. If unset, 4 with `coverage_link` and none with a reranker, which would be
+    /// sent every one of these sets. None where the order matters, and none once `max_evals` or `patience` ended the search.
+    #[schemars(range(min = 0, max = 100))]
+    pub exchanges: Option<usize>,
     /// Decides between ways that look equal; the run's own if unset.
     pub seed: Option<u64>,
     /// Where the search begins: `greedy`, with what `select.greedy` finds, or `none`.
@@ -91,6 +96,9 @@ pub struct Mcts {
     pub model: ModelName,
 }
 
+/// Rounds of exchanges where they ask nobody.
+const EXCHANGES: usize = 4;
+
 /// Where the search begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -112,6 +120,7 @@ impl Default for Mcts {
             cost_weight: 0.1,
             backup: Backup::MaxPath,
             ordered: false,
+            exchanges: None,
             seed: None,
             warm_start: WarmStart::Greedy,
             reward: Kind::default(),
@@ -146,6 +155,7 @@ impl Operator for Mcts {
             cost_weight: self.cost_weight,
             backup: self.backup,
             is_warm: self.warm_start == WarmStart::Greedy,
+            exchanges: self.exchanges.unwrap_or(if self.reward.minds_order() { 0 } else { EXCHANGES }),
             patience: self.patience,
             seed: self.seed.unwrap_or_else(|| cx.rng().u64(..)),
             n_runners_up: self.judge.as_ref().map_or(0, |judge| judge.sets.saturating_sub(1)),

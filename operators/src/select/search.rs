@@ -1,5 +1,7 @@
 //! Looks for the set of candidates that is worth most and fits.
 
+use std::cmp::Ordering;
+
 use anabranch_engine::operator::OpError;
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::reward::Reward;
 
 pub mod exact;
+mod exchange;
 pub mod greedy;
 pub mod tree;
 
@@ -47,6 +50,17 @@ impl Set {
         let at = if is_ordered { places.len() } else { places.partition_point(|other| *other < place) };
         places.insert(at, place);
         Self(places)
+    }
+
+    /// How many candidates have to be exchanged, added or left out to make one of the other.
+    fn n_exchanged(&self, other: &Self) -> usize {
+        let n_common = self.places().filter(|place| other.has(*place)).count();
+        self.len().max(other.len()) - n_common
+    }
+
+    /// These but the candidate at `place`.
+    fn without(&self, place: usize) -> Self {
+        Self(self.0.iter().copied().filter(|other| usize::from(*other) != place).collect())
     }
 }
 
@@ -177,14 +191,26 @@ impl<'a, R: Reward + ?Sized> Evaluator<'a, R> {
         self.best.as_ref().map(|(set, value)| (set, *value))
     }
 
+    /// All sets that were looked at, best first.
+    pub(crate) fn ranked(&self) -> impl Iterator<Item = &Set> {
+        let mut sets: Vec<(&Set, f64)> = self.values.iter().map(|(set, value)| (set, *value)).collect();
+        sets.sort_by(|one, other| self.order(*one, *other));
+        sets.into_iter().map(|(set, _)| set)
+    }
+
     pub(crate) fn problem(&self) -> &'a Problem {
         self.problem
     }
 
     fn is_better(&self, one: (&Set, f64), other: (&Set, f64)) -> bool {
+        self.order(one, other).is_lt()
+    }
+
+    /// The better one first.
+    fn order(&self, one: (&Set, f64), other: (&Set, f64)) -> Ordering {
         let by_cost = || self.problem.cost_of(one.0).cmp(&self.problem.cost_of(other.0));
         let by_place = || one.0.len().cmp(&other.0.len()).then_with(|| one.0.cmp(other.0));
-        other.1.total_cmp(&one.1).then_with(by_cost).then_with(by_place).is_lt()
+        other.1.total_cmp(&one.1).then_with(by_cost).then_with(by_place)
     }
 
     /// What was found, with up to `n_runners_up` sets beside it.

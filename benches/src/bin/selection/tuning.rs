@@ -60,6 +60,7 @@ pub(crate) fn options(iterations: usize) -> Options {
         cost_weight: 0.1,
         backup: Backup::MaxPath,
         is_warm: true,
+        exchanges: 4,
         patience: None,
         seed: 0,
         n_runners_up: 0,

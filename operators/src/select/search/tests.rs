@@ -47,6 +47,7 @@ pub(super) fn options() -> Options {
         cost_weight: 0.1,
         backup: Backup::MaxPath,
         is_warm: true,
+        exchanges: 0,
         patience: None,
         seed: 7,
         n_runners_up: 0,

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Evaluator, Found, Problem, Set, Stop, greedy};
+use super::{Bounds, Evaluator, Found, Problem, Set, Stop, exchange, greedy};
 use crate::select::reward::Reward;
 
 /// What a set learns of those below it.
@@ -34,6 +34,8 @@ pub struct Options {
     pub backup: Backup,
     /// Whether it begins where the greedy search ends.
     pub is_warm: bool,
+    /// Rounds, at the end, in which the chunks of the best set are exchanged for others; not where the order matters.
+    pub exchanges: usize,
     /// Steps without anything better after which it ends.
     pub patience: Option<usize>,
     /// Decides between ways that look equal.
@@ -91,6 +93,9 @@ pub async fn search<R: Reward + ?Sized>(
         tree.extend(&path).await?;
     }
     let (iterations, stop) = tree.grow().await?;
+    if stop == Stop::Iterations && !problem.is_ordered {
+        exchange::improve(&mut evaluator, options.exchanges).await?;
+    }
     Ok(evaluator.finish(iterations, stop, options.n_runners_up))
 }
 
