@@ -4,9 +4,12 @@ mod aimd;
 mod asked;
 mod batch;
 mod breaker;
+mod cache;
 mod chat;
 mod core;
 mod flight;
+mod hedge;
+mod leader;
 mod pace;
 mod policy;
 mod prefix;
@@ -16,6 +19,8 @@ mod replica;
 mod scheduler;
 pub mod settings;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{BatchSettings, BatchStats, BatchedEmbedder, BatchedReranker};
 pub use chat::{PooledChat, Replica};

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::gpu::{Gpu, GpuSettings, Patience, Simulated};
 
 pub mod fairness;
+pub mod fan_out;
 pub mod faults;
 pub mod flows;
 pub mod overhead;

@@ -163,6 +163,7 @@ pub fn with_pools(
     if let Some(url) = &overrides.model_url {
         configured.insert(DEFAULT.to_owned(), ModelConfig::Server(Box::new(ChatConfig::new(url))));
     }
+    place_caches(&mut configured, &config.data);
     let models = match (&overrides.record, &overrides.replay) {
         (Some(_), Some(_)) => return Err(Error::RecordAndReplay),
         (_, Some(path)) => replayed(&configured, &Tape::load(path)?),
@@ -189,6 +190,19 @@ pub fn with_pools(
         .collect::<Result<_, Error>>()?;
     let resources = Resources { models, embedders, rerankers, prices, indexes, ..Resources::default() };
     Ok((resources, pools))
+}
+
+/// Answers that models keep on disk have a folder each, below `data`.
+fn place_caches(models: &mut BTreeMap<String, ModelConfig>, data: &Path) {
+    for (name, config) in models {
+        if let ModelConfig::Server(chat) = config
+            && let Some(disk) = chat.pool.response_cache.as_mut().and_then(|cache| cache.disk.as_mut())
+        {
+            // A name of a model may be no name for a folder.
+            let folder: String = blake3::hash(name.as_bytes()).to_hex().chars().take(32).collect();
+            disk.folder = data.join("responses").join(folder);
+        }
+    }
 }
 
 /// Every chat model answers from `tape`, and so does the default one even if it is none.

@@ -101,6 +101,34 @@ async fn all_runs_share_one_queue_and_the_bound_of_the_server() {
 }
 
 #[tokio::test]
+async fn answers_are_kept_below_data_where_the_configuration_says_so() {
+    let well = Fake::start(|_| vec![Step::Send(answer())]).await;
+    let (service, key) = started(&[&well], ", response_cache: { disk: {} }").await;
+    for _ in 0..3 {
+        let job = job(&service, &key, "the same", json!({})).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+    }
+    assert_eq!(well.requests().len(), 1, "the others were answered with what was kept");
+    let seen = backend(&service, &key).await;
+    let cache = &seen["sharing"]["cache"];
+    assert_eq!(
+        (&cache["hits"], &cache["misses"], &cache["entries"]),
+        (&json!(2), &json!(1), &json!(1)),
+        "{seen}"
+    );
+    assert_eq!(
+        (&seen["sharing"]["single_flight"], &seen["sharing"]["warmup"], &seen["sharing"]["hedges"]),
+        (
+            &json!(0),
+            &json!({ "led": 0, "followed": 0, "late": 0 }),
+            &json!({ "sent": 0, "won": 0, "denied": 0 })
+        ),
+        "{seen}"
+    );
+    assert!(service.data().join("responses").is_dir());
+}
+
+#[tokio::test]
 async fn tenants_see_how_servers_are_and_not_where() {
     let well = Fake::start(|_| vec![Step::Send(answer())]).await;
     let (service, _) = started(&[&well], "").await;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anabranch_engine::backend::{Call, ChatRequest, ChatResponse, Error};
+use tokio::time::{Instant, sleep};
 
 use super::asked::Asked;
 use super::chat::Replica;
+use super::hedge::{Copy, Hedger, Race};
 use super::prefix;
-use super::scheduler::{Scheduler, Tried};
+use super::scheduler::{Permit, Scheduler, Tried};
 use super::settings::PoolSettings;
 
 /// What sends the calls of a model.
@@ -18,6 +20,7 @@ pub(crate) struct Core {
     pub(crate) name: String,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) hedger: Option<Hedger>,
     /// What the hashes of prefixes begin with.
     seed: u64,
 }
@@ -27,7 +30,9 @@ impl Core {
         let known: Vec<_> = replicas.iter().map(|replica| (replica.name.clone(), replica.settings)).collect();
         let scheduler = Scheduler::new(name, settings, &known);
         let seed = prefix::seed(name, &settings.affinity.salt);
-        Self { name: name.to_owned(), replicas, scheduler, seed }
+        // With one server there is no second.
+        let hedger = settings.hedge.clone().filter(|_| replicas.len() > 1).map(Hedger::new);
+        Self { name: name.to_owned(), replicas, scheduler, hedger, seed }
     }
 
     /// An upper estimate of the tokens that `request` reads.
@@ -41,7 +46,7 @@ impl Core {
         let mut tried = Tried::default();
         let mut failure = None;
         loop {
-            let permit = match self.scheduler.admit(&asked, &mut tried).await {
+            let mut permit = match self.scheduler.admit(&asked, &mut tried).await {
                 Ok(permit) => permit,
                 // What the server said is of more use than that there is no other.
                 Err(error) => return Err(failure.unwrap_or(error)),
@@ -49,20 +54,16 @@ impl Core {
             if let Some(failure) = &failure {
                 self.scheduler.moved(failure);
             }
-            let Some(replica) = self.replicas.get(permit.replica()) else { return Err(self.empty()) };
-            let is_shown = AtomicBool::new(false);
-            let on_delta = |delta: &str| {
-                is_shown.store(true, Ordering::Relaxed);
-                (call.on_delta)(delta);
+            permit.follow(&asked.prefix).await;
+            let race = Race::new(call);
+            let sending = Sending { core: self, request, call, race: &race };
+            let result = match self.hedger.as_ref().filter(|_| call.is_idempotent) {
+                // Boxed: the many calls without a second copy need not carry the room for one.
+                Some(hedger) => Box::pin(sending.hedged(hedger, permit, &asked, &mut tried)).await,
+                None => sending.copy(permit, Copy::First).await,
             };
-            let result = replica.model.chat(request, &Call { on_delta: &on_delta, ..*call }).await;
-            permit.settle(&result);
             match result {
-                Err(error)
-                    if moves(&error)
-                        && !is_shown.load(Ordering::Relaxed)
-                        && tried.len() < self.replicas.len() =>
-                {
+                Err(error) if moves(&error) && !race.is_shown() && tried.len() < self.replicas.len() => {
                     failure = Some(error);
                 }
                 result => return result,
@@ -79,4 +80,107 @@ impl Core {
 /// Whether another server may do better: what was refused for its content is refused everywhere.
 fn moves(error: &Error) -> bool {
     !matches!(error, Error::Rejected { .. })
+}
+
+/// An attempt at a call.
+struct Sending<'a> {
+    core: &'a Core,
+    request: &'a ChatRequest,
+    call: &'a Call<'a>,
+    race: &'a Race<'a>,
+}
+
+impl Sending<'_> {
+    /// Sends one copy. Dropped, it gives the place at the server free at once.
+    async fn copy(&self, permit: Permit, copy: Copy) -> Result<ChatResponse, Error> {
+        let Some(replica) = self.core.replicas.get(permit.replica()) else { return Err(self.core.empty()) };
+        let is_told = AtomicBool::new(false);
+        let on_first_token = || {
+            permit.begun(&is_told);
+            self.race.begin(copy);
+        };
+        let on_delta = |delta: &str| {
+            permit.begun(&is_told);
+            self.race.show(copy, delta);
+        };
+        let call = Call { on_delta: &on_delta, on_first_token: &on_first_token, ..*self.call };
+        let result = replica.model.chat(self.request, &call).await;
+        permit.settle(&result);
+        result
+    }
+
+    /// Sends a second copy to another server if the first is late. Whichever begins to answer first is heard, and the
+    /// other one is given up.
+    async fn hedged(
+        &self,
+        hedger: &Hedger,
+        permit: Permit,
+        asked: &Asked,
+        tried: &mut Tried,
+    ) -> Result<ChatResponse, Error> {
+        let start = Instant::now();
+        let late = hedger.begin();
+        let mut first = Box::pin(self.copy(permit, Copy::First));
+        let is_late = tokio::select! {
+            biased;
+            result = &mut first => return hedger.noting(start, result),
+            () = self.race.decided.notified() => false,
+            () = sleep(late.unwrap_or_default()), if late.is_some() => true,
+        };
+        let second = if is_late { self.second(hedger, asked, tried) } else { None };
+        let Some(permit) = second else {
+            if is_late {
+                tokio::select! {
+                    biased;
+                    result = &mut first => return hedger.noting(start, result),
+                    () = self.race.decided.notified() => {}
+                }
+            }
+            hedger.waited(start.elapsed());
+            return first.await;
+        };
+        let mut second = Box::pin(self.copy(permit, Copy::Second));
+        let (result, is_second) = tokio::select! {
+            biased;
+            result = &mut first => match result {
+                // The other one may still answer.
+                Err(error) if moves(&error) && !self.race.has_won(Copy::First) => match second.await {
+                    Ok(response) => (hedger.noting(start, Ok(response)), true),
+                    Err(_) => (Err(error), false),
+                },
+                result => (hedger.noting(start, result), false),
+            },
+            result = &mut second => match result {
+                Err(_) if !self.race.has_won(Copy::Second) => (hedger.noting(start, first.await), false),
+                result => (hedger.noting(start, result), true),
+            },
+            () = self.race.decided.notified() => {
+                hedger.waited(start.elapsed());
+                // The other one's stream is closed, and its place is free.
+                if self.race.has_won(Copy::First) {
+                    drop(second);
+                    (first.await, false)
+                } else {
+                    drop(first);
+                    (second.await, true)
+                }
+            }
+        };
+        if is_second && result.is_ok() {
+            hedger.won.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Leave to send a second copy, within what may be sent twice and what is free.
+    fn second(&self, hedger: &Hedger, asked: &Asked, tried: &mut Tried) -> Option<Permit> {
+        let permit = hedger.spend().then(|| self.core.scheduler.admit_copy(asked, tried));
+        if matches!(permit, Some(None)) {
+            hedger.give_back();
+        }
+        let permit = permit.flatten();
+        let count = if permit.is_some() { &hedger.sent } else { &hedger.denied };
+        count.fetch_add(1, Ordering::Relaxed);
+        permit
+    }
 }

@@ -39,6 +39,15 @@ pub(crate) struct Wish<'a> {
     pub(crate) session: u64,
 }
 
+/// What was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// The server.
+    pub(crate) server: usize,
+    /// Blocks of the prompt's beginning that it has been sent before.
+    pub(crate) sent: usize,
+}
+
 /// Chooses servers.
 #[derive(Debug)]
 pub(crate) struct Chooser {
@@ -85,7 +94,7 @@ impl Chooser {
     }
 
     /// The server for a call, among those that have room; `loads` are in the order of the servers.
-    pub(crate) fn choose(&mut self, loads: &[Load], wish: Wish<'_>) -> Option<usize> {
+    pub(crate) fn choose(&mut self, loads: &[Load], wish: Wish<'_>) -> Option<Choice> {
         let n_free = loads.iter().filter(|load| load.room == Room::Free).count();
         let chosen = match n_free {
             0 => None,
@@ -100,10 +109,13 @@ impl Chooser {
         self.n_chosen += 1;
         let server = self.servers.get_mut(chosen)?;
         server.chosen = self.n_chosen;
-        if self.policy == Policy::PrefixAffinity {
+        // Behind a router nobody knows who reads it.
+        let is_known = self.policy != Policy::External;
+        let sent = if is_known { server.seen.matched(wish.prefix) } else { 0 };
+        if is_known {
             server.seen.note(wish.prefix);
         }
-        Some(chosen)
+        Some(Choice { server: chosen, sent })
     }
 
     /// What a server has in its cache is gone.

@@ -12,6 +12,9 @@ use super::replica::Gauges;
 use super::scheduler::Scheduler;
 use super::settings::ProbeSettings;
 
+#[cfg(test)]
+mod tests;
+
 /// Where vLLM says how it fares.
 const METRICS: &str = "/metrics";
 /// Most bytes read of it.
@@ -97,20 +100,4 @@ fn gauges(text: &str, until: Instant) -> Option<Gauges> {
     let cache = value("vllm:kv_cache_usage_perc").or_else(|| value("vllm:gpu_cache_usage_perc"));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates")]
     Some(Gauges { waiting: waiting as u64, cache_usage: cache.unwrap_or_default().clamp(0.0, 1.0), until })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_vllm_says_of_its_queue_and_cache_is_read() {
-        let now = Instant::now();
-        let text = "# TYPE vllm:num_requests_waiting gauge\n\
-                    vllm:num_requests_waiting{engine=\"0\",model_name=\"qwen\"} 3.0\n\
-                    vllm:num_requests_waiting_by_reason{engine=\"0\"} 9.0\n\
-                    vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"qwen\"} 0.25\n";
-        assert_eq!(gauges(text, now), Some(Gauges { waiting: 3, cache_usage: 0.25, until: now }));
-        assert_eq!(gauges("process_cpu_seconds_total 12\n", now), None);
-    }
 }

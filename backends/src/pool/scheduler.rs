@@ -3,6 +3,7 @@
 //! A call costs a few look-ups under the lock and no task. Only while calls wait for a server that opens by the clock
 //! (its breaker's cooldown, its `Retry-After`) does a single task of the pool sleep until then: nothing else would wake.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,13 +15,17 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 pub(crate) use self::state::Tried;
 use self::state::{Acted, Counts, Granted, Refusal, State, Waiter};
 use super::asked::Asked;
+use super::leader::{Standing, Warmups};
 use super::pace::Pace;
 use super::policy::Chooser;
+use super::prefix::Prefix;
 use super::queue::{Full, Queue, Ticket};
 use super::replica::{End, Gauges, Replica};
 use super::settings::{Policy, PoolSettings, ReplicaSettings};
 use super::stats::{PoolStats, Sharing};
 
+#[cfg(test)]
+mod laws;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,6 +36,8 @@ pub(crate) struct Scheduler {
     model: String,
     policy: Policy,
     max_wait: Duration,
+    /// Longest wait for a leader.
+    warmup_wait: Duration,
     state: Mutex<State>,
 }
 
@@ -51,6 +58,8 @@ impl Scheduler {
                 .collect(),
             loads: Vec::with_capacity(replicas.len()),
             pace: Pace::default(),
+            warmups: (settings.warmup.enabled && settings.policy != Policy::External)
+                .then(|| Warmups::new(&settings.warmup, replicas.len())),
             alarm: None,
             counts: Counts::default(),
         };
@@ -58,6 +67,7 @@ impl Scheduler {
             model: model.to_owned(),
             policy: settings.policy,
             max_wait: settings.queue.max_wait,
+            warmup_wait: settings.warmup.max_wait,
             state: Mutex::new(state),
         })
     }
@@ -108,11 +118,27 @@ impl Scheduler {
             refused_down: counts.refused_down,
             left: counts.left,
             moved: counts.moved,
-            sharing: Sharing::default(),
+            sharing: Sharing {
+                led: counts.led,
+                followed: counts.followed,
+                followed_late: counts.followed_late,
+                ..Sharing::default()
+            },
             replicas: replicas
                 .map(|(idx, replica)| replica.stats(state.chooser.n_blocks(idx), now))
                 .collect(),
         }
+    }
+
+    /// Leave to send one more copy of a call, to a server that it has not been sent to: if one is free, and nobody waits.
+    pub(crate) fn admit_copy(self: &Arc<Self>, asked: &Asked, tried: &mut Tried) -> Option<Permit> {
+        let mut state = self.lock();
+        if !state.queue.is_empty() {
+            return None;
+        }
+        let granted = state.grant(asked, *tried, Instant::now())?;
+        tried.add(granted.replica);
+        Some(Permit { scheduler: self.clone(), granted: Some(granted) })
     }
 
     /// A call goes on to another server after `failure`.
@@ -222,9 +248,10 @@ impl Scheduler {
         });
     }
 
-    fn finish(self: &Arc<Self>, granted: Granted, end: End<'_>) {
+    fn finish(self: &Arc<Self>, mut granted: Granted, end: End<'_>) {
         let now = Instant::now();
         self.act(|state| {
+            state.led(&mut granted, matches!(end, End::Answered(_)));
             if state.end(granted, end, now) {
                 // Whoever comes back has an empty cache.
                 state.chooser.forget(granted.replica);
@@ -324,6 +351,40 @@ impl Permit {
     /// The server that the call goes to.
     pub(crate) fn replica(&self) -> usize {
         self.granted.map_or(0, |granted| granted.replica)
+    }
+
+    /// Waits for a call that begins alike and has been sent to the server before, until that has been read.
+    pub(crate) async fn follow(&mut self, prefix: &Prefix) {
+        let Some(mut blocks) = self.granted.and_then(|granted| granted.follows) else { return };
+        let until = Instant::now() + self.scheduler.warmup_wait;
+        self.scheduler.lock().counts.followed += 1;
+        loop {
+            let Some(granted) = &mut self.granted else { return };
+            let standing = self.scheduler.lock().stand(granted.replica, prefix, blocks);
+            match standing {
+                Standing::Free => return,
+                Standing::Leads(id) => {
+                    granted.leads = Some(id);
+                    return;
+                }
+                Standing::Follows(following) => {
+                    let Ok(read) = timeout_at(until, following.wait()).await else {
+                        self.scheduler.lock().counts.followed_late += 1;
+                        return;
+                    };
+                    // None, if it failed: then the first to come here leads.
+                    blocks = blocks.max(read);
+                }
+            }
+        }
+    }
+
+    /// The server has read the prompt: whoever waits for that goes on.
+    pub(crate) fn begun(&self, is_told: &AtomicBool) {
+        let Some(mut granted) = self.granted.filter(|granted| granted.leads.is_some()) else { return };
+        if !is_told.swap(true, Ordering::Relaxed) {
+            self.scheduler.lock().led(&mut granted, true);
+        }
     }
 
     /// Says what came of the call, and frees its place.

@@ -8,6 +8,10 @@ use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
+pub use super::cache::{DiskSettings, ResponseCacheSettings};
+pub use super::hedge::{HedgeSettings, WINDOW_MAX};
+pub use super::leader::WarmupSettings;
+
 /// Most servers behind one model.
 pub const REPLICAS_MAX: usize = 64;
 /// Most calls in flight at a server that says nothing else.
@@ -49,6 +53,12 @@ pub struct PoolSettings {
     pub probe: Option<ProbeSettings>,
     /// Whether identical deterministic calls of a tenant that are in flight at once share one.
     pub single_flight: bool,
+    /// How answers to deterministic calls are kept; they are not if unset.
+    pub response_cache: Option<ResponseCacheSettings>,
+    /// How calls that begin alike wait for the first of them.
+    pub warmup: WarmupSettings,
+    /// When a call is asked of a second server too; it never is if unset.
+    pub hedge: Option<HedgeSettings>,
 }
 
 impl Default for PoolSettings {
@@ -61,6 +71,9 @@ impl Default for PoolSettings {
             breaker: BreakerSettings::default(),
             probe: None,
             single_flight: true,
+            response_cache: None,
+            warmup: WarmupSettings::default(),
+            hedge: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anabranch_engine::backend::Error;
 use serde::Serialize;
 
+pub use super::cache::CacheStats;
 use super::settings::Policy;
 
 /// Upper bounds of the buckets that times are counted in, in seconds; what took longer is in the last one.
@@ -44,6 +45,20 @@ pub struct PoolStats {
 pub struct Sharing {
     /// Calls that took part in an identical one in flight, and were answered with it.
     pub single_flight: u64,
+    /// Answers that are kept, where they are.
+    pub cache: Option<CacheStats>,
+    /// Calls that went ahead of others that begin alike, or would have.
+    pub led: u64,
+    /// Calls that waited for such a one.
+    pub followed: u64,
+    /// Of these, calls that waited for as long as they may.
+    pub followed_late: u64,
+    /// Second copies that were sent.
+    pub hedges: u64,
+    /// Of these, those that answered first.
+    pub hedges_won: u64,
+    /// Calls that were late, without a second copy: too many had been sent, or no other server was free.
+    pub hedges_denied: u64,
 }
 
 /// How long something took, over many calls.

@@ -8,15 +8,16 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use anabranch_benches::Failed;
-use anabranch_benches::serving::{fairness, faults, overhead, overload, prefix, saturation};
+use anabranch_benches::serving::{fairness, fan_out, faults, overhead, overload, prefix, saturation};
 use serde_json::{Map, Value};
 
 type Figure = fn() -> Result<Value, Failed>;
 
-const FIGURES: [(&str, Figure); 7] = [
+const FIGURES: [(&str, Figure); 8] = [
     ("saturation", saturation::figure),
     ("saturation_http", saturation::over_http),
     ("prefix", prefix::figure),
+    ("fan_out", fan_out::figure),
     ("fairness", fairness::figure),
     ("overload", overload::figure),
     ("overhead", overhead::figure),

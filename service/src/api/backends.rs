@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anabranch_backends::pool::PoolStats;
 use anabranch_backends::pool::settings::Policy;
-use anabranch_backends::pool::stats::{BreakerState, Moved, Outcomes, ReplicaStats, Times};
+use anabranch_backends::pool::stats::{
+    BreakerState, CacheStats, Moved, Outcomes, ReplicaStats, Sharing, Times,
+};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -43,6 +45,8 @@ pub struct BackendInfo {
     pub refused: RefusedInfo,
     /// Calls that went on to another server since the process began, by how the one before had failed.
     pub retries: RetriesInfo,
+    /// Calls that were spared, or made cheaper, by others since the process began.
+    pub sharing: SharingInfo,
     /// Share of the tokens read that the servers had in their caches, 0 to 1; null before they read any.
     pub cached_share: Option<f64>,
     /// Its servers, in the order of the configuration.
@@ -105,6 +109,63 @@ pub struct RetriesInfo {
     pub unavailable: u64,
     /// It answered with something that is no answer.
     pub garbled: u64,
+}
+
+/// Calls that were spared, or made cheaper, by others.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BackendSharing)]
+pub struct SharingInfo {
+    /// Calls that were answered with what an identical one in flight was answered (`single_flight`).
+    pub single_flight: u64,
+    /// Answers that are kept (`response_cache`), where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheInfo>,
+    /// How calls waited for others that begin alike (`warmup`).
+    pub warmup: WarmupInfo,
+    /// Second copies of late calls (`hedge`).
+    pub hedges: HedgesInfo,
+}
+
+/// Answers that are kept.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BackendCache)]
+pub struct CacheInfo {
+    /// Calls that were answered from memory.
+    pub hits: u64,
+    /// Calls that were answered from disk.
+    pub disk_hits: u64,
+    /// Calls whose answer was not kept, or no longer.
+    pub misses: u64,
+    /// Answers in memory.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that were no answers, or could not be read or written.
+    pub disk_errors: u64,
+}
+
+/// Calls that begin alike, of which one goes first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BackendWarmup)]
+pub struct WarmupInfo {
+    /// Calls that went first with a beginning that their server had not read.
+    pub led: u64,
+    /// Calls that waited for such a one.
+    pub followed: u64,
+    /// Of these, calls that waited for as long as they may.
+    pub late: u64,
+}
+
+/// Second copies of late calls.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BackendHedges)]
+pub struct HedgesInfo {
+    /// Copies that were sent.
+    pub sent: u64,
+    /// Of these, those that answered first.
+    pub won: u64,
+    /// Late calls without a copy: too many had been sent, or no other server was free.
+    pub denied: u64,
 }
 
 /// A server of a model.
@@ -224,6 +285,7 @@ fn backend(model: &str, stats: &PoolStats, with_address: bool) -> BackendInfo {
             left: stats.left,
         },
         retries: stats.moved.into(),
+        sharing: stats.sharing.into(),
         cached_share: share(sum(|replica| replica.cached_tokens), sum(|replica| replica.prompt_tokens)),
         replicas: replicas.map(|(index, stats)| replica(index, stats, with_address)).collect(),
     }
@@ -281,6 +343,28 @@ impl From<Moved> for RetriesInfo {
     fn from(moved: Moved) -> Self {
         let Moved { overloaded, timed_out, unavailable, garbled } = moved;
         Self { overloaded, timed_out, unavailable, garbled }
+    }
+}
+
+impl From<Sharing> for SharingInfo {
+    fn from(sharing: Sharing) -> Self {
+        Self {
+            single_flight: sharing.single_flight,
+            cache: sharing.cache.map(Into::into),
+            warmup: WarmupInfo { led: sharing.led, followed: sharing.followed, late: sharing.followed_late },
+            hedges: HedgesInfo {
+                sent: sharing.hedges,
+                won: sharing.hedges_won,
+                denied: sharing.hedges_denied,
+            },
+        }
+    }
+}
+
+impl From<CacheStats> for CacheInfo {
+    fn from(cache: CacheStats) -> Self {
+        let CacheStats { hits, disk_hits, misses, entries, bytes, disk_errors } = cache;
+        Self { hits, disk_hits, misses, entries: entries as u64, bytes, disk_errors }
     }
 }
 

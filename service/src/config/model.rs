@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anabranch_backends::pool::settings::{
-    AdmissionSettings, AffinitySettings, BreakerSettings, Policy, ProbeSettings, QueueSettings,
+    AdmissionSettings, AffinitySettings, BreakerSettings, HedgeSettings, Policy, ProbeSettings,
+    QueueSettings, ResponseCacheSettings, WarmupSettings,
 };
 use anabranch_backends::pool::{PoolSettings, ReplicaSettings};
 
@@ -141,6 +142,15 @@ server_fields! {
         /// `temperature: 0` or a seed. They do if unset.
         #[serde(default)]
         single_flight: Option<bool>,
+        /// How answers to deterministic calls are kept, and given again to the same tenant; they are not if unset.
+        #[serde(default)]
+        response_cache: Option<ResponseCacheSettings>,
+        /// How calls that begin alike wait until the first of them has been read by its server.
+        #[serde(default)]
+        warmup: Option<WarmupSettings>,
+        /// When a call that is late is asked of a second server too; it never is if unset.
+        #[serde(default)]
+        hedge: Option<HedgeSettings>,
         /// File of exchanges that `--record` wrote; they are answered again, and nothing else.
         #[serde(default)]
         replay: Option<PathBuf>,
@@ -177,6 +187,9 @@ impl WordOrFields for ModelConfig {
             ("breaker", fields.breaker.is_some()),
             ("probe", fields.probe.is_some()),
             ("single_flight", fields.single_flight.is_some()),
+            ("response_cache", fields.response_cache.is_some()),
+            ("warmup", fields.warmup.is_some()),
+            ("hedge", fields.hedge.is_some()),
         ]);
         let replicas = match (&fields.url, fields.replicas.take()) {
             (Some(_), Some(_)) => {
@@ -222,6 +235,9 @@ fn of_servers(
         breaker: fields.breaker.take().unwrap_or_default(),
         probe: fields.probe.take(),
         single_flight: fields.single_flight.unwrap_or(defaults.single_flight),
+        response_cache: fields.response_cache.take(),
+        warmup: fields.warmup.take().unwrap_or_default(),
+        hedge: fields.hedge.take(),
     };
     if let Some(problem) = pool::problem(&replicas, &pool) {
         return Err(problem);

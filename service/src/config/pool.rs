@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use anabranch_backends::pool::settings::REPLICAS_MAX;
+use anabranch_backends::pool::settings::{REPLICAS_MAX, WINDOW_MAX};
 use anabranch_backends::pool::{PoolSettings, ReplicaSettings};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -74,6 +74,7 @@ pub(super) fn problem(replicas: &[ReplicaConfig], pool: &PoolSettings) -> Option
         }
     }
     let (affinity, admission, breaker) = (&pool.affinity, &pool.admission, &pool.breaker);
+    let hedge = pool.hedge.as_ref();
     let wrong = [
         (!is_share(affinity.exploration), "`affinity.exploration` is a share, from 0 to 1"),
         (
@@ -99,6 +100,20 @@ pub(super) fn problem(replicas: &[ReplicaConfig], pool: &PoolSettings) -> Option
             pool.probe.as_ref().is_some_and(|probe| !probe.path.starts_with('/')),
             "`probe.path` begins with `/`: it starts at the root of the server's address",
         ),
+        (
+            hedge.is_some_and(|hedge| !(0.5..=0.999).contains(&hedge.percentile)),
+            "`hedge.percentile` is a share of the calls, from 0.5 to 0.999",
+        ),
+        (
+            hedge.is_some_and(|hedge| !is_share(hedge.budget)),
+            "`hedge.budget` is a share of the calls, from 0 to 1",
+        ),
+        (hedge.is_some_and(|hedge| hedge.window.get() > WINDOW_MAX), "`hedge.window` is at most 65536"),
+        (
+            hedge.is_some_and(|hedge| hedge.min_samples > hedge.window),
+            "`hedge.min_samples` is no larger than `hedge.window`",
+        ),
+        (hedge.is_some() && replicas.len() < 2, "`hedge` needs a second server: list both under `replicas`"),
     ];
     wrong.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, message)| message.to_owned())
 }

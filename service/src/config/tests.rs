@@ -305,7 +305,8 @@ fn a_model_on_several_servers_is_read() {
     let config = parse(
         "models:\n  default:\n    replicas:\n    - { url: http://a, weight: 2, max_in_flight: 64 }\n    \
          - { url: http://b, max_in_flight_tokens: 90000 }\n    max_in_flight: 8\n    policy: session\n    \
-         breaker: { failures: 2, cooldown: 500ms }\n    probe: {}\n    single_flight: false\n",
+         breaker: { failures: 2, cooldown: 500ms }\n    probe: {}\n    single_flight: false\n    \
+         response_cache: { ttl: 5m, disk: { max_entries: 7 } }\n    warmup: { min_tokens: 1024 }\n    hedge: {}\n",
     );
     let ModelConfig::Server(chat) = &config.models["default"] else { panic!() };
     let settings = |idx: usize| chat.replicas[idx].settings(chat.replica);
@@ -317,10 +318,16 @@ fn a_model_on_several_servers_is_read() {
         (2, Duration::from_millis(500))
     );
     assert!(chat.pool.probe.is_some() && chat.affinity_header.is_none() && !chat.pool.single_flight);
+    let cache = chat.pool.response_cache.as_ref().unwrap();
+    assert_eq!(cache.ttl, Duration::from_mins(5));
+    assert_eq!(cache.disk.as_ref().map(|disk| disk.max_entries.get()), Some(7));
+    assert_eq!(chat.pool.warmup.min_tokens.get(), 1024);
+    assert!(chat.pool.warmup.enabled && chat.pool.hedge.is_some());
     let config = parse("models: { default: { url: http://router, policy: external } }");
     let ModelConfig::Server(chat) = &config.models["default"] else { panic!() };
     assert_eq!(chat.affinity_header.as_deref(), Some("x-session-id"));
-    assert!(chat.pool.single_flight, "unless it is turned off");
+    assert!(chat.pool.single_flight && chat.pool.warmup.enabled, "unless they are turned off");
+    assert!(chat.pool.response_cache.is_none() && chat.pool.hedge.is_none(), "unless they are turned on");
 }
 
 #[test]
@@ -336,6 +343,22 @@ fn servers_that_cannot_be_a_pool_are_refused() {
         ("{ url: http://a, breaker: { cooldown: 1m } }", "`breaker.max_cooldown` is no shorter"),
         ("{ url: http://a, policy: fastest }", "fastest"),
         ("{ script: rules.yaml, queue: {} }", "`queue` is a setting of servers"),
+        ("{ script: rules.yaml, response_cache: {} }", "`response_cache` is a setting of servers"),
+        ("{ url: http://a, response_cache: { ttl: 0s } }", "`0s` is no duration"),
+        ("{ url: http://a, response_cache: { disk: { folder: x } } }", "unknown key `folder`"),
+        ("{ url: http://a, hedge: {} }", "`hedge` needs a second server"),
+        (
+            "{ replicas: [{ url: http://a }, { url: http://b }], hedge: { percentile: 0.1 } }",
+            "`hedge.percentile` is",
+        ),
+        (
+            "{ replicas: [{ url: http://a }, { url: http://b }], hedge: { budget: 5 } }",
+            "`hedge.budget` is a share",
+        ),
+        (
+            "{ replicas: [{ url: http://a }, { url: http://b }], hedge: { window: 10 } }",
+            "`hedge.min_samples` is no",
+        ),
         ("{ replay: tape.jsonl, single_flight: true }", "`single_flight` is a setting of servers"),
     ] {
         let error = error(&format!("models: {{ default: {text} }}"));

@@ -25,7 +25,7 @@ pub(crate) struct Service {
     router: axum::Router,
     pub(crate) app: App,
     _process: Process,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// What was answered.
@@ -90,7 +90,12 @@ impl Service {
         .await
         .unwrap();
         let app = process.app().clone();
-        Self { router: api::router(&app), app, _process: process, _data: data }
+        Self { router: api::router(&app), app, _process: process, data }
+    }
+
+    /// The folder that it keeps its files in.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     /// A new key of a tenant.

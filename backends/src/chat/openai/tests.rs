@@ -159,6 +159,52 @@ async fn everything_that_was_asked_reaches_the_server() {
 }
 
 #[tokio::test]
+async fn a_router_is_told_the_session_or_the_run_and_neither_by_name() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keep = seen.clone();
+    let url = server(move |headers, _| {
+        let header = headers.get("x-session-id").map(|value| value.to_str().unwrap().to_owned());
+        keep.lock().unwrap().push(header);
+        axum::Json(whole("Ada", "stop"))
+    })
+    .await;
+    let affinity_header = Some("x-session-id".into());
+    let chat = OpenAiChat::new(OpenAiSettings { affinity_header, ..settings(&url) }).unwrap();
+    for (session, run) in [
+        (Some("ada"), Some("one")),
+        (Some("ada"), Some("two")),
+        (None, Some("one")),
+        (None, Some("one")),
+        (None, Some("two")),
+        (None, None),
+    ] {
+        let caller =
+            Caller { session: session.map(Into::into), run: run.map(Into::into), ..Caller::default() };
+        chat.chat(&question(), &Call { caller: &caller, ..Call::keyed("k") }).await.unwrap();
+    }
+    let seen = seen.lock().unwrap().clone();
+    assert!(seen[0].is_some() && seen[0] == seen[1], "whatever the run: {seen:?}");
+    assert!(seen[2].is_some() && seen[2] == seen[3] && seen[2] != seen[4] && seen[2] != seen[0], "{seen:?}");
+    assert_eq!(seen[5], None);
+    assert!(!format!("{seen:?}").contains("ada"), "it goes into logs: {seen:?}");
+}
+
+#[tokio::test]
+async fn a_look_tells_a_server_that_has_failed_from_one_that_only_refuses() {
+    let routes = Router::new()
+        .route("/health", get(|| async { "well, and long-winded" }))
+        .route("/failed", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
+    let url = serve(routes).await;
+    let chat = OpenAiChat::new(settings(&url)).unwrap();
+    assert_eq!(chat.look("/health", 1_000).await.as_deref(), Some(&b"well, and long-winded"[..]));
+    assert!(chat.look("/health", 4).await.is_some_and(|body| body.len() <= 4));
+    assert!(chat.look("/no/such/path", 1_000).await.is_some(), "it is there");
+    assert!(chat.look("/failed", 1_000).await.is_none());
+    let nobody = OpenAiChat::new(settings("http://127.0.0.1:1")).unwrap();
+    assert!(nobody.look("/health", 1_000).await.is_none());
+}
+
+#[tokio::test]
 async fn a_streamed_answer_is_shown_piece_by_piece_and_put_together() {
     let url = server(|_, _| events(format!("{PIECES}{END}data: [DONE]\n\n"))).await;
     let shown = Mutex::new(Vec::new());

@@ -33,11 +33,17 @@ fn wish(prefix: &Prefix) -> Wish<'_> {
     Wish { prefix, session: prefix.first() }
 }
 
+impl Chooser {
+    fn pick(&mut self, loads: &[Load], wish: Wish<'_>) -> Option<usize> {
+        self.choose(loads, wish).map(|choice| choice.server)
+    }
+}
+
 #[test]
 fn turns_follow_the_weights_and_are_spread() {
     let affinity = AffinitySettings::default();
     let mut chooser = Chooser::new(Policy::RoundRobin, &affinity, [("a", 2.0), ("b", 1.0), ("c", 1.0)]);
-    let turns: Vec<_> = (0..8).filter_map(|_| chooser.choose(&free(&[0, 0, 0]), wish(&prompt(0)))).collect();
+    let turns: Vec<_> = (0..8).filter_map(|_| chooser.pick(&free(&[0, 0, 0]), wish(&prompt(0)))).collect();
     assert_eq!(turns, [0, 1, 2, 0, 0, 1, 2, 0]);
 }
 
@@ -45,18 +51,18 @@ fn turns_follow_the_weights_and_are_spread() {
 fn the_least_loaded_is_so_for_its_weight() {
     let affinity = AffinitySettings::default();
     let mut chooser = Chooser::new(Policy::LeastLoaded, &affinity, [("a", 2.0), ("b", 1.0)]);
-    assert_eq!(chooser.choose(&free(&[3, 2]), wish(&prompt(0))), Some(0));
-    assert_eq!(chooser.choose(&free(&[5, 2]), wish(&prompt(0))), Some(1));
+    assert_eq!(chooser.pick(&free(&[3, 2]), wish(&prompt(0))), Some(0));
+    assert_eq!(chooser.pick(&free(&[5, 2]), wish(&prompt(0))), Some(1));
 }
 
 #[test]
 fn a_warm_server_is_passed_over_when_it_is_much_busier() {
     let mut chooser = chooser(Policy::PrefixAffinity, 2);
     let prompt = prompt(1);
-    let warm = chooser.choose(&free(&[0, 0]), wish(&prompt)).unwrap();
+    let warm = chooser.pick(&free(&[0, 0]), wish(&prompt)).unwrap();
     let busy = |n: u32| if warm == 0 { free(&[n, 0]) } else { free(&[0, n]) };
-    assert_eq!(chooser.choose(&busy(7), wish(&prompt)), Some(warm));
-    assert_eq!(chooser.choose(&busy(8), wish(&prompt)), Some(1 - warm));
+    assert_eq!(chooser.pick(&busy(7), wish(&prompt)), Some(warm));
+    assert_eq!(chooser.pick(&busy(8), wish(&prompt)), Some(1 - warm));
 }
 
 #[test]
@@ -66,12 +72,12 @@ fn the_next_best_takes_over_when_the_warmest_is_down() {
     let mut only = |server: usize, prefix: &Prefix| {
         let loads: Vec<_> =
             (0..3).map(|idx| load(if idx == server { Room::Free } else { Room::Down }, 0)).collect();
-        chooser.choose(&loads, wish(prefix));
+        chooser.pick(&loads, wish(prefix));
     };
     only(2, &long);
     only(1, &short);
     let loads = [load(Room::Free, 0), load(Room::Free, 0), load(Room::Down, 0)];
-    assert_eq!(chooser.choose(&loads, wish(&long)), Some(1), "half of it is better than nothing");
+    assert_eq!(chooser.pick(&loads, wish(&long)), Some(1), "half of it is better than nothing");
 }
 
 #[test]
@@ -80,7 +86,7 @@ fn a_share_of_the_calls_explores_and_the_seed_says_which() {
         let affinity = AffinitySettings { exploration: 0.1, seed, ..AffinitySettings::default() };
         let mut chooser = Chooser::new(Policy::PrefixAffinity, &affinity, [("a", 1.0), ("b", 1.0)]);
         let prompt = prompt(1);
-        (0..1_000).filter_map(|_| chooser.choose(&free(&[0, 0]), wish(&prompt))).collect::<Vec<_>>()
+        (0..1_000).filter_map(|_| chooser.pick(&free(&[0, 0]), wish(&prompt))).collect::<Vec<_>>()
     };
     let first = turns(1);
     let n_elsewhere = first.iter().filter(|server| **server != first[0]).count();
@@ -115,7 +121,7 @@ proptest! {
         for (rooms, number) in steps {
             let loads: Vec<_> = rooms.into_iter().map(|(room, n)| load(room, n)).collect();
             let has_room = loads.iter().any(|load| load.room == Room::Free);
-            let chosen = chooser.choose(&loads, wish(&prompt(number)));
+            let chosen = chooser.pick(&loads, wish(&prompt(number)));
             prop_assert_eq!(chosen.is_some(), has_room);
             prop_assert!(chosen.is_none_or(|chosen| loads[chosen].room == Room::Free));
         }
@@ -129,7 +135,7 @@ proptest! {
         let mut chooser = chooser(Policy::PrefixAffinity, 4);
         let mut home = std::collections::HashMap::new();
         for (number, in_flight) in steps {
-            let chosen = chooser.choose(&free(&in_flight), wish(&prompt(number))).unwrap();
+            let chosen = chooser.pick(&free(&in_flight), wish(&prompt(number))).unwrap();
             prop_assert_eq!(*home.entry(number).or_insert(chosen), chosen);
         }
     }
@@ -149,7 +155,7 @@ proptest! {
                 in_flight[busiest] = in_flight[busiest].saturating_sub(1);
                 continue;
             }
-            let chosen = chooser.choose(&free(&in_flight), wish(&prompt(number))).unwrap();
+            let chosen = chooser.pick(&free(&in_flight), wish(&prompt(number))).unwrap();
             in_flight[chosen] += 1;
             let least = *in_flight.iter().min().unwrap();
             prop_assert!(
@@ -170,8 +176,8 @@ proptest! {
         let (mut before, mut after) = (all_of(&NAMES), all_of(&left));
         for key in keys {
             let wish = Wish { prefix: &empty, session: key };
-            let home = NAMES[before.choose(&free(&[0; 5]), wish).unwrap()];
-            let then = left[after.choose(&free(&[0; 4]), wish).unwrap()];
+            let home = NAMES[before.pick(&free(&[0; 5]), wish).unwrap()];
+            let then = left[after.pick(&free(&[0; 4]), wish).unwrap()];
             prop_assert!(home == NAMES[gone] || home == then);
         }
     }
@@ -180,11 +186,11 @@ proptest! {
     fn warm_prefixes_stay_where_they_are_when_another_server_goes(gone in 0_usize..4) {
         let mut chooser = chooser(Policy::PrefixAffinity, 4);
         let home: Vec<usize> = (0..40)
-            .map(|number| chooser.choose(&free(&[0; 4]), wish(&prompt(number))).unwrap())
+            .map(|number| chooser.pick(&free(&[0; 4]), wish(&prompt(number))).unwrap())
             .collect();
         let loads: Vec<_> = (0..4).map(|idx| load(if idx == gone { Room::Down } else { Room::Free }, 0)).collect();
         for (number, home) in home.into_iter().enumerate() {
-            let chosen = chooser.choose(&loads, wish(&prompt(number))).unwrap();
+            let chosen = chooser.pick(&loads, wish(&prompt(number))).unwrap();
             prop_assert!(home == gone || chosen == home);
         }
     }

@@ -6,8 +6,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::super::asked::Asked;
+use super::super::leader::{Standing, Warmups};
 use super::super::pace::Pace;
-use super::super::policy::{Chooser, Load, Room};
+use super::super::policy::{Choice, Chooser, Load, Room};
+use super::super::prefix::Prefix;
 use super::super::queue::{Full, Position, Queue, Ticket, Waiting};
 use super::super::replica::{End, Replica, Sent};
 use super::super::stats::{Moved, Times};
@@ -26,6 +28,8 @@ pub(super) struct State {
     pub(super) replicas: Vec<Replica>,
     pub(super) loads: Vec<Load>,
     pub(super) pace: Pace,
+    /// None where calls do not wait for the first that begins alike.
+    pub(super) warmups: Option<Warmups>,
     /// When the sleeping task wakes, if there is one.
     pub(super) alarm: Option<Instant>,
     pub(super) counts: Counts,
@@ -39,6 +43,9 @@ pub(super) struct Counts {
     pub(super) refused_down: u64,
     pub(super) left: u64,
     pub(super) moved: Moved,
+    pub(super) led: u64,
+    pub(super) followed: u64,
+    pub(super) followed_late: u64,
 }
 
 /// A call in the queue.
@@ -60,6 +67,10 @@ pub(super) struct Granted {
     pub(super) tokens: u64,
     /// After which nobody wants the answer.
     pub(super) deadline: Option<Instant>,
+    /// Its name as a leader, if others may wait for it.
+    pub(super) leads: Option<u64>,
+    /// Blocks of its prompt that had been read there before its leader came, if it has to wait for one.
+    pub(super) follows: Option<usize>,
 }
 
 /// Why a call is not sent.
@@ -259,9 +270,32 @@ impl State {
     pub(super) fn grant(&mut self, asked: &Asked, tried: Tried, now: Instant) -> Option<Granted> {
         self.loads.clear();
         fill(&mut self.loads, &self.replicas, asked.tokens, tried, now);
-        let replica = self.chooser.choose(&self.loads, asked.wish())?;
+        let Choice { server: replica, sent: blocks } = self.chooser.choose(&self.loads, asked.wish())?;
         let sent = self.replicas.get_mut(replica)?.send(asked.tokens, now);
-        Some(Granted { replica, sent, tokens: asked.tokens, deadline: asked.deadline })
+        // Under the same lock as the choice: whoever is sent next finds a leader that has not begun.
+        let (leads, follows) = match self.stand(replica, &asked.prefix, blocks) {
+            Standing::Free => (None, None),
+            Standing::Leads(id) => (Some(id), None),
+            Standing::Follows(following) => (None, Some(following.warm)),
+        };
+        Some(Granted { replica, sent, tokens: asked.tokens, deadline: asked.deadline, leads, follows })
+    }
+
+    /// How a call with `prefix` stands to others at `replica`, which has been sent `blocks` of it.
+    pub(super) fn stand(&mut self, replica: usize, prefix: &Prefix, blocks: usize) -> Standing {
+        let warmups = self.warmups.as_mut();
+        let standing = warmups.map_or(Standing::Free, |warmups| warmups.stand(replica, prefix, blocks));
+        if matches!(standing, Standing::Leads(_)) {
+            self.counts.led += 1;
+        }
+        standing
+    }
+
+    /// A leader has been read, or never will be.
+    pub(super) fn led(&mut self, granted: &mut Granted, is_read: bool) {
+        if let (Some(warmups), Some(id)) = (&mut self.warmups, granted.leads.take()) {
+            warmups.end(granted.replica, id, is_read);
+        }
     }
 
     /// What a call is told if every server that is left for it is down: when the first opens.

@@ -295,3 +295,20 @@ async fn others_may_go_to_the_server_that_the_first_in_line_was_failed_by() {
     assert_eq!(pool.n_calls()[free], 2, "it does not wait behind the one that has to");
     assert_eq!(pool.n_calls()[busy], 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_stays_with_its_server_and_a_run_without_one_too() {
+    let pool = pool(4, 8, &PoolSettings { policy: Policy::Session, ..PoolSettings::default() });
+    let mut used = std::collections::BTreeSet::new();
+    for n in 0..16 {
+        let session = Caller { session: Some(format!("s{n}").into()), ..of_run("first") };
+        let later = Caller { session: Some(format!("s{n}").into()), ..of_run("second") };
+        let (one, two) = tokio::join!(pool.ask(&session, "a"), pool.ask(&later, "something else"));
+        assert_eq!(one.as_ref().unwrap().model, two.unwrap().model);
+        used.insert(one.unwrap().model);
+        let run = of_run(&n.to_string());
+        let (one, two) = tokio::join!(pool.ask(&run, "a"), pool.ask(&run, "something else"));
+        assert_eq!(one.unwrap().model, two.unwrap().model);
+    }
+    assert_eq!(used.len(), 4, "sessions are spread");
+}
