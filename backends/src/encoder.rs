@@ -116,12 +116,13 @@ impl Server {
     pub(crate) async fn post<B: Serialize + Sync, T>(
         &self,
         body: &B,
-        key: &str,
+        key: &Asked<'_>,
         read: impl FnOnce(&Answer<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
         let failures = self.failures();
         let work = async {
-            let response = self.endpoint.post(self.path, body, key, &failures).await?;
+            let response =
+                self.endpoint.post_with(self.path, body, &key.key, None, key.trace, &failures).await?;
             let n_tokens = tokens_header(&response);
             let body = read_body(response, self.endpoint.max_response_bytes(), &failures).await?;
             read(&Answer { body: &body, n_tokens, failures: &failures })
@@ -134,13 +135,16 @@ impl Server {
     pub(crate) async fn in_batches<'a, T: Send>(
         &self,
         texts: &'a [Cow<'a, str>],
-        call: &Call<'_>,
+        call: &'a Call<'a>,
         ask: impl Fn(Batch<'a>) -> BoxFuture<'a, Result<T, Error>> + Send + Sync,
     ) -> Result<Vec<T>, Error> {
         let ask = |range: Range<usize>| {
             // The same batch has the same key when it is sent again, and no two batches have one key.
             let key = format!("{}/{}-{}", call.idempotency_key, range.start, range.end);
-            ask(Batch { texts: texts.get(range).unwrap_or_default(), key })
+            ask(Batch {
+                texts: texts.get(range).unwrap_or_default(),
+                asked: Asked { key, trace: call.trace },
+            })
         };
         let batches = self.limits.cut(texts);
         let answers = stream::iter(batches).map(|batch| halving(batch, &ask)).buffered(self.concurrency);
@@ -153,8 +157,16 @@ impl Server {
 pub(crate) struct Batch<'a> {
     /// The texts.
     pub(crate) texts: &'a [Cow<'a, str>],
-    /// Names the request.
+    /// Which request it is.
+    pub(crate) asked: Asked<'a>,
+}
+
+/// What names a request to a server.
+pub(crate) struct Asked<'a> {
+    /// Its `Idempotency-Key`.
     pub(crate) key: String,
+    /// The W3C `traceparent` of the call.
+    pub(crate) trace: Option<&'a str>,
 }
 
 /// What a server answered to one batch.

@@ -144,28 +144,19 @@ impl Endpoint {
 
     /// Sends `body` to `path`, and gives the answer as soon as it begins. The caller bounds the time.
     ///
-    /// `key` goes along as `Idempotency-Key`. Bodies that differ need keys that differ.
-    pub(crate) async fn post<T: Serialize + Sync + ?Sized>(
-        &self,
-        path: &str,
-        body: &T,
-        key: &str,
-        failures: &Failures,
-    ) -> Result<Response, Error> {
-        let request = self.client.post(self.url(path)).header("Idempotency-Key", key).json(body);
-        self.send(request, failures).await
-    }
-
-    /// As [`Self::post`], with a header more.
+    /// `key` goes along as `Idempotency-Key`: bodies that differ need keys that differ. So do `header` and `trace`, the
+    /// W3C `traceparent` of the call.
     pub(crate) async fn post_with<T: Serialize + Sync + ?Sized>(
         &self,
         path: &str,
         body: &T,
         key: &str,
         header: Option<(&HeaderName, String)>,
+        trace: Option<&str>,
         failures: &Failures,
     ) -> Result<Response, Error> {
         let request = self.client.post(self.url(path)).header("Idempotency-Key", key).json(body);
+        let request = trace.into_iter().fold(request, |request, trace| request.header("traceparent", trace));
         let request = header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
         self.send(request, failures).await
     }

@@ -14,9 +14,13 @@ use crate::cache::Cache;
 use crate::event::RunId;
 use crate::operator::{EmbedderName, IndexName, ModelName, Names, OpError, PlanKit};
 
+use crate::run::Observer;
 use crate::scope::Scope;
 
 mod calls;
+mod watch;
+
+pub use watch::{Answered, Asked, Asking, WatchCall};
 
 /// A model, as `anabranch.yaml` names it.
 #[derive(Debug, Clone)]
@@ -112,6 +116,8 @@ pub(crate) struct RunContext {
     // How long of that nothing went on but waiting for answers.
     pub(crate) rested_ns: AtomicU64,
     pub(crate) on_progress: Option<OnProgress>,
+    // Who is told of calls of models and encoders.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl RunContext {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Caller, Usage};
-use crate::cx::{Progress, Resources};
+use crate::cx::{Asking, Progress, Resources, WatchCall};
 use crate::event::{self, Event, Failure, FailureKind, RunId, Timing};
 use crate::flow::expression::Absence;
 use crate::journal::{self, Journal};
@@ -151,6 +151,12 @@ pub enum Stub {
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn notice(&self, notice: &Notice);
+
+    /// A call of a model or an encoder is about to be made: who is to be told how it goes on, if anybody.
+    fn calling(&self, asking: &Asking<'_>) -> Option<Box<dyn WatchCall>> {
+        let _ = asking;
+        None
+    }
 }
 
 /// Something that happened in a run.

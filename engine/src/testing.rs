@@ -50,6 +50,7 @@ pub fn cx_with(resources: Resources) -> Cx {
         started: Instant::now(),
         rested_ns: AtomicU64::new(0),
         on_progress: None,
+        observer: None,
     };
     Cx::new(Arc::new(run), Scope::from("node"), 1, Ledger::new("".into(), Budget::default(), None))
 }

@@ -21,6 +21,7 @@ use crate::indexes::{Indexes, TenantResources};
 use crate::resources::Pools;
 use crate::runner::Runner;
 use crate::store::Store;
+use crate::telemetry::Telemetry;
 
 pub mod backends;
 pub mod batches;
@@ -100,6 +101,8 @@ pub struct Parts {
     pub counts: Counts,
     /// Whether migrations are all there, as far as this process knows.
     pub is_migrated: AtomicBool,
+    /// Where the spans of runs go.
+    pub telemetry: Telemetry,
 }
 
 /// Which work a process does.

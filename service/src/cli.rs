@@ -29,6 +29,7 @@ mod schema;
 mod search;
 mod serve;
 mod test;
+mod top;
 mod world;
 
 /// What a command gives back: how the process ends, or why it cannot go on.
@@ -79,6 +80,7 @@ enum Command {
     Jobs(Box<jobs::Args>),
     Flows(Box<flows::Args>),
     Keys(Box<keys::Args>),
+    Top(top::Args),
     Doctor(doctor::Args),
     Serve(Box<serve::Args>),
     Mcp(mcp::Args),
@@ -113,6 +115,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Jobs(args) => wait(jobs::run(&args)),
         Command::Flows(args) => wait(flows::run(&args)),
         Command::Keys(args) => wait(keys::run(&args)),
+        Command::Top(args) => wait(top::run(&args)),
         Command::Doctor(args) => wait(doctor::run(&args)),
         Command::Serve(args) => wait(serve::run(&args)),
         Command::Mcp(args) => wait(mcp::run(&args)),

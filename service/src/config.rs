@@ -16,9 +16,11 @@ mod model;
 mod pool;
 mod price;
 mod secret;
+mod secrets;
 mod server;
 mod server_section;
 mod store_section;
+mod telemetry;
 mod word;
 
 pub use encoder::{
@@ -35,6 +37,7 @@ pub use secret::{SecretError, SecretRef};
 pub use server::ServerConfig;
 pub use server_section::ServerSection;
 pub use store_section::{Durability, StoreSection, StoreUrl, WakeBy};
+pub use telemetry::{ContentLevel, LogFormat, OtlpProtocol, TelemetrySection};
 
 /// Where the configuration is looked for if no other file is named.
 pub const FILE: &str = "anabranch.yaml";
@@ -72,6 +75,8 @@ pub struct Config {
     pub server: ServerSection,
     /// Bounds of the process.
     pub limits: LimitsConfig,
+    /// Where traces go and what is in them, and how the log is written.
+    pub telemetry: TelemetrySection,
 }
 
 impl Default for Config {
@@ -86,6 +91,7 @@ impl Default for Config {
             store: StoreSection::default(),
             server: ServerSection::default(),
             limits: LimitsConfig::default(),
+            telemetry: TelemetrySection::default(),
         }
     }
 }
@@ -184,6 +190,7 @@ impl Config {
         self.indexes.values_mut().flat_map(IndexConfig::paths_mut).for_each(rebase);
         self.store.path_mut().into_iter().for_each(rebase);
         self.server.paths_mut().for_each(rebase);
+        self.telemetry.paths_mut().for_each(rebase);
         rebase(&mut self.data);
     }
 }

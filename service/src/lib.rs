@@ -28,6 +28,7 @@ pub mod resources;
 pub mod runner;
 pub mod schedules;
 pub mod store;
+pub mod telemetry;
 mod tls;
 mod ui;
 

@@ -23,6 +23,7 @@ use crate::resources::{Env, Pools};
 use crate::runner::{self, Runner};
 use crate::schedules::Firing;
 use crate::store::{self, At, Store, StoreError};
+use crate::telemetry::{Telemetry, TelemetryError};
 
 mod listen;
 
@@ -61,6 +62,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// There can be no traces.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The folder of flows cannot be taken in.
     #[error("the flows cannot be taken in")]
     Flows(#[from] FlowError),
@@ -144,8 +148,10 @@ impl Process {
             take_in(&flows, folder).await?;
         }
         let slots = if roles.worker { u32::try_from(config.limits.running).unwrap_or(u32::MAX) } else { 0 };
+        let telemetry = Telemetry::start(&config.telemetry, config.secrets(env), env)?;
         let options = runner::Options {
             slots,
+            telemetry: telemetry.clone(),
             lease: config.server.lease,
             is_stepwise: config.store.durability == Durability::Step,
             // A file has one process: there is nobody to share large eaches with.
@@ -172,6 +178,7 @@ impl Process {
             admission: Admission::default(),
             counts: Counts::default(),
             is_migrated: AtomicBool::new(true),
+            telemetry,
             config,
         });
         let process = Self { app, closed: CancellationToken::new(), listener, address };
@@ -227,6 +234,7 @@ impl Process {
         }
         self.closed.cancel();
         self.app.store.close().await;
+        self.app.telemetry.close().await;
         tracing::info!("stopped");
     }
 

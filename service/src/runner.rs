@@ -21,6 +21,7 @@ use crate::flows::{Flows, Ready};
 use crate::indexes::TenantResources;
 use crate::job::{NewJob, Submitted, new_id};
 use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
+use crate::telemetry::Telemetry;
 
 mod caller;
 mod claims;
@@ -33,6 +34,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod traced;
 mod wait;
 mod wanted;
 mod work;
@@ -90,6 +92,8 @@ pub struct Options {
     pub spread: Option<usize>,
     /// Whether a node's successors wait for the disk.
     pub is_stepwise: bool,
+    /// Where the spans of runs go.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Options {
@@ -100,6 +104,7 @@ impl Default for Options {
             claims_max: 5,
             spread: Some(64),
             is_stepwise: false,
+            telemetry: Telemetry::off(),
         }
     }
 }

@@ -22,7 +22,7 @@ mod vectors;
 mod waits;
 
 /// Every command.
-const COMMANDS: [&str; 39] = [
+const COMMANDS: [&str; 40] = [
     "run",
     "check",
     "explain",
@@ -40,6 +40,7 @@ const COMMANDS: [&str; 39] = [
     "migrate",
     "health",
     "mcp",
+    "top",
     "doctor",
     "jobs",
     "jobs submit",

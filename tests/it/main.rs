@@ -20,6 +20,7 @@
 //! `outside`: webhooks, schedules, usage and feedback, against the real service.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
+//! `telemetry`: traces as a collector gets them.
 //! `ui`: the dashboard as it is served and as it lies in the repository.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -56,5 +57,6 @@ mod sdk;
 mod served;
 mod stores;
 mod support;
+mod telemetry;
 mod tidy;
 mod ui;

@@ -171,7 +171,7 @@ impl OpenAiChat {
         let body = Body::new(model, request, self.stream, dialect);
         let key = dialect.key(call.idempotency_key);
         let header = self.affinity_header.as_ref().zip(affinity(call.caller));
-        let response = self.server.post_with(PATH, &body, &key, header, &failures).await?;
+        let response = self.server.post_with(PATH, &body, &key, header, call.trace, &failures).await?;
         let max_bytes = self.server.max_response_bytes();
         // The header decides, not what was asked for: some servers do not stream.
         if self.stream && is_event_stream(&response) {

@@ -34,7 +34,7 @@ impl OpenAiEmbedder {
         let model = self.server.model().await?;
         let dimensions = self.settings.dimensions;
         let body = Body { model, input: batch.texts, encoding_format: "float", dimensions };
-        self.server.post(&body, &batch.key, |answer| read(answer, batch.texts.len())).await
+        self.server.post(&body, &batch.asked, |answer| read(answer, batch.texts.len())).await
     }
 }
 

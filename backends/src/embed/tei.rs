@@ -33,7 +33,7 @@ impl TeiEmbedder {
             normalize: true,
             dimensions: self.settings.dimensions,
         };
-        let read = self.server.post(&body, &batch.key, |answer| {
+        let read = self.server.post(&body, &batch.asked, |answer| {
             let rows: Vec<Vec<f32>> = answer.parse()?;
             let rows = rows.into_iter().map(|row| (None, row)).collect();
             let rows = in_order(rows, batch.texts.len(), answer.failures)?;

@@ -44,6 +44,7 @@ pub(crate) struct OwnedCall {
     caller: Caller,
     deadline: Option<Instant>,
     is_idempotent: bool,
+    trace: Option<String>,
 }
 
 impl OwnedCall {
@@ -53,6 +54,7 @@ impl OwnedCall {
             caller: call.caller.clone(),
             deadline: call.deadline,
             is_idempotent: call.is_idempotent,
+            trace: call.trace.map(str::to_owned),
         }
     }
 
@@ -74,6 +76,7 @@ impl OwnedCall {
             caller: &self.caller,
             deadline: self.deadline,
             is_idempotent: self.is_idempotent,
+            trace: self.trace.as_deref(),
         }
     }
 }

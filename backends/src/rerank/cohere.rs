@@ -30,7 +30,7 @@ impl CohereReranker {
         let model = self.server.model().await?;
         let n_texts = batch.texts.len();
         let body = Body { model, query, documents: batch.texts, top_n: n_texts };
-        let read = self.server.post(&body, &batch.key, |answer| {
+        let read = self.server.post(&body, &batch.asked, |answer| {
             let reply: Reply = answer.parse()?;
             let found = reply.results.into_iter().map(|result| (result.index, result.relevance_score));
             let n_tokens = reply.usage.unwrap_or_default().total_tokens;

@@ -28,7 +28,7 @@ impl TeiReranker {
 
     async fn ask(&self, query: &str, batch: Batch<'_>) -> Result<Scores, Error> {
         let body = Body { query, texts: batch.texts, truncate: true, raw_scores: false };
-        let read = self.server.post(&body, &batch.key, |answer| {
+        let read = self.server.post(&body, &batch.asked, |answer| {
             let ranks: Vec<Rank> = answer.parse()?;
             let found = ranks.into_iter().map(|rank| (rank.index, rank.score)).collect();
             Scores::new(found, batch.texts.len(), answer.n_tokens.unwrap_or_default(), answer.failures)

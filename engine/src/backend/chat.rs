@@ -155,6 +155,8 @@ pub struct Call<'a> {
     /// Whether it does no harm if the model is asked twice, or if the answer to an identical call is given: not in an
     /// operator with effects.
     pub is_idempotent: bool,
+    /// The W3C `traceparent` of the call, to be sent along.
+    pub trace: Option<&'a str>,
 }
 
 impl<'a> Call<'a> {
@@ -167,6 +169,7 @@ impl<'a> Call<'a> {
             caller: &NOBODY,
             deadline: None,
             is_idempotent: true,
+            trace: None,
         }
     }
 }

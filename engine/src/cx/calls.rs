@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::{Cx, Model, Price, Progress, lookup};
+use super::{Answered, Asked, Asking, Cx, Model, Price, Progress, WatchCall, lookup};
 use crate::backend::{self, Call, ChatRequest, ChatResponse, Passage, Usage, Vector};
 use crate::limits;
 use crate::operator::{EmbedderName, ModelName, OpError, RerankerName};
@@ -27,21 +27,34 @@ impl Cx {
         estimate.cost = cost(&estimate, price);
         let on_delta = |delta: &str| self.progress(Progress::Delta(delta.to_owned()));
         let key = self.call_key([serde_json::to_vec(request).unwrap_or_default().as_slice()]);
-        let call = Call { on_delta: &on_delta, ..self.call(&key) };
+        let watch = self.watch(&name.0, model.name(), Asked::Chat(request));
+        let on_first_token = || watch.iter().for_each(|watch| watch.first_token());
+        let call = Call {
+            on_delta: &on_delta,
+            on_first_token: &on_first_token,
+            ..self.call(&key, watch.as_deref())
+        };
         let calls = Usage { model_calls: 1, ..Usage::default() };
-        self.booked(estimate, calls, price, async {
-            let response = model.chat(request, &call).await?;
-            let tokens = match response.usage {
-                // Another call read for this one.
-                Usage { shared_calls: 1.., .. } => 0,
-                // A server that says nothing of what it read has read about as much as was reserved.
-                Usage { prompt_tokens: 0, .. } => estimate.prompt_tokens,
-                Usage { prompt_tokens, .. } => prompt_tokens,
-            };
-            let usage = Usage { shareable_tokens: request.shareable_tokens(tokens), ..response.usage };
-            Ok((response, usage))
-        })
-        .await
+        let answer = self
+            .booked(estimate, calls, price, async {
+                let response = model.chat(request, &call).await?;
+                let tokens = match response.usage {
+                    // Another call read for this one.
+                    Usage { shared_calls: 1.., .. } => 0,
+                    // A server that says nothing of what it read has read about as much as was reserved.
+                    Usage { prompt_tokens: 0, .. } => estimate.prompt_tokens,
+                    Usage { prompt_tokens, .. } => prompt_tokens,
+                };
+                let usage =
+                    Usage { shareable_tokens: request.shareable_tokens(tokens), ..response.usage };
+                Ok((response, usage))
+            })
+            .await;
+        if let Some(watch) = &watch {
+            let used = answer.as_ref().map(|response| response.usage).unwrap_or_default();
+            watch.ended(answer.as_ref().map(Answered::Chat), &priced(used, calls, price));
+        }
+        answer
     }
 
     /// The vectors of `texts`, in their order: reserves the call in every budget around, sends it, books what it used.
@@ -57,12 +70,24 @@ impl Cx {
         let embedder = lookup(&self.run.resources.embedders, "embedder", &name.0)?;
         let backend = || format!("embedder `{name}`");
         let key = self.call_key(texts.iter().map(|text| text.as_bytes()));
-        let call = self.call(&key);
+        let identity = embedder.identity();
+        let watch = self.watch(&name.0, &identity, Asked::Embed { texts, passage });
+        let call = self.call(&key, watch.as_deref());
+        let bytes = texts.iter().map(|text| text.len()).sum();
         let found = self
-            .encode(&format!("embedders.{name}"), texts.iter().map(|text| text.len()).sum(), async {
-                let found = embedder.embed(texts, passage, &call).await?;
-                Ok((found.vectors, found.usage))
-            })
+            .encode(
+                &format!("embedders.{name}"),
+                bytes,
+                async {
+                    let found = embedder.embed(texts, passage, &call).await?;
+                    Ok((found.vectors, found.usage))
+                },
+                |result, usage| {
+                    if let Some(watch) = &watch {
+                        watch.ended(result.map(|vectors| Answered::Embed(vectors)), usage);
+                    }
+                },
+            )
             .await?;
         let dimensions = found.first().map_or(0, |vector| vector.len());
         let is_even = dimensions > 0 && found.iter().all(|vector| vector.len() == dimensions);
@@ -89,12 +114,22 @@ impl Cx {
         let bytes = texts.iter().map(|text| query.len() + text.len()).sum();
         let key =
             self.call_key([query.as_bytes()].into_iter().chain(texts.iter().map(|text| text.as_bytes())));
-        let call = self.call(&key);
+        let watch = self.watch(&name.0, reranker.name(), Asked::Rerank { query, texts });
+        let call = self.call(&key, watch.as_deref());
         let scores = self
-            .encode(&format!("rerankers.{name}"), bytes, async {
-                let found = reranker.rerank(query, texts, &call).await?;
-                Ok((found.scores, found.usage))
-            })
+            .encode(
+                &format!("rerankers.{name}"),
+                bytes,
+                async {
+                    let found = reranker.rerank(query, texts, &call).await?;
+                    Ok((found.scores, found.usage))
+                },
+                |result, usage| {
+                    if let Some(watch) = &watch {
+                        watch.ended(result.map(|scores| Answered::Rerank(scores)), usage);
+                    }
+                },
+            )
             .await?;
         if scores.len() != texts.len() || !scores.iter().all(|score| score.is_finite()) {
             let message =
@@ -104,12 +139,13 @@ impl Cx {
         Ok(scores)
     }
 
-    /// One call of an encoder that reads `bytes` of text.
+    /// One call of an encoder that reads `bytes` of text; `told` hears of its end.
     async fn encode<T>(
         &self,
         price: &str,
         bytes: usize,
         work: impl Future<Output = Result<(T, Usage), backend::Error>>,
+        told: impl FnOnce(Result<&T, &OpError>, &Usage),
     ) -> Result<T, OpError> {
         let price = self.price(price);
         // Three bytes a token is above what common tokenizers need for prose.
@@ -117,7 +153,20 @@ impl Cx {
             Usage { encoder_calls: 1, prompt_tokens: bytes as u64 / 3 + 1, ..Usage::default() };
         estimate.cost = cost(&estimate, price);
         let calls = Usage { encoder_calls: 1, ..Usage::default() };
-        self.booked(estimate, calls, price, work).await
+        let work = async {
+            let (answer, usage) = work.await?;
+            Ok(((answer, usage), usage))
+        };
+        let answer = self.booked(estimate, calls, price, work).await;
+        let used = answer.as_ref().map(|(_, usage)| *usage).unwrap_or_default();
+        told(answer.as_ref().map(|(answer, _)| answer), &priced(used, calls, price));
+        answer.map(|(answer, _)| answer)
+    }
+
+    /// Who is to be told how a call goes on.
+    fn watch(&self, name: &str, model: &str, asked: Asked<'_>) -> Option<Box<dyn WatchCall>> {
+        let asking = Asking { scope: &self.scope, attempt: self.attempt, name, model, asked };
+        self.run.observer.as_ref()?.calling(&asking)
     }
 
     /// Names one call of this node execution by what it asks: the same over attempts and restarts, another for the
@@ -132,12 +181,13 @@ impl Cx {
     }
 
     /// A call on behalf of this run, for as long as this attempt may take and the run's outcome is wanted.
-    fn call<'a>(&'a self, key: &'a str) -> Call<'a> {
+    fn call<'a>(&'a self, key: &'a str, watch: Option<&'a dyn WatchCall>) -> Call<'a> {
         let deadline = [self.deadline.get().copied(), self.run.deadline].into_iter().flatten().min();
         Call {
             caller: &self.run.caller,
             deadline,
             is_idempotent: !self.has_effects.load(Ordering::Relaxed),
+            trace: watch.and_then(WatchCall::traceparent),
             ..Call::keyed(key)
         }
     }
@@ -154,9 +204,7 @@ impl Cx {
         let mut call = HeldCall { cx: self, held: estimate, used: estimate };
         match work.await {
             Ok((answer, usage)) => {
-                let Usage { model_calls, encoder_calls, .. } = calls;
-                call.used = Usage { model_calls, encoder_calls, ..usage };
-                call.used.cost = cost(&call.used, price);
+                call.used = priced(usage, calls, price);
                 Ok(answer)
             }
             Err(error) => {
@@ -187,6 +235,13 @@ impl Drop for HeldCall<'_> {
         self.cx.ledger.hold_unchecked(self.used);
         *self.cx.used.lock().unwrap_or_else(PoisonError::into_inner) += self.used;
     }
+}
+
+/// What an answered call has used, by what its server says.
+fn priced(used: Usage, calls: Usage, price: Price) -> Usage {
+    let Usage { model_calls, encoder_calls, .. } = calls;
+    let used = Usage { model_calls, encoder_calls, ..used };
+    Usage { cost: cost(&used, price), ..used }
 }
 
 fn cost(usage: &Usage, price: Price) -> f64 {

@@ -143,6 +143,7 @@ impl Driver {
             started: now.checked_sub(elapsed).unwrap_or(now),
             rested_ns: AtomicU64::new(0),
             on_progress,
+            observer: options.observer.clone(),
         };
         let setup = Setup {
             stubs: options.stubs.clone(),

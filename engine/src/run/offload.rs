@@ -107,6 +107,7 @@ pub async fn execute_task(plan: &Plan, task: Task, resources: Arc<Resources>) ->
         started: began.checked_sub(task.elapsed).unwrap_or(began),
         rested_ns: AtomicU64::new(0),
         on_progress: None,
+        observer: None,
     };
     let cx = Cx::new(Arc::new(context), task.scope.clone(), task.attempt, ledger.clone());
     let start = start_of(plan, task, ledger)?;

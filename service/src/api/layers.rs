@@ -45,26 +45,37 @@ impl Ids {
             (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
         });
         let traceparent = text("traceparent").filter(|value| trace_id(value).is_some());
-        let fresh = uuid::Uuid::now_v7().simple().to_string();
         Self {
-            request_id: given.map_or_else(|| format!("req_{fresh}"), str::to_owned),
-            trace_id: traceparent.and_then(trace_id).map_or(fresh, str::to_owned),
+            request_id: given.map_or_else(|| format!("req_{}", uuid::Uuid::now_v7().simple()), str::to_owned),
+            trace_id: traceparent.and_then(trace_id).map_or_else(new_trace, str::to_owned),
             traceparent: traceparent.map(str::to_owned),
         }
     }
 
-    /// What a job of this request carries on: the caller's `traceparent`, or a new one.
+    /// What a job of this request carries on: the caller's `traceparent`, or a trace that begins with the job.
     pub fn traceparent(&self) -> String {
-        self.traceparent.clone().unwrap_or_else(|| {
-            let span = fastrand::u64(1..);
-            format!("00-{}-{span:016x}-01", self.trace_id)
-        })
+        self.traceparent.clone().unwrap_or_else(|| begun(&self.trace_id))
     }
 
     /// The ids of the request that is being answered.
     pub fn current() -> Option<Self> {
         REQUEST.try_with(Clone::clone).ok()
     }
+}
+
+/// A new trace id. All of it is random: samplers decide by its end.
+pub fn new_trace() -> String {
+    format!("{:032x}", fastrand::u128(1..))
+}
+
+/// What a job keeps of a trace that begins with it: as a `traceparent`, with zeros for the span that it has none of.
+pub fn begun(trace: &str) -> String {
+    format!("00-{trace}-{:016x}-01", 0)
+}
+
+/// The trace id of what a job keeps.
+pub fn trace_of_job(trace: &str) -> Option<&str> {
+    trace.split('-').nth(1)
 }
 
 /// The trace id of a `traceparent`: `00-TRACE-SPAN-FLAGS`.
@@ -104,7 +115,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let started = std::time::Instant::now();
-    let request_id = ids.request_id.clone();
+    let (request_id, trace_id) = (ids.request_id.clone(), ids.trace_id.clone());
     let mut response = REQUEST
         .scope(ids, async {
             let response = enter(&app, &path, request, next).await;
@@ -127,9 +138,9 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     let status = response.status().as_u16();
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if status >= 500 {
-        tracing::warn!(%request_id, %method, path, status, ms, "answered");
+        tracing::warn!(%request_id, trace_id, %method, path, status, ms, "answered");
     } else {
-        tracing::debug!(%request_id, %method, path, status, ms, "answered");
+        tracing::debug!(%request_id, trace_id, %method, path, status, ms, "answered");
     }
     response
 }

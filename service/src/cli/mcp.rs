@@ -4,6 +4,7 @@ use rmcp::ServiceExt as _;
 
 use super::{Ended, serve, world};
 use crate::api::{Caller, Roles};
+use crate::config::LogFormat;
 use crate::exit::{self, Error, Exit};
 use crate::mcp::Tools;
 
@@ -27,7 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args) -> Ended {
-    serve::log_to_stderr();
+    serve::log_to_stderr(LogFormat::Auto);
     let cancel = world::cancel_on_stop();
     let process =
         serve::begin(&args.world, &cancel, |_| None, Roles { api: false, worker: true }, true).await?;

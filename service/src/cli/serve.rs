@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Ended, print, world};
 use crate::api::Roles;
+use crate::config::LogFormat;
 use crate::exit::{self, Error, Exit};
 use crate::process::{Process, Start, StartError};
 use crate::resources::Overrides;
@@ -97,7 +98,7 @@ async fn serve(
     shows: bool,
     listen: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
 ) -> Ended {
-    log_to_stderr();
+    log_to_stderr(common.world.log_format());
     let cancel = world::cancel_on_stop();
     let process = begin(&common.world, &cancel, listen, roles, !common.no_migrate).await?;
     announce(&process, roles, common.json)?;
@@ -169,17 +170,24 @@ fn refused(error: &StartError) -> Error {
             Some("make one with `anabranch keys create --local`, or listen on 127.0.0.1 only"),
         ),
         StartError::Store(_) => (Exit::Unavailable, None),
-        StartError::Secret(_) | StartError::RootKey(_) | StartError::Flows(_) => (Exit::Invalid, None),
+        StartError::Secret(_) | StartError::RootKey(_) | StartError::Flows(_) | StartError::Telemetry(_) => {
+            (Exit::Invalid, None)
+        }
         StartError::Listen { .. } => (Exit::Usage, Some("port 0 takes a free one")),
     };
     Error::new(exit, exit::chain(error)).maybe_hint(hint.map(str::to_owned))
 }
 
-/// The log: for reading on a terminal, as JSON for everything else.
-pub(crate) fn log_to_stderr() {
+/// The log, on standard error.
+pub(crate) fn log_to_stderr(format: LogFormat) {
     let filter =
         EnvFilter::try_from_env("ANABRANCH_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Somebody else set one up before: then that one is used.
-    drop(if std::io::stderr().is_terminal() { log.try_init() } else { log.json().try_init() });
+    let is_for_reading = match format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Json => false,
+        LogFormat::Pretty => true,
+    };
+    drop(if is_for_reading { log.try_init() } else { log.json().try_init() });
 }

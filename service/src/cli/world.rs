@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::print;
 use crate::catalog;
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogFormat};
 use crate::exit::{self, Error, Exit};
 use crate::resources::{self, Overrides, Pools};
 
@@ -32,6 +32,13 @@ pub(crate) struct Args {
     /// Folder that indexes are kept in, over `data` of the configuration
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+impl Args {
+    /// How the log is written; a configuration that cannot be read is complained about where it is needed.
+    pub(crate) fn log_format(&self) -> LogFormat {
+        Config::find(self.config.as_deref()).map(|config| config.telemetry.log).unwrap_or_default()
+    }
 }
 
 /// The configuration, and what there is by it.

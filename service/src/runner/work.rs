@@ -18,6 +18,7 @@ use super::end::{self, Stopped};
 use super::held::Held;
 use super::journal::Watched;
 use super::spread::Spread;
+use super::traced::Traced;
 use super::{Inner, Live, POLL, RETRY, caller, now_ms};
 use crate::fault::{reach, reach_with};
 use crate::flows::FlowError;
@@ -108,7 +109,8 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
         // The lease ended between the claim and here: the job is on its way to another worker.
         return;
     }
-    let job = Job { inner: &inner, held: &held, claimed: &claimed, worker: &worker };
+    let traced = Arc::new(Traced::new(&inner.options.telemetry, &claimed, held.clone()));
+    let job = Job { inner: &inner, held: &held, claimed: &claimed, worker: &worker, traced: &traced };
     let carried = async {
         let closing = match AssertUnwindSafe(Box::pin(job.carry(plan, is_new))).catch_unwind().await {
             Ok(closing) => closing,
@@ -194,6 +196,7 @@ struct Job<'a> {
     held: &'a Arc<Held>,
     claimed: &'a Claimed,
     worker: &'a Arc<str>,
+    traced: &'a Arc<Traced>,
 }
 
 impl Job<'_> {
@@ -283,7 +286,7 @@ impl Job<'_> {
                     threshold,
                 }) as Arc<dyn run::Offload>
             }),
-            observer: Some(self.held.clone()),
+            observer: Some(self.traced.clone()),
             cancel: self.held.cancel.clone(),
             pause: self.held.pause.clone(),
             budget: self.claimed.request.budget,
@@ -393,6 +396,10 @@ impl Job<'_> {
         match receipt.await {
             Ok(()) => {
                 reach("runner::closed");
+                match &told {
+                    Told::Ended(end) => self.traced.ended(end),
+                    Told::Left => self.traced.parked(),
+                }
                 Some(told)
             }
             Err(StoreError::Unavailable(why)) => {

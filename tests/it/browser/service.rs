@@ -43,7 +43,7 @@ impl Service {
             flows.display()
         );
         let config = Config::parse(config::FILE, &text).unwrap();
-        let env = |_: &str| key.map(str::to_owned);
+        let env = |name: &str| key.filter(|_| !name.starts_with("OTEL_")).map(str::to_owned);
         let none = std::collections::BTreeMap::default();
         let mut resources = resources::resources(&config, &Overrides::default(), none, &env).unwrap();
         resources.models.extend(models.models);

@@ -3,6 +3,7 @@
 mod flows;
 mod jobs;
 mod keys;
+mod top;
 
 use serde_json::Value as Json;
 

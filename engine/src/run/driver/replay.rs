@@ -60,6 +60,7 @@ impl Driver {
             started: self.context.started,
             rested_ns: AtomicU64::new(0),
             on_progress: self.context.on_progress.clone(),
+            observer: self.context.observer.clone(),
         });
         let elapsed = self.context.elapsed();
         timers.retain(|(timer, _)| self.state.awaits(timer));

@@ -7,7 +7,7 @@ use crate::api::body::json;
 use crate::api::caller::Caller;
 use crate::api::jobs::prepare::{SESSION_BYTES, labels};
 use crate::api::jobs::{JobRequest, prepare};
-use crate::api::layers::Ids;
+use crate::api::layers::{Ids, begun, new_trace};
 use crate::api::problem::{Code, Mistake, Problem};
 use crate::job::NewJob;
 use crate::store::batches::{LINES_MAX, job_of};
@@ -117,8 +117,7 @@ async fn one(app: &App, caller: &Caller, common: &Common, line: &[u8]) -> Result
     let mut job = prepare(app, caller, request).await?.job;
     // Jobs of a caller with a trace belong to it; the others have one each.
     if Ids::current().is_none_or(|ids| ids.traceparent.is_none()) {
-        let trace = uuid::Uuid::now_v7().simple().to_string();
-        job.trace = Some(format!("00-{trace}-{:016x}-01", fastrand::u64(1..)));
+        job.trace = Some(begun(&new_trace()));
     }
     Ok(job)
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::nodes::NodeView;
 use super::request::BudgetRequest;
 use crate::api::App;
-use crate::api::layers::trace_id;
+use crate::api::layers::trace_of_job;
 use crate::job::{Job, JobError, OpenWait, Progress, Status, Usage};
 
 /// Characters of an input that a list shows.
@@ -175,7 +175,7 @@ impl JobView {
             budget: BudgetRequest::of(&job.request.budget),
             labels: job.labels,
             priority: job.priority,
-            trace_id: job.trace.as_deref().and_then(trace_id).map(str::to_owned),
+            trace_id: job.trace.as_deref().and_then(trace_of_job).map(str::to_owned),
             created_at: time(job.created_ms),
             run_at: is_later.then(|| time(job.wake_ms)),
             deadline: job.deadline_ms.map(time),
