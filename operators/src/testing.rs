@@ -59,6 +59,7 @@ impl ChatModel for Scripted {
             finish_reason: FinishReason::Stop,
             usage: Usage::default(),
             model: "scripted".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

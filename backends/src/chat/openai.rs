@@ -15,6 +15,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod thinking;
+mod tools;
 mod wire;
 
 pub use crate::http::SettingsError;
@@ -23,6 +24,7 @@ use crate::pool::Probe;
 use answer::Assembly;
 use dialect::{Dialect, Extra, Known};
 use stream::{StreamLimits, read_events};
+use tools::Names;
 use wire::{Body, Models};
 
 /// Where a server takes questions, below its base address.
@@ -161,7 +163,8 @@ impl OpenAiChat {
         dialect: Dialect,
     ) -> Result<ChatResponse, Error> {
         let failures = self.failures();
-        let body = Body::new(model, request, self.stream, dialect);
+        let names = Names::of(&request.tools);
+        let body = Body::new(model, request, &names, self.stream, dialect);
         let key = dialect.key(call.idempotency_key);
         let header = self.affinity_header.as_ref().zip(affinity(call.caller));
         let response = self.server.post_with(PATH, &body, &key, header, &failures).await?;
@@ -169,9 +172,9 @@ impl OpenAiChat {
         // The header decides, not what was asked for: some servers do not stream.
         if self.stream && is_event_stream(&response) {
             let limits = StreamLimits { max_bytes, idle: self.idle_timeout };
-            return read_events(response, model, limits, call, &failures).await;
+            return read_events(response, (model, &names), limits, call, &failures).await;
         }
-        read_whole(&read_body(response, max_bytes, &failures).await?, model, call, &failures)
+        read_whole(&read_body(response, max_bytes, &failures).await?, (model, &names), call, &failures)
     }
 }
 
@@ -190,7 +193,7 @@ impl ChatModel for OpenAiChat {
             request.messages.iter().map(|message| message.content.len() + FRAME_BYTES).sum();
         // Servers put the schema into the prompt, and where they do not know of schemas, we do.
         let schema = request.response_schema.as_ref().map_or(0, |schema| schema.to_string().len());
-        (messages + schema) as u64 / BYTES_PER_TOKEN
+        (messages + schema + request.tool_bytes()) as u64 / BYTES_PER_TOKEN
     }
 }
 
@@ -210,7 +213,12 @@ impl Probe for OpenAiChat {
     }
 }
 
-fn read_whole(body: &[u8], asked: &str, call: &Call<'_>, failures: &Failures) -> Result<ChatResponse, Error> {
+fn read_whole(
+    body: &[u8],
+    asked: (&str, &Names),
+    call: &Call<'_>,
+    failures: &Failures,
+) -> Result<ChatResponse, Error> {
     let mut assembly = Assembly::default();
     if let Some(text) = assembly.add(parse(body, failures)?, failures)? {
         (call.on_delta)(&text);

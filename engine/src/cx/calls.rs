@@ -115,7 +115,7 @@ impl Cx {
 
     /// Names one call of this node execution by what it asks: the same over attempts and restarts, another for the
     /// next call.
-    fn call_key<'a>(&self, asked: impl IntoIterator<Item = &'a [u8]>) -> String {
+    pub(super) fn call_key<'a>(&self, asked: impl IntoIterator<Item = &'a [u8]>) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.idempotency_key().as_bytes());
         for part in asked {
@@ -125,7 +125,7 @@ impl Cx {
     }
 
     /// A call on behalf of this run, for as long as this attempt may take and the run's outcome is wanted.
-    fn call<'a>(&'a self, key: &'a str) -> Call<'a> {
+    pub(super) fn call<'a>(&'a self, key: &'a str) -> Call<'a> {
         let deadline = [self.deadline.get().copied(), self.run.deadline].into_iter().flatten().min();
         Call {
             caller: &self.run.caller,
@@ -136,7 +136,7 @@ impl Cx {
     }
 
     /// Does `work` with `estimate` held in every budget around, then books `calls` and what it says that it used.
-    async fn booked<T>(
+    pub(super) async fn booked<T>(
         &self,
         estimate: Usage,
         calls: Usage,
@@ -147,8 +147,8 @@ impl Cx {
         let mut call = HeldCall { cx: self, held: estimate, used: estimate };
         match work.await {
             Ok((answer, usage)) => {
-                let Usage { model_calls, encoder_calls, .. } = calls;
-                call.used = Usage { model_calls, encoder_calls, ..usage };
+                let Usage { model_calls, encoder_calls, tool_calls, .. } = calls;
+                call.used = Usage { model_calls, encoder_calls, tool_calls, ..usage };
                 call.used.cost = cost(&call.used, price);
                 Ok(answer)
             }
