@@ -11,9 +11,11 @@ use anabranch_engine::value::{
 };
 use async_trait::async_trait;
 
+mod pretend;
 mod reader;
 mod shelf;
 
+pub(crate) use pretend::{Asking, Pretend};
 pub(crate) use reader::{ByRule, broken, numbered};
 pub(crate) use shelf::{Shelf, letters, problems, run_flow};
 
