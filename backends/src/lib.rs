@@ -12,4 +12,5 @@ pub mod pool;
 pub mod program;
 pub mod rerank;
 pub mod tokenizer;
+pub mod tool;
 mod words;

@@ -41,7 +41,7 @@ const STACK_BYTES: usize = 16 << 20;
 /// What a program gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// The value of the name that was asked for.
+    /// The value of the name that was asked for, or what it printed without it.
     pub value: Value,
     /// What it printed.
     pub output: String,
@@ -50,7 +50,7 @@ pub struct Outcome {
 }
 
 /// Runs `source`, to which the fields of `inputs` are known by their names, and gives the value that it leaves in
-/// `result`.
+/// `result`; what it printed, if it never sets that.
 ///
 /// Blocks for as long as the program runs: about 50 ms for a million steps.
 pub fn run(
@@ -93,6 +93,10 @@ fn run_here(
         machine.provide(name, value)?;
     }
     machine.run(&program)?;
-    let value = machine.result(result)?;
+    let value = if machine.has(result) || machine.output.is_empty() {
+        machine.result(result)?
+    } else {
+        Value::String(machine.output.trim_end().to_owned())
+    };
     Ok(Outcome { value, steps: machine.heap.meter.steps(), output: machine.output })
 }

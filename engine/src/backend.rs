@@ -8,6 +8,7 @@ mod chat;
 mod encode;
 mod filter;
 mod index;
+mod tool;
 
 pub use chat::{
     Call, Caller, ChatModel, ChatRequest, ChatResponse, FinishReason, Layout, NOBODY, Priority, TokenLogprob,
@@ -15,6 +16,7 @@ pub use chat::{
 pub use encode::{Embedder, Embeddings, Passage, Reranker, Reranking, Vector};
 pub use filter::{Bounds, Condition, Filter, Scalar};
 pub use index::{By, Index, IndexStats, InvalidNamespace, Namespace, SearchQuery};
+pub use tool::{Tool, ToolAnswer, ToolCall, ToolChoice, ToolResult, ToolServer, ToolSpec, ToolTurn};
 
 /// Why a backend gave no usable answer. Whether trying again can help is in the variant.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -73,6 +75,9 @@ pub struct Usage {
     pub model_calls: u64,
     /// Calls of embedders and rerankers.
     pub encoder_calls: u64,
+    /// Calls of tools.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tool_calls: u64,
     /// Tokens read, those found in a cache included.
     pub prompt_tokens: u64,
     /// Tokens read that the server had in its cache.
@@ -108,6 +113,7 @@ impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.model_calls = self.model_calls.saturating_add(other.model_calls);
         self.encoder_calls = self.encoder_calls.saturating_add(other.encoder_calls);
+        self.tool_calls = self.tool_calls.saturating_add(other.tool_calls);
         self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.shareable_tokens = self.shareable_tokens.saturating_add(other.shareable_tokens);

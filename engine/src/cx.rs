@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{Caller, ChatModel, Embedder, Index, Reranker, Usage};
+use crate::backend::{Caller, ChatModel, Embedder, Index, Reranker, Tool, ToolServer, Usage};
 use crate::budget::Ledger;
 use crate::cache::Cache;
 use crate::event::RunId;
@@ -18,8 +18,10 @@ use crate::run::Observer;
 use crate::scope::Scope;
 
 mod calls;
+mod tools;
 mod watch;
 
+pub use tools::NamedTool;
 pub use watch::{Answered, Asked, Asking, WatchCall};
 
 /// A model, as `anabranch.yaml` names it.
@@ -63,6 +65,17 @@ impl IndexEntry {
     }
 }
 
+/// What `anabranch.yaml` calls a tool.
+#[derive(Debug, Clone)]
+pub enum ToolEntry {
+    /// One tool.
+    One(Arc<dyn Tool>),
+    /// Several, known from the start: `server.tool` names one.
+    Several(Arc<[Arc<dyn Tool>]>),
+    /// Those of a server, which is only asked for them when they are needed.
+    Server(Arc<dyn ToolServer>),
+}
+
 /// The models, encoders and indexes that the flows of a process can use.
 #[derive(Debug, Clone, Default)]
 pub struct Resources {
@@ -76,6 +89,8 @@ pub struct Resources {
     pub prices: BTreeMap<String, Price>,
     /// Indexes by the name that flows give.
     pub indexes: BTreeMap<String, IndexEntry>,
+    /// Tools by the name that flows give.
+    pub tools: BTreeMap<String, ToolEntry>,
     /// Results of nodes with `cache`, shared by all runs.
     pub cache: Cache,
 }
@@ -88,6 +103,13 @@ impl Resources {
             indexes: self.indexes.keys().cloned().collect(),
             embedders: self.embedders.keys().cloned().collect(),
             rerankers: self.rerankers.keys().cloned().collect(),
+            tools: self.tools.iter().flat_map(|(name, entry)| tools::names(name, entry)).collect(),
+            tool_servers: self
+                .tools
+                .iter()
+                .filter(|(_, entry)| tools::is_open(entry))
+                .map(|(name, _)| name.clone())
+                .collect(),
         }
     }
 }

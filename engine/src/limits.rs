@@ -78,3 +78,13 @@ pub const RETRY_ATTEMPTS: u32 = 20;
 pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 /// Completion tokens that a call reserves when its request sets no `max_tokens`.
 pub const COMPLETION_TOKENS: u32 = 1_024;
+/// Longest call of a tool, whatever its own bounds are.
+pub const TOOL_CALL: Duration = Duration::from_mins(2);
+/// Largest answer of a tool, in bytes of its JSON or text.
+pub const TOOL_ANSWER_BYTES: usize = 2 << 20;
+/// Most calls of a tool that can be called twice without harm, the first included, when it fails in a way that may pass.
+pub const TOOL_ATTEMPTS: u32 = 3;
+/// How long it is left alone before the second of these calls; before the third, twice as long.
+pub const TOOL_BACKOFF: Duration = Duration::from_millis(200);
+/// Longest that a tool can ask to be left alone: whoever asks for more has failed.
+pub const TOOL_BACKOFF_MAX: Duration = Duration::from_secs(20);

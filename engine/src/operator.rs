@@ -19,7 +19,9 @@ mod settings;
 
 pub use planning::{Inventory, Part, PlanKit};
 pub use ports::{OpenIn, Port, PortSet, Ports};
-pub use settings::{EmbedderName, IndexName, ModelName, NameKind, Prompt, RerankerName, SETTING_KIND};
+pub use settings::{
+    EmbedderName, IndexName, ModelName, NameKind, Prompt, RerankerName, SETTING_KIND, ToolName,
+};
 
 /// Why an operator gave no result. Whether trying again can help is in the variant.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -66,6 +68,11 @@ pub trait Operator: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// Does the step.
     async fn run(&self, cx: &Cx, input: Self::In) -> Result<Self::Out, OpError>;
 
+    /// As [`Operator::HAS_EFFECTS`], where the settings decide.
+    fn has_effects(&self) -> bool {
+        Self::HAS_EFFECTS
+    }
+
     /// The most model calls that one attempt makes; only asked of operators with a setting that names a model.
     fn model_calls_max(&self) -> u64 {
         1
@@ -109,6 +116,9 @@ pub trait DynOperator: Send + Sync {
         values: Vec<Option<Value>>,
     ) -> Result<Vec<Option<Value>>, OpError>;
 
+    /// As [`Operator::has_effects`].
+    fn has_effects(&self) -> bool;
+
     /// As [`Operator::model_calls_max`].
     fn model_calls_max(&self) -> u64;
 
@@ -131,6 +141,10 @@ impl<O: Operator> DynOperator for Boxed<O> {
     ) -> Result<Vec<Option<Value>>, OpError> {
         let input = O::In::from_slots(names, values)?;
         Ok(self.0.run(cx, input).await?.into_slots())
+    }
+
+    fn has_effects(&self) -> bool {
+        self.0.has_effects()
     }
 
     fn model_calls_max(&self) -> u64 {
@@ -242,6 +256,9 @@ impl Registry {
     }
 }
 
+/// The tool that is there without any configuration: it runs programs that models write.
+pub const PROGRAM_TOOL: &str = "program";
+
 /// Names that settings can refer to: what this installation has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
@@ -253,6 +270,10 @@ pub struct Names {
     pub embedders: std::collections::BTreeSet<String>,
     /// Rerankers, with `default` where there is one.
     pub rerankers: std::collections::BTreeSet<String>,
+    /// Tools and servers of tools, and `server.tool` where it is known what a server has.
+    pub tools: std::collections::BTreeSet<String>,
+    /// Servers of tools that are only asked for them when a flow runs.
+    pub tool_servers: std::collections::BTreeSet<String>,
 }
 
 impl Names {
@@ -260,7 +281,9 @@ impl Names {
     pub fn defaults<'a>(indexes: impl IntoIterator<Item = &'a str>) -> Self {
         let default = || ["default".to_owned()].into();
         let indexes = indexes.into_iter().map(str::to_owned).collect();
-        Self { models: default(), indexes, embedders: default(), rerankers: default() }
+        let tools = [PROGRAM_TOOL.to_owned()].into();
+        let (models, embedders, rerankers) = (default(), default(), default());
+        Self { models, indexes, embedders, rerankers, tools, ..Self::default() }
     }
 
     /// The known names of one kind.
@@ -270,7 +293,17 @@ impl Names {
             NameKind::Index => &self.indexes,
             NameKind::Embedder => &self.embedders,
             NameKind::Reranker => &self.rerankers,
+            NameKind::Tool => &self.tools,
         }
+    }
+
+    /// Whether there is a `kind` called `name`, as far as can be known before a flow runs.
+    pub fn has(&self, kind: NameKind, name: &str) -> bool {
+        let may_have = || match (kind, name.split_once('.')) {
+            (NameKind::Tool, Some((server, _))) => self.tool_servers.contains(server),
+            _ => false,
+        };
+        self.of(kind).contains(name) || may_have()
     }
 }
 

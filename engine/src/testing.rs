@@ -388,6 +388,7 @@ impl ChatModel for Parrot {
             finish_reason: FinishReason::Stop,
             usage,
             model: "parrot".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

@@ -32,6 +32,7 @@ mod sentences;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
+pub mod tool;
 pub mod verify;
 mod words;
 
@@ -92,6 +93,8 @@ pub fn registry() -> Registry {
         .with::<select::greedy::Greedy>() // select.greedy
         .with::<select::mcts::Mcts>() // select.mcts
         .with::<select::mmr::Mmr>() // select.mmr
+        .with::<tool::call::Call>() // tool.call
+        .with::<tool::run::Run>() // tool.run
         .with::<verify::citations::Citations>() // verify.citations
         .with::<verify::llm::Llm>() // verify.llm
 }

@@ -11,9 +11,11 @@ use anabranch_engine::value::{
 };
 use async_trait::async_trait;
 
+mod pretend;
 mod reader;
 mod shelf;
 
+pub(crate) use pretend::{Asking, Pretend};
 pub(crate) use reader::{ByRule, broken, numbered};
 pub(crate) use shelf::{Shelf, letters, problems, run_flow};
 
@@ -59,6 +61,7 @@ impl ChatModel for Scripted {
             finish_reason: FinishReason::Stop,
             usage: Usage::default(),
             model: "scripted".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

@@ -27,6 +27,7 @@ mod encoders;
 #[cfg(any(feature = "local-embeddings", test))]
 mod prefixed;
 mod store;
+pub(crate) mod tools;
 
 pub use store::open as open_store;
 
@@ -199,7 +200,9 @@ pub fn with_pools(
         .iter()
         .map(|(name, config)| Ok((name.clone(), encoders::reranker(name, config, env)?)))
         .collect::<Result<_, Error>>()?;
-    let resources = Resources { models, embedders, rerankers, prices, indexes, ..Resources::default() };
+    let tools = tools::built_in();
+    let resources =
+        Resources { models, embedders, rerankers, prices, indexes, tools, ..Resources::default() };
     Ok((resources, pools))
 }
 

@@ -78,6 +78,7 @@ impl ChatModel for Talker {
                 ..Usage::default()
             },
             model: "talker".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

@@ -50,6 +50,7 @@ impl ChatModel for Script {
             finish_reason: FinishReason::Stop,
             usage: Usage::default(),
             model: "script".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

@@ -16,6 +16,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod thinking;
+mod tools;
 mod wire;
 
 pub use crate::http::SettingsError;
@@ -25,6 +26,7 @@ use crate::tokenizer::{BYTES_PER_TOKEN, Tokenizer};
 use answer::Assembly;
 use dialect::{Dialect, Extra, Known};
 use stream::{StreamLimits, read_events};
+use tools::Names;
 use wire::{Body, Models};
 
 /// Where a server takes questions, below its base address.
@@ -168,7 +170,8 @@ impl OpenAiChat {
         dialect: Dialect,
     ) -> Result<ChatResponse, Error> {
         let failures = self.failures();
-        let body = Body::new(model, request, self.stream, dialect);
+        let names = Names::of(&request.tools);
+        let body = Body::new(model, request, &names, self.stream, dialect);
         let key = dialect.key(call.idempotency_key);
         let header = self.affinity_header.as_ref().zip(affinity(call.caller));
         let response = self.server.post_with(PATH, &body, &key, header, call.trace, &failures).await?;
@@ -176,9 +179,9 @@ impl OpenAiChat {
         // The header decides, not what was asked for: some servers do not stream.
         if self.stream && is_event_stream(&response) {
             let limits = StreamLimits { max_bytes, idle: self.idle_timeout };
-            return read_events(response, model, limits, call, &failures).await;
+            return read_events(response, (model, &names), limits, call, &failures).await;
         }
-        read_whole(&read_body(response, max_bytes, &failures).await?, model, call, &failures)
+        read_whole(&read_body(response, max_bytes, &failures).await?, (model, &names), call, &failures)
     }
 }
 
@@ -202,10 +205,10 @@ impl ChatModel for OpenAiChat {
         let schema = request.response_schema.as_ref().map(ToString::to_string).unwrap_or_default();
         if let Some(tokenizer) = &self.tokenizer {
             let messages: u64 = contents.map(|content| tokenizer.count(content) + FRAME_TOKENS).sum();
-            return messages + tokenizer.count(&schema);
+            return messages + tokenizer.count(&schema) + (request.tool_bytes() / BYTES_PER_TOKEN) as u64;
         }
         let messages: usize = contents.map(|content| content.len() + FRAME_BYTES).sum();
-        ((messages + schema.len()) / BYTES_PER_TOKEN) as u64
+        ((messages + schema.len() + request.tool_bytes()) / BYTES_PER_TOKEN) as u64
     }
 }
 
@@ -225,7 +228,12 @@ impl Probe for OpenAiChat {
     }
 }
 
-fn read_whole(body: &[u8], asked: &str, call: &Call<'_>, failures: &Failures) -> Result<ChatResponse, Error> {
+fn read_whole(
+    body: &[u8],
+    asked: (&str, &Names),
+    call: &Call<'_>,
+    failures: &Failures,
+) -> Result<ChatResponse, Error> {
     let mut assembly = Assembly::default();
     if let Some(text) = assembly.add(parse(body, failures)?, failures)? {
         (call.on_delta)(&text);

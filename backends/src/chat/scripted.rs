@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use anabranch_engine::backend::{Call, ChatModel, ChatRequest, ChatResponse, Error, FinishReason, Usage};
+use anabranch_engine::backend::{
+    Call, ChatModel, ChatRequest, ChatResponse, Error, FinishReason, ToolCall, Usage,
+};
 use async_trait::async_trait;
 use regex::Regex;
 use schemars::JsonSchema;
@@ -14,14 +16,40 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Text that one of the messages contains. Without `contains` and `matches`, the rule is for every request.
+    /// Text that one of the messages contains, results of tools included. Without `contains` and `matches`, the rule is for every request.
     #[serde(default)]
     pub contains: Option<String>,
     /// Regular expression that one of the messages matches.
     #[serde(default)]
     pub matches: Option<String>,
-    /// The answer.
+    /// The answer; may be left out where there are `calls`.
+    #[serde(default)]
     pub answer: String,
+    /// Calls of tools that the answer asks for.
+    #[serde(default)]
+    pub calls: Vec<RuleCall>,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleCall {
+    /// Which tool.
+    pub tool: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub arguments: serde_json::Map<String, serde_json::Value>,
+}
+
+impl RuleCall {
+    fn asked(&self, turn: usize, n: usize) -> ToolCall {
+        let arguments = serde_json::Value::Object(self.arguments.clone()).to_string();
+        ToolCall {
+            id: format!("call_{turn}_{n}").into(),
+            name: self.tool.as_str().into(),
+            arguments: arguments.into(),
+        }
+    }
 }
 
 /// A rule whose expression is no regular expression.
@@ -74,17 +102,19 @@ impl Scripted {
         self.n_calls.load(Ordering::Relaxed)
     }
 
-    fn answer(&self, request: &ChatRequest) -> Option<String> {
+    fn answer(&self, request: &ChatRequest) -> Option<(String, &[RuleCall])> {
         if let Some(answer) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
-            return Some(answer);
+            return Some((answer, &[]));
         }
-        let says =
-            |test: &dyn Fn(&str) -> bool| request.messages.iter().any(|message| test(&message.content));
+        let says = |test: &dyn Fn(&str) -> bool| {
+            let results = request.turns.iter().flat_map(|turn| &turn.results).map(|result| &result.content);
+            request.messages.iter().map(|message| &message.content).chain(results).any(|text| test(text))
+        };
         let fits = |(rule, regex): &&(Rule, Option<Regex>)| {
             rule.contains.as_ref().is_none_or(|text| says(&|content| content.contains(text)))
                 && regex.as_ref().is_none_or(|regex| says(&|content| regex.is_match(content)))
         };
-        self.rules.iter().find(fits).map(|(rule, _)| rule.answer.clone())
+        self.rules.iter().find(fits).map(|(rule, _)| (rule.answer.clone(), rule.calls.as_slice()))
     }
 }
 
@@ -96,7 +126,7 @@ impl ChatModel for Scripted {
 
     async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error> {
         self.n_calls.fetch_add(1, Ordering::Relaxed);
-        let Some(text) = self.answer(request) else {
+        let Some((text, calls)) = self.answer(request) else {
             let asked = request.messages.last().map_or("", |message| &message.content);
             let shown: String = asked.chars().take(200).collect();
             return Err(Error::Rejected {
@@ -117,6 +147,11 @@ impl ChatModel for Scripted {
             finish_reason: FinishReason::Stop,
             usage,
             model: self.name().to_owned(),
+            tool_calls: calls
+                .iter()
+                .enumerate()
+                .map(|(n, call)| call.asked(request.turns.len(), n))
+                .collect(),
             logprobs: Vec::new(),
         })
     }
@@ -125,6 +160,7 @@ impl ChatModel for Scripted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anabranch_engine::backend::{ToolResult, ToolTurn};
     use anabranch_engine::value::{Message, Role};
 
     async fn ask(model: &Scripted, content: &str) -> Result<String, Error> {
@@ -141,6 +177,7 @@ mod tests {
             contains: contains.map(Into::into),
             matches: matches.map(Into::into),
             answer: answer.to_owned(),
+            calls: Vec::new(),
         }
     }
 
@@ -163,6 +200,25 @@ mod tests {
             "{error}"
         );
         assert_eq!(model.n_calls(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_rule_can_ask_for_calls_and_see_their_results() {
+        let text = r#"[
+            {"contains": "18 degrees", "answer": "It is 18 degrees."},
+            {"contains": "warm", "calls": [{"tool": "weather", "arguments": {"city": "Oslo"}}]}
+        ]"#;
+        let model = Scripted::rules(serde_json::from_str::<Vec<Rule>>(text).unwrap()).unwrap();
+        let messages = vec![Message { role: Role::User, content: "is it warm?".into() }];
+        let mut request = ChatRequest { messages, ..ChatRequest::default() };
+        let first = model.chat(&request, &Call::keyed("key")).await.unwrap();
+        assert_eq!(first.text, "");
+        assert_eq!(&*first.tool_calls[0].arguments, r#"{"city":"Oslo"}"#);
+        let results = vec![ToolResult { id: first.tool_calls[0].id.clone(), content: "18 degrees".into() }];
+        let turn = ToolTurn { after: 1, text: "".into(), calls: first.tool_calls, results };
+        request.turns.push(turn);
+        let last = model.chat(&request, &Call::keyed("key")).await.unwrap();
+        assert_eq!((last.text.as_str(), last.tool_calls.len()), ("It is 18 degrees.", 0));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) fn is_deterministic(request: &ChatRequest) -> bool {
 
 /// What another call's answer costs whoever it is given to.
 pub(crate) const SHARED: Usage = Usage {
+    tool_calls: 0,
     model_calls: 0,
     encoder_calls: 0,
     prompt_tokens: 0,

@@ -66,6 +66,11 @@ impl Machine {
         self.block(program).map(|_| ()).map_err(|stop| self.error(stop))
     }
 
+    /// Whether the program gave a value to `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.globals.contains_key(name)
+    }
+
     /// The value that the program gave to `name`.
     pub(super) fn result(&mut self, name: &str) -> Result<serde_json::Value, Error> {
         let found = match self.globals.get(name).cloned() {

@@ -96,6 +96,7 @@ impl ChatModel for Reader {
             finish_reason: FinishReason::Stop,
             usage: Usage::default(),
             model: "reader".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

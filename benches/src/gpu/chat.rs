@@ -63,6 +63,7 @@ impl Simulated {
             finish_reason: FinishReason::Stop,
             usage,
             model: self.name.clone(),
+            tool_calls: Vec::new(),
             logprobs: vec![],
         }
     }

@@ -35,6 +35,7 @@ impl ChatModel for Prompt {
             finish_reason: FinishReason::Stop,
             usage: Usage { prompt_tokens: 2_000, completion_tokens: 10, ..Usage::default() },
             model: String::new(),
+            tool_calls: Vec::new(),
             logprobs: vec![],
         })
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Error, Usage};
+use super::{Error, ToolCall, ToolChoice, ToolSpec, ToolTurn, Usage};
 use crate::flow::prompt::Stability;
 use crate::value::{Message, Text};
 
@@ -15,6 +15,15 @@ use crate::value::{Message, Text};
 pub struct ChatRequest {
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
+    /// Turns between the messages in which the model asked for calls, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub turns: Vec<ToolTurn>,
+    /// Tools that it may ask to be called.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tools: Vec<ToolSpec>,
+    /// Whether it may, must or must not ask for calls; without tools it cannot.
+    #[serde(skip_serializing_if = "is_auto", default)]
+    pub tool_choice: ToolChoice,
     /// Sampling temperature, 0 to 2; the server's default if unset.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub temperature: Option<f64>,
@@ -65,6 +74,11 @@ impl ChatRequest {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_auto(choice: &ToolChoice) -> bool {
+    *choice == ToolChoice::Auto
+}
+
 /// Why a model stopped writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,8 +94,11 @@ pub enum FinishReason {
 /// What a chat model answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatResponse {
-    /// The text.
+    /// The text; may be empty where there are calls.
     pub text: String,
+    /// The calls that it asks for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tool_calls: Vec<ToolCall>,
     /// Why it ended there.
     pub finish_reason: FinishReason,
     /// What it took; `model_calls` and `cost` are filled in by the engine. Nothing but `shared_calls` where another call's
@@ -93,6 +110,22 @@ pub struct ChatResponse {
     /// How likely each token was, where the request asked for it and the server tells.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub logprobs: Vec<TokenLogprob>,
+}
+
+impl ChatRequest {
+    /// Bytes that tools and calls add to the prompt, the frames around them included.
+    pub fn tool_bytes(&self) -> usize {
+        const FRAME_BYTES: usize = 24;
+        let tool = |tool: &ToolSpec| {
+            tool.name.len() + tool.description.len() + tool.schema.to_string().len() + FRAME_BYTES
+        };
+        let turn = |turn: &ToolTurn| {
+            let calls = turn.calls.iter().map(|call| call.name.len() + call.arguments.len() + FRAME_BYTES);
+            let results = turn.results.iter().map(|result| result.content.len() + FRAME_BYTES);
+            turn.text.len() + calls.chain(results).sum::<usize>()
+        };
+        self.tools.iter().map(tool).chain(self.turns.iter().map(turn)).sum()
+    }
 }
 
 /// How likely a token of an answer was.
@@ -199,6 +232,7 @@ pub trait ChatModel: Send + Sync + fmt::Debug {
     /// An upper estimate of the tokens that `request` reads, used to reserve budget before the call.
     fn estimate_prompt_tokens(&self, request: &ChatRequest) -> u64 {
         // Three bytes a token is above what common tokenizers need for prose; four more a message for its frame.
-        request.messages.iter().map(|message| message.content.len() as u64 / 3 + 4).sum()
+        let messages: u64 = request.messages.iter().map(|message| message.content.len() as u64 / 3 + 4).sum();
+        messages.saturating_add(request.tool_bytes() as u64 / 3)
     }
 }

@@ -164,14 +164,14 @@ impl Cx {
     }
 
     /// Who is to be told how a call goes on.
-    fn watch(&self, name: &str, model: &str, asked: Asked<'_>) -> Option<Box<dyn WatchCall>> {
+    pub(super) fn watch(&self, name: &str, model: &str, asked: Asked<'_>) -> Option<Box<dyn WatchCall>> {
         let asking = Asking { scope: &self.scope, attempt: self.attempt, name, model, asked };
         self.run.observer.as_ref()?.calling(&asking)
     }
 
     /// Names one call of this node execution by what it asks: the same over attempts and restarts, another for the
     /// next call.
-    fn call_key<'a>(&self, asked: impl IntoIterator<Item = &'a [u8]>) -> String {
+    pub(super) fn call_key<'a>(&self, asked: impl IntoIterator<Item = &'a [u8]>) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.idempotency_key().as_bytes());
         for part in asked {
@@ -181,7 +181,7 @@ impl Cx {
     }
 
     /// A call on behalf of this run, for as long as this attempt may take and the run's outcome is wanted.
-    fn call<'a>(&'a self, key: &'a str, watch: Option<&'a dyn WatchCall>) -> Call<'a> {
+    pub(super) fn call<'a>(&'a self, key: &'a str, watch: Option<&'a dyn WatchCall>) -> Call<'a> {
         let deadline = [self.deadline.get().copied(), self.run.deadline].into_iter().flatten().min();
         Call {
             caller: &self.run.caller,
@@ -193,7 +193,7 @@ impl Cx {
     }
 
     /// Does `work` with `estimate` held in every budget around, then books `calls` and what it says that it used.
-    async fn booked<T>(
+    pub(super) async fn booked<T>(
         &self,
         estimate: Usage,
         calls: Usage,
@@ -239,8 +239,8 @@ impl Drop for HeldCall<'_> {
 
 /// What an answered call has used, by what its server says.
 fn priced(used: Usage, calls: Usage, price: Price) -> Usage {
-    let Usage { model_calls, encoder_calls, .. } = calls;
-    let used = Usage { model_calls, encoder_calls, ..used };
+    let Usage { model_calls, encoder_calls, tool_calls, .. } = calls;
+    let used = Usage { model_calls, encoder_calls, tool_calls, ..used };
     Usage { cost: cost(&used, price), ..used }
 }
 

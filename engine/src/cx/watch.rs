@@ -1,6 +1,8 @@
-//! Calls of models and encoders, as whoever observes a run is told of them: as they begin and as they end.
+//! Calls of models, encoders and tools, as whoever observes a run is told of them: as they begin and as they end.
 
-use crate::backend::{ChatRequest, ChatResponse, Passage, Usage, Vector};
+use serde_json::{Map, Value};
+
+use crate::backend::{ChatRequest, ChatResponse, Passage, ToolAnswer, Usage, Vector};
 use crate::operator::OpError;
 use crate::scope::Scope;
 use crate::value::Text;
@@ -12,7 +14,7 @@ pub struct Asking<'a> {
     pub scope: &'a Scope,
     /// Which attempt of it, from 1.
     pub attempt: u32,
-    /// What flows call the model or encoder.
+    /// What flows call the model, encoder or tool.
     pub name: &'a str,
     /// What its server calls it, as far as is known.
     pub model: &'a str,
@@ -20,7 +22,7 @@ pub struct Asking<'a> {
     pub asked: Asked<'a>,
 }
 
-/// What a model or an encoder is asked.
+/// What a model, an encoder or a tool is asked.
 #[derive(Debug, Clone, Copy)]
 pub enum Asked<'a> {
     /// A chat model.
@@ -39,9 +41,11 @@ pub enum Asked<'a> {
         /// The texts.
         texts: &'a [Text],
     },
+    /// A tool, with these arguments.
+    Tool(&'a Map<String, Value>),
 }
 
-/// What a model or an encoder answered.
+/// What a model, an encoder or a tool answered.
 #[derive(Debug, Clone, Copy)]
 pub enum Answered<'a> {
     /// A chat model.
@@ -50,6 +54,8 @@ pub enum Answered<'a> {
     Embed(&'a [Vector]),
     /// A reranker: a score a text.
     Rerank(&'a [f64]),
+    /// A tool.
+    Tool(&'a ToolAnswer),
 }
 
 /// Is told how one call goes on. Dropped without [`Self::ended`] if the call is given up. Must not block.

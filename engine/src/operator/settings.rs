@@ -21,12 +21,14 @@ pub enum NameKind {
     Embedder,
     /// A reranker of `anabranch.yaml`.
     Reranker,
+    /// A tool of `anabranch.yaml`, or a server of tools.
+    Tool,
 }
 
 impl NameKind {
     /// The kind that [`SETTING_KIND`] calls `word`.
     pub fn of(word: &str) -> Option<Self> {
-        [Self::Model, Self::Index, Self::Embedder, Self::Reranker]
+        [Self::Model, Self::Index, Self::Embedder, Self::Reranker, Self::Tool]
             .into_iter()
             .find(|kind| kind.noun() == word)
     }
@@ -38,6 +40,7 @@ impl NameKind {
             Self::Index => "index",
             Self::Embedder => "embedder",
             Self::Reranker => "reranker",
+            Self::Tool => "tool",
         }
     }
 
@@ -48,6 +51,7 @@ impl NameKind {
             Self::Index => "indexes",
             Self::Embedder => "embedders",
             Self::Reranker => "rerankers",
+            Self::Tool => "tools",
         }
     }
 }
@@ -92,6 +96,10 @@ named_setting!(
 named_setting!(
     /// The name of a reranker of `anabranch.yaml`; `default` unless a flow says otherwise.
     RerankerName, "reranker", "Name of a reranker in anabranch.yaml."
+);
+named_setting!(
+    /// The name of a tool of `anabranch.yaml`; of a server with many, its name for all of them or `server.tool` for one.
+    ToolName, "tool", "Name of a tool in anabranch.yaml, or of a server of tools, or server.tool."
 );
 named_setting!(
     /// A prompt template. In a flow: inline text, or the path of a `.md`, `.txt` or `.j2` file beside the flow; the

@@ -144,6 +144,7 @@ fn start_of(plan: &Plan, task: Task, ledger: Arc<Ledger>) -> Result<Box<Start>, 
         attempt: task.attempt,
         delay: Duration::ZERO,
         op: op.spec.name,
+        has_effects: operator.has_effects(),
         operator,
         settings: None,
         names: op.names.clone(),
@@ -151,7 +152,6 @@ fn start_of(plan: &Plan, task: Task, ledger: Arc<Ledger>) -> Result<Box<Start>, 
         timeout: task.timeout,
         idle_timeout: task.idle_timeout,
         cache: None,
-        has_effects: op.spec.has_effects,
         ledger,
         kit: op.kit.clone(),
     }))
@@ -196,8 +196,10 @@ impl Driver {
     pub(super) fn offload_for(&self, start: &Start) -> Option<(Arc<dyn Offload>, Task)> {
         let offload = self.options.offload.as_ref()?;
         let plan = self.state.plan();
-        let Kind::Op(op) = &plan.node(&start.scope)?.kind else { return None };
-        if op.spec.has_effects || self.state.n_items_around(&start.scope) < offload.threshold().max(1) {
+        let Kind::Op(_) = &plan.node(&start.scope)?.kind else { return None };
+        if start.operator.has_effects()
+            || self.state.n_items_around(&start.scope) < offload.threshold().max(1)
+        {
             return None;
         }
         let task = Task {

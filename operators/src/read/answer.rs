@@ -199,6 +199,7 @@ mod tests {
                 finish_reason: self.finish_reason,
                 usage: Usage::default(),
                 model: "says-1".to_owned(),
+                tool_calls: Vec::new(),
                 logprobs: Vec::new(),
             })
         }

@@ -224,6 +224,7 @@ mod tests {
                 finish_reason: FinishReason::Stop,
                 usage: Usage::default(),
                 model: "tokens".to_owned(),
+                tool_calls: Vec::new(),
                 logprobs: self.0.iter().map(logprob).collect(),
             })
         }

@@ -103,6 +103,7 @@ impl ChatModel for ByRule {
             finish_reason: FinishReason::Stop,
             usage: Usage::default(),
             model: "by rule".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

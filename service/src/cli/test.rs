@@ -143,6 +143,8 @@ async fn one(
         models: models(test, file, world)?,
         embedders: names.embedders.iter().map(embedder).collect(),
         rerankers: names.rerankers.iter().map(reranker).collect(),
+        // A program asks nothing outside either.
+        tools: crate::resources::tools::built_in(),
         ..Resources::default()
     });
     let value = |entry: &Json| Value::from_json(entry.clone());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anabranch_engine::cx::{IndexEntry, Resources};
-use anabranch_engine::operator::Names;
+use anabranch_engine::operator::{Names, PROGRAM_TOOL};
 use tokio_util::sync::CancellationToken;
 
 use super::print;
@@ -80,6 +80,8 @@ impl World {
             indexes,
             embedders: names(self.config.embedders.keys().collect()),
             rerankers: names(self.config.rerankers.keys().collect()),
+            tools: [PROGRAM_TOOL.to_owned()].into(),
+            ..Names::default()
         }
     }
 

@@ -1,4 +1,4 @@
-//! The span of one call of a model or an encoder.
+//! The span of one call of a model, an encoder or a tool.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -41,6 +41,7 @@ enum Kind {
     Chat,
     Embed,
     Rerank,
+    Tool,
 }
 
 impl CallSpan {
@@ -76,6 +77,15 @@ impl CallSpan {
                     }
                 }
                 (Kind::Rerank, "rerank")
+            }
+            Asked::Tool(arguments) => {
+                attributes.set(names::KIND, "TOOL");
+                attributes.set(names::OPERATION, "execute_tool");
+                attributes.set(names::TOOL, asking.name.to_owned());
+                attributes.set(names::TOOL_NAME, asking.name.to_owned());
+                let arguments = || serde_json::Value::Object(arguments.clone());
+                attributes.set_some(names::INPUT, pipeline.contents.json(arguments));
+                (Kind::Tool, "execute_tool")
             }
         };
         attributes.set(names::MODEL, asking.name.to_owned());
@@ -207,6 +217,9 @@ fn answered(attributes: &mut Attributes, answer: Answered<'_>, pipeline: &Pipeli
             attributes.set_some(names::OUTPUT_MESSAGES, pipeline.contents.json(message));
         }
         Answered::Embed(_) => {}
+        Answered::Tool(answer) => {
+            attributes.set_some(names::OUTPUT, pipeline.contents.text(&answer.words()));
+        }
         Answered::Rerank(scores) => {
             for (index, score) in scores.iter().take(TEXTS).enumerate() {
                 attributes.set(format!("reranker.output_documents.{index}.document.score"), *score);
@@ -236,6 +249,7 @@ fn used(attributes: &mut Attributes, kind: Kind, usage: &Usage) {
             attributes.set(names::COST, usage.cost);
         }
         Kind::Rerank => attributes.set(names::COST, usage.cost),
+        Kind::Tool => {}
     }
 }
 

@@ -74,6 +74,7 @@ impl ChatModel for Remote {
             finish_reason: FinishReason::Stop,
             usage,
             model: "remote".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

@@ -196,6 +196,7 @@ impl ChatModel for Writer {
             finish_reason: FinishReason::Stop,
             usage,
             model: "writer".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

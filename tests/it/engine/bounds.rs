@@ -44,7 +44,14 @@ impl ChatModel for Moody {
             }
             let (finish_reason, model) = (FinishReason::Stop, String::new());
             let usage = Usage { model_calls: 1, ..Usage::default() };
-            Ok(ChatResponse { text: "well".into(), finish_reason, usage, model, logprobs: Vec::new() })
+            Ok(ChatResponse {
+                text: "well".into(),
+                finish_reason,
+                usage,
+                model,
+                tool_calls: Vec::new(),
+                logprobs: Vec::new(),
+            })
         })
     }
 }

@@ -215,7 +215,14 @@ impl ChatModel for Polite {
             tokio::task::yield_now().await;
             let usage = Usage { model_calls: 1, ..Usage::default() };
             let (finish_reason, model) = (FinishReason::Stop, String::new());
-            Ok(ChatResponse { text: "after you".into(), finish_reason, usage, model, logprobs: Vec::new() })
+            Ok(ChatResponse {
+                text: "after you".into(),
+                finish_reason,
+                usage,
+                model,
+                tool_calls: Vec::new(),
+                logprobs: Vec::new(),
+            })
         })
     }
 }

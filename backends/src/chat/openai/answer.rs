@@ -4,6 +4,7 @@ use anabranch_engine::backend::{ChatResponse, Error, FinishReason, TokenLogprob,
 use serde_json::json;
 
 use super::thinking::{Thinking, without_opened};
+use super::tools::{Calls, Names};
 use super::wire::{Choice, Completion, Content};
 use crate::http::Failures;
 
@@ -16,6 +17,7 @@ pub(super) struct Assembly {
     /// Whether the server told thoughts apart from words.
     has_reasoning: bool,
     refusal: Option<String>,
+    calls: Calls,
     finish_reason: Option<String>,
     logprobs: Vec<TokenLogprob>,
     usage: Usage,
@@ -60,8 +62,12 @@ impl Assembly {
         }
         let is_reasoning = said.reasoning_content.is_some() || said.reasoning.is_some();
         self.has_reasoning |= is_reasoning;
+        let n_pieces = said.tool_calls.as_ref().map_or(0, Vec::len);
+        for piece in said.tool_calls.into_iter().flatten() {
+            self.calls.add(piece);
+        }
         let Some(content) = said.content.map(Content::into_text) else {
-            return Ok(is_reasoning.then(String::new));
+            return Ok((is_reasoning || n_pieces > 0).then(String::new));
         };
         let words = self.thinking.add(&content);
         self.text.get_or_insert_default().push_str(&words);
@@ -75,7 +81,11 @@ impl Assembly {
     }
 
     /// The whole answer.
-    pub(super) fn finish(self, asked: &str, failures: &Failures) -> Result<ChatResponse, Error> {
+    pub(super) fn finish(
+        self,
+        (asked, names): (&str, &Names),
+        failures: &Failures,
+    ) -> Result<ChatResponse, Error> {
         if !self.has_choice {
             return Err(failures.garbled("the answer has no `choices`"));
         }
@@ -99,12 +109,15 @@ impl Assembly {
             }
             // A model that thinks before it speaks can run out of tokens before its first word.
             (Some(_), _) => (String::new(), !has_thought),
-            (None, _) if finish_reason != FinishReason::Stop => (String::new(), !has_thought),
+            (None, _) if finish_reason != FinishReason::Stop || !self.calls.is_empty() => {
+                (String::new(), !has_thought)
+            }
             (None, _) => return Err(failures.garbled("the answer has no `content`")),
         };
         let logprobs = if is_whole { self.logprobs } else { of_text(self.logprobs, &text) };
         let model = self.model.unwrap_or_else(|| asked.to_owned());
-        Ok(ChatResponse { text, finish_reason, usage: self.usage, model, logprobs })
+        let tool_calls = self.calls.finish(names);
+        Ok(ChatResponse { text, tool_calls, finish_reason, usage: self.usage, model, logprobs })
     }
 }
 

@@ -6,6 +6,7 @@ use anabranch_engine::backend::{Call, ChatResponse, Error};
 use reqwest::Response;
 
 use super::answer::Assembly;
+use super::tools::Names;
 use super::wire::Completion;
 use crate::http::{Events, Failures, parse, pieces};
 
@@ -21,7 +22,7 @@ pub(super) struct StreamLimits {
 /// Puts an answer together from server-sent events.
 pub(super) async fn read_events(
     response: Response,
-    asked: &str,
+    asked: (&str, &Names),
     limits: StreamLimits,
     call: &Call<'_>,
     failures: &Failures,

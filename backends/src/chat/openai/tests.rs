@@ -108,6 +108,7 @@ async fn an_answer_in_one_piece_comes_with_its_usage() {
             finish_reason: FinishReason::Stop,
             usage,
             model: "m-8b".into(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         }
     );

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::dialect::{Dialect, Extra};
+use super::tools::{self, Names, WireCall, WireMessage};
 
 /// Most likely tokens at each place that any server reports.
 const TOP_LOGPROBS_MAX: u8 = 20;
@@ -17,10 +18,14 @@ const TOP_LOGPROBS_MAX: u8 = 20;
 #[derive(Serialize)]
 pub(super) struct Body<'a> {
     model: &'a str,
-    messages: Cow<'a, [Message]>,
+    messages: Vec<WireMessage<'a>>,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +45,13 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(model: &'a str, request: &'a ChatRequest, stream: bool, dialect: Dialect) -> Self {
+    pub(super) fn new(
+        model: &'a str,
+        request: &'a ChatRequest,
+        names: &Names,
+        stream: bool,
+        dialect: Dialect,
+    ) -> Self {
         let takes = |extra| dialect.takes(extra);
         let (max_tokens, max_completion_tokens) =
             if takes(Extra::MaxTokens) { (request.max_tokens, None) } else { (None, request.max_tokens) };
@@ -57,9 +68,11 @@ impl<'a> Body<'a> {
         };
         Self {
             model,
-            messages,
+            messages: tools::messages(request, messages, names),
             stream,
             stream_options: (stream && takes(Extra::StreamOptions)).then(|| json!({ "include_usage": true })),
+            tools: tools::offered(&request.tools, names),
+            tool_choice: tools::choice(request.tool_choice).filter(|_| !request.tools.is_empty()),
             temperature: request.temperature.filter(|_| takes(Extra::Temperature)),
             max_tokens,
             max_completion_tokens,
@@ -164,6 +177,8 @@ pub(super) struct Choice {
 pub(super) struct Said {
     #[serde(default)]
     pub(super) content: Option<Content>,
+    #[serde(default)]
+    pub(super) tool_calls: Option<Vec<WireCall>>,
     #[serde(default)]
     pub(super) refusal: Option<String>,
     /// Thoughts: vLLM, `SGLang`, llama.cpp, `DeepSeek`.

@@ -131,6 +131,7 @@ async fn likelihoods_are_recorded_and_replayed() {
                 finish_reason: FinishReason::Stop,
                 usage: Usage { prompt_tokens: 3, cached_tokens: 2, ..Usage::default() },
                 model: "sure-8b".into(),
+                tool_calls: Vec::new(),
                 logprobs: vec![TokenLogprob { token: "yes".into(), logprob: -0.1, top }],
             })
         }

@@ -42,6 +42,7 @@ impl ChatModel for Counting {
             finish_reason: FinishReason::Stop,
             usage: Usage { prompt_tokens: 10, completion_tokens: 3, ..Usage::default() },
             model: "counting".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: vec![],
         })
     }

@@ -53,6 +53,7 @@ impl ChatModel for Slow {
             finish_reason: FinishReason::Stop,
             usage: Usage::default(),
             model: self.name.clone(),
+            tool_calls: Vec::new(),
             logprobs: vec![],
         })
     }

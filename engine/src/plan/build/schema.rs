@@ -236,6 +236,7 @@ pub(crate) fn describe(schema: &Json) -> String {
             Some("embedder") => "the name of an embedder",
             Some("reranker") => "the name of a reranker",
             Some("namespace") => "the name of a namespace",
+            Some("tool") => "the name of a tool",
             Some("prompt") => "a prompt",
             _ => "a text",
         },

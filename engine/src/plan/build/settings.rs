@@ -173,16 +173,17 @@ impl Builder<'_> {
 
     fn check_name(&mut self, place: Place<'_>, given: &Given<'_>, kind: NameKind, found: &schema::Named) {
         let Some(names) = self.env.names else { return };
-        let known = names.of(kind);
-        if known.contains(&found.text) {
+        if names.has(kind, &found.text) {
             return;
         }
+        let known = names.of(kind);
         let noun = kind.noun();
         let code = match kind {
             NameKind::Model => Code::UNKNOWN_MODEL,
             NameKind::Index => Code::UNKNOWN_INDEX,
             NameKind::Embedder => Code::UNKNOWN_EMBEDDER,
             NameKind::Reranker => Code::UNKNOWN_RERANKER,
+            NameKind::Tool => Code::UNKNOWN_TOOL,
         };
         let setting = found.pointer.trim_start_matches('/');
         let (span, message) = if found.is_default {

@@ -174,6 +174,7 @@ impl ChatModel for Busy {
             finish_reason: FinishReason::Stop,
             usage: Usage::default(),
             model: "busy".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

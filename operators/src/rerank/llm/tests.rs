@@ -71,6 +71,7 @@ impl ChatModel for Alphabet {
             finish_reason: FinishReason::Stop,
             usage: Usage::default(),
             model: "alphabet".to_owned(),
+            tool_calls: Vec::new(),
             logprobs: Vec::new(),
         })
     }

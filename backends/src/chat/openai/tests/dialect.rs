@@ -127,7 +127,9 @@ async fn all_requests_of_a_call_share_one_deadline() {
 fn strictness_is_asked_for_where_a_schema_can_have_it() {
     let strict = |schema: Value| {
         let request = ChatRequest { response_schema: Some(schema), ..question() };
-        let body = serde_json::to_value(Body::new("m", &request, false, Dialect::default())).unwrap();
+        let body =
+            serde_json::to_value(Body::new("m", &request, &Names::default(), false, Dialect::default()))
+                .unwrap();
         body["response_format"]["json_schema"]["strict"].as_bool().unwrap()
     };
     let closed = |properties: Value, required: Value| {

@@ -1,0 +1,3 @@
+//! Tools: what stands behind the engine's `Tool`.
+
+pub mod program;
