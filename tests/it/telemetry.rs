@@ -77,6 +77,7 @@ impl ChatModel for Says {
             usage: backend::Usage { prompt_tokens: 12, completion_tokens: 5, ..backend::Usage::default() },
             model: "m-1".to_owned(),
             logprobs: Vec::new(),
+            tool_calls: vec![],
         })
     }
 }

@@ -53,6 +53,7 @@ impl ChatModel for Answers {
             usage,
             model: "m".to_owned(),
             logprobs: Vec::new(),
+            tool_calls: vec![],
         })
     }
 }

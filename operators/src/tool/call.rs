@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::check_effects;
 use super::offered::{Offered, OfferedTool};
 use super::references::References;
-use crate::prompt::render;
+use crate::prompt::{push, render};
 
 mod history;
 mod made;
@@ -208,24 +208,24 @@ impl Call {
         messages.extend(input.messages.iter().flatten().map(|message| Message::clone(message)));
         if input.question.is_some() {
             let prompt = render("prompt", &self.prompt, &variables)?;
-            messages.push(Message { role: Role::User, content: prompt.trim_end().into() });
+            messages.push(Message { role: Role::User, content: prompt.text.trim_end().into() });
         }
         // A conversation that brings its system prompt along keeps it.
-        let system = render("system", &self.system, &variables)?;
-        if n_system(&messages) == 0 && !system.trim().is_empty() {
-            messages.insert(0, Message { role: Role::System, content: system.trim_end().into() });
-            for turn in &mut turns {
-                turn.after = turn.after.saturating_add(1);
-            }
+        let mut framed = ChatRequest::default();
+        if n_system(&messages) == 0 {
+            push(&mut framed, Role::System, render("system", &self.system, &variables)?);
         }
+        for turn in &mut turns {
+            turn.after = turn.after.saturating_add(framed.messages.len());
+        }
+        framed.messages.append(&mut messages);
         Ok(ChatRequest {
-            messages,
             turns,
             tools: offered.specs(),
             tool_choice: self.choice,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..framed
         })
     }
 

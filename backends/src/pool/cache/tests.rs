@@ -43,6 +43,7 @@ fn answer(text: &str) -> ChatResponse {
         usage: Usage { prompt_tokens: 7, ..Usage::default() },
         model: "m".into(),
         logprobs: vec![],
+        tool_calls: vec![],
     }
 }
 

@@ -51,6 +51,7 @@ impl ChatModel for Server {
             usage: Usage::default(),
             model: self.name.clone(),
             logprobs: vec![],
+            tool_calls: vec![],
         })
     }
 }

@@ -62,6 +62,7 @@ impl ChatModel for Reading {
             usage: Usage::default(),
             model: self.name.clone(),
             logprobs: vec![],
+            tool_calls: vec![],
         })
     }
 }

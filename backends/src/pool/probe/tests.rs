@@ -46,6 +46,7 @@ impl ChatModel for Server {
             usage: Usage::default(),
             model: "m".into(),
             logprobs: vec![],
+            tool_calls: vec![],
         })
     }
 }

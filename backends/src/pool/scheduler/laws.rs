@@ -188,6 +188,7 @@ fn answer() -> ChatResponse {
         usage: Usage::default(),
         model: "m".into(),
         logprobs: vec![],
+        tool_calls: vec![],
     }
 }
 
