@@ -41,6 +41,7 @@ pub fn registry() -> Registry {
         .with::<chunk::code::Code>() // chunk.code
         .with::<chunk::fixed::Fixed>() // chunk.fixed
         .with::<chunk::recursive::Recursive>() // chunk.recursive
+        .with::<chunk::semantic::Semantic>() // chunk.semantic
         .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append

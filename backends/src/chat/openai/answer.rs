@@ -18,6 +18,8 @@ pub(super) struct Assembly {
     refusal: Option<String>,
     finish_reason: Option<String>,
     logprobs: Vec<TokenLogprob>,
+    /// Of the prompt.
+    prompt_logprobs: Vec<TokenLogprob>,
     usage: Usage,
     has_choice: bool,
 }
@@ -37,6 +39,7 @@ impl Assembly {
         if piece.model.as_ref().is_some_and(|model| !model.is_empty()) {
             self.model = piece.model;
         }
+        self.prompt_logprobs.extend(piece.prompt_logprobs);
         match piece.choices.and_then(|choices| choices.into_iter().next()) {
             Some(choice) => self.add_choice(choice, failures),
             None => Ok(None),
@@ -102,7 +105,13 @@ impl Assembly {
             (None, _) if finish_reason != FinishReason::Stop => (String::new(), !has_thought),
             (None, _) => return Err(failures.garbled("the answer has no `content`")),
         };
-        let logprobs = if is_whole { self.logprobs } else { of_text(self.logprobs, &text) };
+        let logprobs = if !self.prompt_logprobs.is_empty() {
+            self.prompt_logprobs
+        } else if is_whole {
+            self.logprobs
+        } else {
+            of_text(self.logprobs, &text)
+        };
         let model = self.model.unwrap_or_else(|| asked.to_owned());
         Ok(ChatResponse { text, finish_reason, usage: self.usage, model, logprobs })
     }
