@@ -119,9 +119,20 @@ impl Server {
         key: &str,
         read: impl FnOnce(&Answer<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
+        self.post_to(self.path, body, key, read).await
+    }
+
+    /// As [`Server::post`], at another path of the server.
+    pub(crate) async fn post_to<B: Serialize + Sync, T>(
+        &self,
+        path: &str,
+        body: &B,
+        key: &str,
+        read: impl FnOnce(&Answer<'_>) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
         let failures = self.failures();
         let work = async {
-            let response = self.endpoint.post(self.path, body, key, &failures).await?;
+            let response = self.endpoint.post(path, body, key, &failures).await?;
             let n_tokens = tokens_header(&response);
             let body = read_body(response, self.endpoint.max_response_bytes(), &failures).await?;
             read(&Answer { body: &body, n_tokens, failures: &failures })

@@ -12,7 +12,7 @@ mod index;
 pub use chat::{
     Call, Caller, ChatModel, ChatRequest, ChatResponse, FinishReason, NOBODY, Priority, TokenLogprob,
 };
-pub use encode::{Embedder, Embeddings, Passage, Reranker, Reranking, Vector};
+pub use encode::{Embedder, Embeddings, Passage, Reranker, Reranking, TokenEmbeddings, TokenVector, Vector};
 pub use filter::{Bounds, Condition, Filter, Scalar};
 pub use index::{By, Index, IndexStats, InvalidNamespace, Namespace, SearchQuery};
 
