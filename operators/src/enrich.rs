@@ -12,6 +12,19 @@ pub mod context;
 pub mod late_embed;
 pub mod surrogates;
 
+/// Most chunks of a document of which a model is asked.
+const CHUNKS_MAX: usize = 10_000;
+
+/// Refuses more chunks than a model is asked about.
+fn check_number(chunks: usize) -> Result<(), OpError> {
+    if chunks <= CHUNKS_MAX {
+        return Ok(());
+    }
+    Err(OpError::InvalidInput(format!(
+        "`chunks` has {chunks}, more than {CHUNKS_MAX}; cut the document into larger ones, or into several documents"
+    )))
+}
+
 /// What happens to a chunk that the model has nothing usable to say of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

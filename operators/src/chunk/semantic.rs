@@ -260,6 +260,15 @@ impl Operator for Semantic {
     type In = In;
     type Out = Out;
 
+    fn model_calls_max(&self) -> u64 {
+        match self.scorer {
+            Scorer::Embedding | Scorer::Cluster => 0,
+            Scorer::Perplexity | Scorer::Margin => UNITS_MAX as u64,
+            // Asked once more where an answer cannot be used.
+            Scorer::LlmShift | Scorer::LlmSplit | Scorer::LlmAnchor => 2 * UNITS_MAX as u64,
+        }
+    }
+
     async fn run(&self, cx: &Cx, input: In) -> Result<Out, OpError> {
         let text = &*input.document.text;
         let units = self.unit().of(text);

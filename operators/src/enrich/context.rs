@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{OnError, kept, searched, with_searched};
+use super::{CHUNKS_MAX, OnError, check_number, kept, searched, with_searched};
 use crate::ask::{self, after_thinking};
 use crate::chunk::length::Length;
 use crate::chunk::split::{SEPARATORS, Splitter};
@@ -203,8 +203,13 @@ impl Operator for Context {
     type In = In;
     type Out = Out;
 
+    fn model_calls_max(&self) -> u64 {
+        if self.mode == Mode::Llm { CHUNKS_MAX as u64 } else { 0 }
+    }
+
     async fn run(&self, cx: &Cx, input: In) -> Result<Out, OpError> {
         let chunks = &input.chunks;
+        check_number(chunks.len())?;
         let (contexts, failed) = match self.mode {
             Mode::Llm => self.of_model(cx, &input).await?,
             Mode::Neighbors | Mode::Headings => (Vec::new(), 0),

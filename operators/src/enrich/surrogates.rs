@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::{OnError, kept, with_searched};
+use super::{CHUNKS_MAX, OnError, check_number, kept, with_searched};
 use crate::ask::{self, after_thinking};
 use crate::chunk::length::Length;
 use crate::chunk::split::{SEPARATORS, Splitter};
@@ -223,7 +223,13 @@ impl Operator for Surrogates {
     type In = In;
     type Out = Out;
 
+    fn model_calls_max(&self) -> u64 {
+        let of = |kind: Kind, calls: u64| if self.kinds.contains(&kind) { calls } else { 0 };
+        (of(Kind::Question, 1 + u64::from(REPAIRS)) + of(Kind::Card, 1)) * CHUNKS_MAX as u64
+    }
+
     async fn run(&self, cx: &Cx, input: In) -> Result<Out, OpError> {
+        check_number(input.chunks.len())?;
         let is_wanted = |kind: &Kind| self.kinds.contains(kind);
         let kinds: Vec<Kind> =
             [Kind::Question, Kind::Card, Kind::Slice].into_iter().filter(is_wanted).collect();
