@@ -119,10 +119,21 @@ impl Server {
         key: &Asked<'_>,
         read: impl FnOnce(&Answer<'_>) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
+        self.post_to(self.path, body, key, read).await
+    }
+
+    /// As [`Server::post`], at another path of the server.
+    pub(crate) async fn post_to<B: Serialize + Sync, T>(
+        &self,
+        path: &str,
+        body: &B,
+        key: &Asked<'_>,
+        read: impl FnOnce(&Answer<'_>) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
         let failures = self.failures();
         let work = async {
             let response =
-                self.endpoint.post_with(self.path, body, &key.key, None, key.trace, &failures).await?;
+                self.endpoint.post_with(path, body, &key.key, None, key.trace, &failures).await?;
             let n_tokens = tokens_header(&response);
             let body = read_body(response, self.endpoint.max_response_bytes(), &failures).await?;
             read(&Answer { body: &body, n_tokens, failures: &failures })

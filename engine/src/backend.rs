@@ -13,7 +13,7 @@ mod tool;
 pub use chat::{
     Call, Caller, ChatModel, ChatRequest, ChatResponse, FinishReason, Layout, NOBODY, Priority, TokenLogprob,
 };
-pub use encode::{Embedder, Embeddings, Passage, Reranker, Reranking, Vector};
+pub use encode::{Embedder, Embeddings, Passage, Reranker, Reranking, TokenEmbeddings, TokenVector, Vector};
 pub use filter::{Bounds, Condition, Filter, Scalar};
 pub use index::{By, Index, IndexStats, InvalidNamespace, Namespace, SearchQuery};
 pub use tool::{Tool, ToolAnswer, ToolCall, ToolChoice, ToolResult, ToolServer, ToolSpec, ToolTurn};

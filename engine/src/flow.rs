@@ -350,8 +350,21 @@ pub struct TestDecl {
     pub stub: Vec<Entry<yaml::Node>>,
     /// `replay:`, a file of recorded exchanges beside the flow.
     pub replay: Option<Spanned<String>>,
+    /// `script:`, what models answer: by the first rule that fits.
+    pub script: Vec<Scripted>,
     /// `expect:`.
     pub expect: ExpectDecl,
+}
+
+/// A rule of a test's `script:`.
+#[derive(Debug, Clone)]
+pub struct Scripted {
+    /// `contains:`, text that one of the messages contains. Without `contains` and `matches`, the rule fits always.
+    pub contains: Option<Spanned<String>>,
+    /// `matches:`, a regular expression that one of the messages matches.
+    pub matches: Option<Spanned<String>>,
+    /// `answer:`.
+    pub answer: Spanned<String>,
 }
 
 /// `expect:` of a test.

@@ -15,7 +15,7 @@ mod record;
 pub use port::{Label, Mismatch, PlanText, PortType};
 pub use record::{
     Answer, ByteRange, Chunk, ChunkId, Citation, Document, DocumentId, LineRange, Message, Metadata,
-    RecordField, Role,
+    RecordField, Role, SEARCHED, SURROGATE,
 };
 
 /// Shared text: cloning it copies a pointer.

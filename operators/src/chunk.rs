@@ -9,8 +9,9 @@ mod pack;
 pub mod place;
 mod plain;
 pub mod recursive;
+pub mod semantic;
 pub mod sentence;
-mod split;
+pub(crate) mod split;
 pub mod structure;
 mod table;
 

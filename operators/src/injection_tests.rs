@@ -7,7 +7,7 @@ use anabranch_engine::backend::ChatRequest;
 use anabranch_engine::value::{Chunk, Role, Text, Value};
 use serde_json::{Value as Json, json};
 
-use crate::testing::{Scripted, chunk};
+use crate::testing::{Scripted, chunk, document};
 
 /// Stands in every line that the hostile chunk brings along.
 const MARK: &str = "MALLORY";
@@ -54,6 +54,11 @@ async fn run(
             "chunks" => Some(Value::list(chunks.iter().cloned().map(Value::Chunk))),
             "question" | "query" => Some(question.clone()),
             "answer" => Some(Value::text("Jane Austen wrote Emma.")),
+            // Others take the document in the place of the chunks.
+            "document" if op.starts_with("enrich.") => {
+                let text: Vec<&str> = chunks.iter().map(|chunk| &*chunk.text).collect();
+                Some(Value::Document(Arc::new(document("bad", "text", &text.join("\n\n")))))
+            }
             _ => None,
         })
         .collect();
@@ -77,6 +82,9 @@ fn fence(request: &ChatRequest) -> String {
 fn readers() -> Vec<(&'static str, Json, Vec<&'static str>)> {
     let schema = json!({ "type": "object", "properties": { "author": { "type": "string" } } });
     vec![
+        ("enrich.context", json!({}), vec!["By Austen."; 2]),
+        ("enrich.surrogates", json!({}), vec![r#"{"questions": ["Who wrote Emma?"]}"#; 2]),
+        ("enrich.surrogates", json!({ "kinds": ["card"] }), vec!["Emma, Austen"; 2]),
         ("extract.structured", json!({ "schema": schema }), vec![r#"{"author": "Austen"}"#]),
         ("filter.llm", json!({ "concurrency": 1 }), vec!["0.5"; 6]),
         ("filter.llm", json!({ "mode": "listwise" }), vec!["[1] 0.1\n[2] 0.9"; 3]),

@@ -7,6 +7,7 @@ mod ask;
 mod choice;
 pub mod chunk;
 pub mod context;
+pub mod enrich;
 pub mod extract;
 pub mod filter;
 pub mod fuse;
@@ -42,11 +43,15 @@ pub fn registry() -> Registry {
         .with::<chunk::code::Code>() // chunk.code
         .with::<chunk::fixed::Fixed>() // chunk.fixed
         .with::<chunk::recursive::Recursive>() // chunk.recursive
+        .with::<chunk::semantic::Semantic>() // chunk.semantic
         .with::<chunk::sentence::Sentence>() // chunk.sentence
         .with::<chunk::structure::Structure>() // chunk.structure
         .with::<context::append::Append>() // context.append
         .with::<context::expand::Expand>() // context.expand
         .with::<context::group::Group>() // context.group
+        .with::<enrich::context::Context>() // enrich.context
+        .with::<enrich::late_embed::LateEmbed>() // enrich.late_embed
+        .with::<enrich::surrogates::Surrogates>() // enrich.surrogates
         .with::<extract::structured::Structured>() // extract.structured
         .with::<filter::llm::Llm>() // filter.llm
         .with::<filter::redundancy::Redundancy>() // filter.redundancy

@@ -66,7 +66,8 @@ pub enum Error {
     Flow(Diagnostics),
     /// The indexing flow does not do what one has to do.
     #[error(
-        "flow `{flow}` cannot index: {why}; it takes one input `document: document` and gives `chunks: list<chunk>`"
+        "flow `{flow}` cannot index: {why}; it takes one input `document: document` and gives `chunks: list<chunk>`, and `vectors: list<list<float>>` if it \
+         makes them itself"
     )]
     NoIndexer {
         /// The flow.
@@ -249,8 +250,8 @@ impl Job {
         let (cutter, resources, stop) = (self.cutter.clone(), self.resources.clone(), stop.child_token());
         // A task of its own: cutting is work for the processor, and there are several of those.
         let cut = tokio::spawn(async move { cutter.cut(*source, resources, stop).await });
-        let chunks = Aborting(cut).await?.map_err(Failure::Cutting);
-        Ok(Ok(Cut { id, fingerprint, chunks }))
+        let pieces = Aborting(cut).await?.map_err(Failure::Cutting);
+        Ok(Ok(Cut { id, fingerprint, pieces }))
     }
 
     /// A group of documents with vectors, in order, and what came between them.

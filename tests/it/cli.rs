@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use crate::support::{Expected, files, root};
+use crate::support::{Expected, flow_files, root};
 
 mod client;
 mod eval;
@@ -275,7 +275,7 @@ fn flows_and_codes_are_explained() {
 
 #[test]
 fn every_flow_passes_the_tests_that_it_carries() {
-    let flows = files("flows", "yaml");
+    let flows = flow_files();
     let mut args = vec!["test", "--json"];
     args.extend(flows.iter().map(String::as_str));
     let ran = run(&args);

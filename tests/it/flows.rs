@@ -4,7 +4,7 @@ use anabranch_engine::diagnostic::render;
 use anabranch_engine::plan::explain::{Format, explain};
 use anabranch_engine::plan::{Environment, Plan, compile};
 
-use crate::support::{Repository, files, names, read, source, stem};
+use crate::support::{Repository, flow_files, names, read, source, stem};
 
 fn plan(path: &str) -> Plan {
     let registry = anabranch_operators::registry();
@@ -18,7 +18,7 @@ fn plan(path: &str) -> Plan {
 
 #[test]
 fn every_flow_loads_without_warnings_and_carries_tests() {
-    for path in files("flows", "yaml") {
+    for path in flow_files() {
         let plan = plan(&path);
         assert_eq!(&*plan.name, stem(&path), "the name of a flow is that of its file");
         assert!(!plan.tests.is_empty(), "{path} has no tests");
@@ -29,7 +29,7 @@ fn every_flow_loads_without_warnings_and_carries_tests() {
 
 #[test]
 fn every_flow_can_be_explained_in_every_form() {
-    for path in files("flows", "yaml") {
+    for path in flow_files() {
         let plan = plan(&path);
         for format in [Format::Text, Format::Mermaid, Format::Dot, Format::Json] {
             let shown = explain(&plan, format);

@@ -90,6 +90,11 @@ fn folder(file: &SourceFile) -> &str {
     file.name.rsplit_once('/').map_or(".", |(folder, _)| folder)
 }
 
+/// The flows of the repository: those that answer, and those that describe an index.
+pub(crate) fn flow_files() -> Vec<String> {
+    ["flows", "flows/index"].iter().flat_map(|folder| files(folder, "yaml")).collect()
+}
+
 /// `a` of `flows/a.yaml`.
 pub(crate) fn stem(path: &str) -> &str {
     let name = path.rsplit_once('/').map_or(path, |(_, name)| name);

@@ -171,13 +171,15 @@ impl OpenAiChat {
     ) -> Result<ChatResponse, Error> {
         let failures = self.failures();
         let names = Names::of(&request.tools);
-        let body = Body::new(model, request, &names, self.stream, dialect);
+        // Servers that tell of the prompt do so in one piece.
+        let stream = self.stream && !request.prompt_logprobs;
+        let body = Body::new(model, request, &names, stream, dialect);
         let key = dialect.key(call.idempotency_key);
         let header = self.affinity_header.as_ref().zip(affinity(call.caller));
         let response = self.server.post_with(PATH, &body, &key, header, call.trace, &failures).await?;
         let max_bytes = self.server.max_response_bytes();
         // The header decides, not what was asked for: some servers do not stream.
-        if self.stream && is_event_stream(&response) {
+        if stream && is_event_stream(&response) {
             let limits = StreamLimits { max_bytes, idle: self.idle_timeout };
             return read_events(response, (model, &names), limits, call, &failures).await;
         }

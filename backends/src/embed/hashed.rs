@@ -1,6 +1,8 @@
 //! An embedder that needs no model: it hashes words and their letters onto axes.
 
-use anabranch_engine::backend::{Call, Embedder, Embeddings, Error, Passage, Usage, Vector};
+use anabranch_engine::backend::{
+    Call, Embedder, Embeddings, Error, Passage, TokenEmbeddings, TokenVector, Usage, Vector,
+};
 use anabranch_engine::value::Text;
 use async_trait::async_trait;
 
@@ -46,6 +48,23 @@ impl Embedder for Hashed {
             vectors.push(vector(text));
         }
         Ok(Embeddings { vectors, usage: Usage::default() })
+    }
+
+    /// A token a word between spaces: it knows nothing of the words around.
+    async fn embed_tokens(&self, text: &Text, _: &Call<'_>) -> Result<TokenEmbeddings, Error> {
+        let mut tokens = Vec::new();
+        let mut start = 0;
+        for part in text.split_inclusive(char::is_whitespace) {
+            let word = part.trim();
+            if !word.is_empty() {
+                tokens.push(TokenVector { range: start..start + word.len(), vector: vector(word).to_vec() });
+            }
+            start += part.len();
+        }
+        if tokens.is_empty() {
+            tokens.push(TokenVector { range: 0..0, vector: vector("").to_vec() });
+        }
+        Ok(TokenEmbeddings { tokens, usage: Usage::default() })
     }
 }
 

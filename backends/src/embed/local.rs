@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anabranch_engine::backend::{Call, Embedder, Embeddings, Error, Passage, Usage, Vector};
+use anabranch_engine::backend::{Call, Embedder, Embeddings, Error, Passage, TokenEmbeddings, Usage, Vector};
 use anabranch_engine::value::Text;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -73,6 +73,20 @@ impl Embedder for LocalEmbedder {
         let (vectors, prompt_tokens) = work.await.map_err(|error| lost(&error))??;
         drop(over);
         Ok(Embeddings { vectors, usage: Usage { prompt_tokens, ..Usage::default() } })
+    }
+
+    async fn embed_tokens(&self, text: &Text, _: &Call<'_>) -> Result<TokenEmbeddings, Error> {
+        let lost = |error: &dyn fmt::Display| self.model.unavailable(format!("its work was lost: {error}"));
+        let turn = self.calls.clone().acquire_owned().await.map_err(|error| lost(&error))?;
+        let (model, text) = (self.model.clone(), text.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let found = model.token_vectors(&text);
+            drop(turn);
+            found
+        });
+        let tokens = work.await.map_err(|error| lost(&error))??;
+        let prompt_tokens = tokens.len() as u64;
+        Ok(TokenEmbeddings { tokens, usage: Usage { prompt_tokens, ..Usage::default() } })
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
-use anabranch_engine::backend::{Call, Embedder, Embeddings, Error, Passage};
+use anabranch_engine::backend::{
+    Call, Embedder, Embeddings, Error, Passage, TokenEmbeddings, TokenVector, Usage,
+};
 use anabranch_engine::value::Text;
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::unit::{Rows, embeddings};
 use crate::encoder::{Batch, EncoderSettings, Route, Server, in_order, prefixed};
@@ -24,6 +28,11 @@ impl TeiEmbedder {
     /// The model that `settings` describe. Nothing is sent before the first text.
     pub fn new(settings: EncoderSettings) -> Result<Self, SettingsError> {
         Ok(Self { server: Server::new(&settings, ROUTE, &["embed"])?, settings })
+    }
+
+    /// What the server says at a path beside `/embed`.
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value, key: &str) -> Result<T, Error> {
+        self.server.post_to(path, body, key, |answer| answer.parse()).await
     }
 
     async fn ask(&self, batch: Batch<'_>) -> Result<Rows, Error> {
@@ -54,6 +63,58 @@ impl Embedder for TeiEmbedder {
         let batches = self.server.in_batches(&texts, call, |batch| Box::pin(self.ask(batch)));
         embeddings(batches.await?, self.settings.dimensions, &self.server.failures())
     }
+
+    async fn embed_tokens(&self, text: &Text, call: &Call<'_>) -> Result<TokenEmbeddings, Error> {
+        let prefix = self.settings.prefix(Passage::Document);
+        let whole = format!("{prefix}{text}");
+        let tokens: Vec<Vec<Token>> =
+            self.post("tokenize", &json!({ "inputs": [whole] }), call.idempotency_key).await?;
+        let vectors: Vec<Vec<Vec<f32>>> = self
+            .post("embed_all", &json!({ "inputs": [whole], "truncate": true }), call.idempotency_key)
+            .await?;
+        let (tokens, vectors) =
+            (tokens.into_iter().flatten(), vectors.into_iter().flatten().collect::<Vec<_>>());
+        let prompt_tokens = vectors.len() as u64;
+        let tokens = placed(text, prefix, tokens, vectors);
+        Ok(TokenEmbeddings { tokens, usage: Usage { prompt_tokens, ..Usage::default() } })
+    }
+}
+
+/// The tokens with their places in the text, without those of the prefix. Of a text that was cut, the vectors end with that
+/// of the mark for the end.
+fn placed(
+    text: &str,
+    prefix: &str,
+    tokens: impl Iterator<Item = Token>,
+    mut vectors: Vec<Vec<f32>>,
+) -> Vec<TokenVector> {
+    let whole = format!("{prefix}{text}");
+    let tokens: Vec<Token> = tokens.collect();
+    let end = (tokens.len() > vectors.len() && tokens.last().is_some_and(|token| token.special))
+        .then(|| vectors.pop())
+        .flatten();
+    let mut placed = Vec::with_capacity(vectors.len() + 1);
+    let mut from = 0;
+    for (token, vector) in tokens.iter().zip(vectors) {
+        let written = token.text.trim();
+        let found = (!token.special).then(|| whole.get(from..)?.find(written)).flatten();
+        // What stands nowhere, such as half a character, has the place where it would be.
+        let start = from + found.unwrap_or_default();
+        from = start + if found.is_some() { written.len() } else { 0 };
+        if from > prefix.len() || token.special {
+            let at = |place: usize| place.saturating_sub(prefix.len());
+            placed.push(TokenVector { range: at(start)..at(from), vector });
+        }
+    }
+    placed.extend(end.map(|vector| TokenVector { range: text.len()..text.len(), vector }));
+    placed
+}
+
+/// A token, as `/tokenize` tells of it.
+#[derive(Debug, Deserialize)]
+struct Token {
+    text: String,
+    special: bool,
 }
 
 #[derive(Serialize)]

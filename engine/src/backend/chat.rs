@@ -42,6 +42,10 @@ pub struct ChatRequest {
     /// How many likely tokens to report at each place, 0 to 20, besides the one that was written; no report if unset.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub logprobs: Option<u8>,
+    /// Whether the answer's `logprobs` are to be those of the prompt, with whatever the server writes around the messages,
+    /// instead of those of the answer. Few servers tell; from others the answer has none.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub prompt_logprobs: bool,
     /// How long the parts of the messages stay the same; says nothing to the model.
     #[serde(skip)]
     pub layout: Layout,
@@ -107,7 +111,7 @@ pub struct ChatResponse {
     pub usage: Usage,
     /// The model that answered, as the server names it.
     pub model: String,
-    /// How likely each token was, where the request asked for it and the server tells.
+    /// How likely each token was, of the answer or of the prompt, where the request asked for it and the server tells.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub logprobs: Vec<TokenLogprob>,
 }

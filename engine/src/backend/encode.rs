@@ -1,6 +1,7 @@
 //! Encoders: embedders, which turn texts into vectors, and rerankers, which score texts against a query.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -29,6 +30,24 @@ pub struct Embeddings {
     pub usage: Usage,
 }
 
+/// A token of a text, before all of them are made into one vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenVector {
+    /// Its bytes in the text; an empty range for what the model puts before or after it.
+    pub range: Range<usize>,
+    /// Its vector, of any length.
+    pub vector: Vec<f32>,
+}
+
+/// What an embedder answered about the tokens of one text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenEmbeddings {
+    /// The tokens that the model has read, in order: not all of a text that is longer than it can read.
+    pub tokens: Vec<TokenVector>,
+    /// What it took; `encoder_calls` and `cost` are filled in by the engine.
+    pub usage: Usage,
+}
+
 /// A model that turns texts into vectors. Dropping the future must abort the call.
 #[async_trait]
 pub trait Embedder: Send + Sync + fmt::Debug {
@@ -37,6 +56,17 @@ pub trait Embedder: Send + Sync + fmt::Debug {
 
     /// The vectors of `texts`; cuts them into batches as the server likes them.
     async fn embed(&self, texts: &[Text], passage: Passage, call: &Call<'_>) -> Result<Embeddings, Error>;
+
+    /// The vector of each token of `text`, as a document, by those models whose servers give them.
+    async fn embed_tokens(&self, text: &Text, call: &Call<'_>) -> Result<TokenEmbeddings, Error> {
+        let _ = (text, call);
+        Err(Error::Rejected {
+            backend: format!("embedder `{}`", self.identity()),
+            message:
+                "it gives no vectors of single tokens; one of kind `tei` or `local`, with mean pooling, does"
+                    .to_owned(),
+        })
+    }
 }
 
 /// What a reranker answered.

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::{Answered, Asked, Asking, Cx, Model, Price, Progress, WatchCall, lookup};
-use crate::backend::{self, Call, ChatRequest, ChatResponse, Passage, Usage, Vector};
+use crate::backend::{self, Call, ChatRequest, ChatResponse, Passage, TokenVector, Usage, Vector};
 use crate::limits;
 use crate::operator::{EmbedderName, ModelName, OpError, RerankerName};
 use crate::value::Text;
@@ -97,6 +97,28 @@ impl Cx {
             return Err(backend::Error::Garbled { backend: backend(), message }.into());
         }
         Ok(found)
+    }
+
+    /// The vectors of the tokens of `text`: reserves the call in every budget around, sends it, books what it used.
+    pub async fn embed_tokens(&self, name: &EmbedderName, text: &Text) -> Result<Vec<TokenVector>, OpError> {
+        let embedder = lookup(&self.run.resources.embedders, "embedder", &name.0)?;
+        let key = self.call_key([b"tokens".as_slice(), text.as_bytes()]);
+        let call = self.call(&key);
+        let tokens = self
+            .encode(&format!("embedders.{name}"), text.len(), async {
+                let found = embedder.embed_tokens(text, &call).await?;
+                Ok((found.tokens, found.usage))
+            })
+            .await?;
+        let dimensions = tokens.first().map_or(0, |token| token.vector.len());
+        let is_good =
+            |token: &TokenVector| token.vector.len() == dimensions && text.get(token.range.clone()).is_some();
+        if dimensions == 0 || !tokens.iter().all(is_good) {
+            let message =
+                format!("{} vectors of tokens, not all of one length and within the text", tokens.len());
+            return Err(backend::Error::Garbled { backend: format!("embedder `{name}`"), message }.into());
+        }
+        Ok(tokens)
     }
 
     /// How well each of `texts` matches `query`, in their order: the higher the better. Reserves the call in every

@@ -20,7 +20,14 @@ fn names(names: &[&str]) -> Vec<Spanned<String>> {
 }
 
 fn test(expect: ExpectDecl) -> TestDecl {
-    TestDecl { name: spanned("t".to_owned()), inputs: vec![], stub: vec![], replay: None, expect }
+    TestDecl {
+        name: spanned("t".to_owned()),
+        inputs: vec![],
+        stub: vec![],
+        replay: None,
+        script: vec![],
+        expect,
+    }
 }
 
 fn node(scope: &str, skipped: Option<&str>) -> NodeReport {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use crate::backend::{Call, Embedder, Embeddings, Error, Passage, Reranker, Reranking, Usage};
+use crate::backend::{
+    Call, Embedder, Embeddings, Error, Passage, Reranker, Reranking, TokenEmbeddings, TokenVector, Usage,
+};
 use crate::value::Text;
 
 /// Embeds a text as how often each letter from `a` to `z` occurs in it, at unit length; a text without letters lies
@@ -21,6 +23,27 @@ impl Embedder for Letters {
     async fn embed(&self, texts: &[Text], _: Passage, _: &Call<'_>) -> Result<Embeddings, Error> {
         let vectors = texts.iter().map(|text| letters(text)).collect();
         Ok(Embeddings { vectors, usage: Usage { prompt_tokens: texts.len() as u64, ..Usage::default() } })
+    }
+
+    /// A token a word, with how often each letter occurs in it; a mark at the beginning and one at the end, which lie where
+    /// texts without letters do. It reads forty words.
+    async fn embed_tokens(&self, text: &Text, _: &Call<'_>) -> Result<TokenEmbeddings, Error> {
+        const WORDS_MAX: usize = 40;
+        let mark = |at: usize| TokenVector { range: at..at, vector: letters("").to_vec() };
+        let mut tokens = vec![mark(0)];
+        let mut start = 0;
+        for part in text.split_inclusive(char::is_whitespace) {
+            let word = part.trim();
+            if !word.is_empty() && tokens.len() <= WORDS_MAX {
+                tokens.push(TokenVector { range: start..start + word.len(), vector: letters(word).to_vec() });
+            }
+            start += part.len();
+        }
+        tokens.push(mark(text.len()));
+        Ok(TokenEmbeddings {
+            usage: Usage { prompt_tokens: tokens.len() as u64, ..Usage::default() },
+            tokens,
+        })
     }
 }
 

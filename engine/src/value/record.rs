@@ -76,6 +76,13 @@ impl<T: PortType + Clone> Reachable for T {
 /// Facts about a document or chunk that retrieval can filter on.
 pub type Metadata = BTreeMap<String, serde_json::Value>;
 
+/// Key of a chunk's metadata: the text that searches look at, by words and by vectors, in the place of all else.
+pub const SEARCHED: &str = "searched";
+
+/// Key of a chunk's metadata: the entry of an index stands for a chunk, and this is what it is, such as `question`. There
+/// can be several of a chunk, all with its document and range.
+pub const SURROGATE: &str = "surrogate";
+
 /// Who speaks in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{self, Part};
+use crate::passage::parents;
 use crate::tokens;
 
 /// Documents that are fetched at once.
@@ -180,7 +181,7 @@ impl Expand {
         let index = cx.index(&self.index)?;
         let ids: BTreeSet<DocumentId> = chunks.iter().map(|chunk| chunk.doc.clone()).collect();
         let fetch = async |doc: DocumentId| {
-            let all = index.chunks_of(&self.namespace, &doc).await?;
+            let all = parents(index.chunks_of(&self.namespace, &doc).await?);
             Ok::<_, OpError>((doc, Around { all, ..Around::default() }))
         };
         let mut documents: BTreeMap<DocumentId, Around> =

@@ -9,6 +9,13 @@ use anabranch_engine::value::Chunk;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::passage::parents;
+
+/// How many times as many entries are looked at when too few chunks stood behind those that were found.
+const DEEPER: usize = 4;
+/// So many entries a chunk are looked at, at most.
+const DEPTH_MAX: usize = 64;
+
 /// What a text is embedded as.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -72,12 +79,23 @@ impl Within<'_> {
     }
 
     async fn search(&self, cx: &Cx, by: By) -> Result<Vec<Arc<Chunk>>, OpError> {
-        let query = SearchQuery {
+        let mut query = SearchQuery {
             by,
             top_k: self.top_k,
             filter: self.filter.clone(),
             namespace: self.namespace.clone(),
         };
-        Ok(cx.index(self.index)?.search(&query).await?)
+        let index = cx.index(self.index)?;
+        loop {
+            let entries = index.search(&query).await?;
+            let is_all = entries.len() < query.top_k || query.top_k >= self.top_k.saturating_mul(DEPTH_MAX);
+            let mut chunks = parents(entries);
+            // Several entries can stand for one chunk: then it takes more of them.
+            if is_all || chunks.len() >= self.top_k {
+                chunks.truncate(self.top_k);
+                return Ok(chunks);
+            }
+            query.top_k = query.top_k.saturating_mul(DEEPER);
+        }
     }
 }

@@ -28,7 +28,7 @@ use crate::resources::Overrides;
 #[command(after_help = "Examples:
   anabranch index ./notes --into notes
   anabranch run quickstart --set search.with.index=notes -i question=\"Who?\"
-  anabranch index src docs --into code --flow flows/index.yaml
+  anabranch index src docs --into code --flow flows/index/code.yaml
   anabranch index ./letters --into letters --embedder none
   anabranch index ./acme --into clients --namespace acme
 

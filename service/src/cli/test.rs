@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anabranch_backends::chat::{Replay, Tape};
+use anabranch_backends::chat::{Replay, Rule, Scripted, Tape};
 use anabranch_backends::embed::Hashed;
 use anabranch_backends::rerank::Lexical;
 use anabranch_engine::backend::{Embedder, Reranker};
 use anabranch_engine::cx::{Model, Resources};
-use anabranch_engine::diagnostic::{self, SourceFile};
+use anabranch_engine::diagnostic::{self, SourceFile, Spanned};
 use anabranch_engine::event::{FailureKind, RunId};
 use anabranch_engine::expect::{self, Unmet};
 use anabranch_engine::flow::{Library as _, TestDecl};
@@ -28,7 +28,7 @@ use crate::library::Files;
 /// Run the tests that flows carry
 ///
 /// Each of a flow's `tests:` gives inputs, and stubs for the nodes that are not to run; what comes of it is compared
-/// with its `expect:`. Nothing outside is asked: models answer from the test's `replay:` file, or there are none, and
+/// with its `expect:`. Nothing outside is asked: models answer from the test's `script:` or `replay:` file, or there are none, and
 /// there are no indexes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -171,7 +171,8 @@ async fn one(
     Ok(expect::unmet(test, &report))
 }
 
-/// The models of a test: recorded answers if it names a recording, otherwise none that could answer.
+/// The models of a test: scripted or recorded answers if it has a script or names a recording, otherwise none that could
+/// answer.
 fn models(
     test: &TestDecl,
     file: &SourceFile,
@@ -180,6 +181,17 @@ fn models(
     let mut models: BTreeMap<String, Model> =
         world.config.models.keys().map(|name| (name.clone(), Model::Extractive)).collect();
     models.insert(DEFAULT.to_owned(), Model::Extractive);
+    if !test.script.is_empty() {
+        let text = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.value.clone());
+        let rules = test.script.iter().map(|rule| Rule {
+            contains: text(&rule.contains),
+            matches: text(&rule.matches),
+            answer: rule.answer.value.clone(),
+        });
+        let scripted = Arc::new(Scripted::rules(rules).map_err(|error| exit::chain(&error))?);
+        models.values_mut().for_each(|model| *model = Model::Chat(scripted.clone()));
+        return Ok(models);
+    }
     let Some(replay) = &test.replay else { return Ok(models) };
     // Reading it as a prompt checks that it lies beside the flow; recordings are text too.
     Files::beside(Path::new(&file.name)).prompt(&replay.value, file)?;

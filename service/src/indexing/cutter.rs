@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anabranch_backends::load::Source;
+use anabranch_engine::backend::Vector;
 use anabranch_engine::cx::Resources;
 use anabranch_engine::diagnostic::SourceFile;
 use anabranch_engine::event::RunId;
@@ -21,6 +22,15 @@ use crate::library::{self, Files};
 const DEFAULT_FLOW: &str = include_str!("../../../flows/index.yaml");
 /// The name under which diagnostics show it.
 const DEFAULT_FLOW_NAME: &str = "flows/index.yaml (built in)";
+
+/// What became of a document.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    /// Its chunks.
+    pub(super) chunks: Vec<Arc<Chunk>>,
+    /// Their vectors, where the flow gives them.
+    pub(super) vectors: Option<Vec<Vector>>,
+}
 
 /// A flow that cuts documents into chunks.
 #[derive(Debug, Clone)]
@@ -62,7 +72,7 @@ impl Cutter {
         source: Source,
         resources: Arc<Resources>,
         cancel: CancellationToken,
-    ) -> Result<Option<Vec<Arc<Chunk>>>, String> {
+    ) -> Result<Option<Pieces>, String> {
         let document = source.into_document().map_err(|why| why.to_string())?;
         let inputs: Map = [("document".into(), Value::Document(Arc::new(document)))].into_iter().collect();
         let options = Options { id: RunId("index".into()), cancel, ..Options::default() };
@@ -75,16 +85,37 @@ impl Cutter {
             Outcome::Cancelled { .. } | Outcome::Waiting { .. } | Outcome::Paused => return Ok(None),
         }
         let chunks = report.outputs.get("chunks").and_then(Value::as_list).unwrap_or_default();
-        Ok(Some(
-            chunks
-                .iter()
-                .filter_map(|value| match value {
-                    Value::Chunk(chunk) => Some(chunk.clone()),
-                    _ => None,
-                })
-                .collect(),
-        ))
+        let chunks: Vec<Arc<Chunk>> = chunks
+            .iter()
+            .filter_map(|value| match value {
+                Value::Chunk(chunk) => Some(chunk.clone()),
+                _ => None,
+            })
+            .collect();
+        let vectors = match report.outputs.get("vectors") {
+            None | Some(Value::Null) => None,
+            Some(vectors) => {
+                Some(vectors.as_list().unwrap_or_default().iter().map(vector).collect::<Vec<_>>())
+            }
+        };
+        match &vectors {
+            Some(vectors) if vectors.len() != chunks.len() => {
+                Err(format!("the flow gave {} vectors for {} chunks", vectors.len(), chunks.len()))
+            }
+            _ => Ok(Some(Pieces { chunks, vectors })),
+        }
     }
+}
+
+/// A list of numbers as a vector.
+fn vector(value: &Value) -> Vector {
+    #[expect(clippy::cast_possible_truncation, reason = "vectors are kept in 32 bits")]
+    let number = |value: &Value| match value {
+        Value::Float(number) => *number as f32,
+        Value::Int(number) => *number as f32,
+        _ => 0.0,
+    };
+    value.as_list().unwrap_or_default().iter().map(number).collect()
 }
 
 fn why_no_indexer(plan: &Plan) -> Option<String> {
@@ -100,6 +131,15 @@ fn why_no_indexer(plan: &Plan) -> Option<String> {
     };
     if let Some(other) = inputs.iter().find(needed) {
         return Some(format!("it needs an input `{}` too", other.port.name));
+    }
+    let vectors = plan.root.outputs.iter().find(|output| &*output.port.name == "vectors");
+    if let Some(output) =
+        vectors.filter(|output| *output.port.ty.required() != Type::list(Type::list(Type::Float)))
+    {
+        return Some(format!(
+            "its output `vectors` is of type `{}`, not `list<list<float>>`",
+            output.port.ty
+        ));
     }
     match plan.root.outputs.iter().find(|output| &*output.port.name == "chunks") {
         None => Some("it has no output `chunks`".to_owned()),

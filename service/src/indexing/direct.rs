@@ -88,8 +88,8 @@ impl Target {
             let mut group = Vec::with_capacity(GROUP_DOCUMENTS);
             for (source, fingerprint) in changed.by_ref().take(GROUP_DOCUMENTS) {
                 let id = source.id.clone();
-                let chunks = self.cutter.cut(source, self.resources.clone(), cancel.child_token()).await;
-                group.push(Cut { id, fingerprint, chunks: chunks.map_err(Failure::Cutting) });
+                let pieces = self.cutter.cut(source, self.resources.clone(), cancel.child_token()).await;
+                group.push(Cut { id, fingerprint, pieces: pieces.map_err(Failure::Cutting) });
             }
             let encoded: Vec<Encoded> = match &self.encoder {
                 Some(encoder) => encoder.encode(group).await,

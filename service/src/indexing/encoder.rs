@@ -6,8 +6,10 @@ use std::time::Duration;
 use anabranch_backends::index::{Entry, Fingerprint, VectorSpace, searched_text};
 use anabranch_engine::backend::{Call, Embedder, Error, Passage, Vector};
 use anabranch_engine::operator::EmbedderName;
-use anabranch_engine::value::{Chunk, DocumentId, Text};
+use anabranch_engine::value::{DocumentId, Text};
 use tokio::sync::OnceCell;
+
+use super::cutter::Pieces;
 
 /// Calls for the same texts, before they count as failed.
 const ATTEMPTS: u32 = 3;
@@ -33,7 +35,7 @@ pub(super) struct Cut {
     pub(super) id: DocumentId,
     pub(super) fingerprint: Fingerprint,
     /// The chunks; `None` if cutting was cancelled.
-    pub(super) chunks: Result<Option<Vec<Arc<Chunk>>>, Failure>,
+    pub(super) pieces: Result<Option<Pieces>, Failure>,
 }
 
 /// A document on its way into the index.
@@ -97,7 +99,7 @@ impl Encoder {
         match self.embed(&texts, &key).await {
             Ok(vectors) => {
                 let mut vectors = vectors.into_iter();
-                group.into_iter().map(|cut| with_vectors(cut, &mut vectors)).collect()
+                group.into_iter().map(|cut| self.with_vectors(cut, &mut vectors)).collect()
             }
             // One of the documents may be all that it does not like.
             Err(Error::Rejected { .. } | Error::Garbled { .. }) if group.len() > 1 => {
@@ -105,13 +107,24 @@ impl Encoder {
                 for cut in group {
                     let texts: Vec<Text> = texts_of(&cut).collect();
                     encoded.push(match self.embed(&texts, cut.fingerprint.as_str()).await {
-                        Ok(vectors) => with_vectors(cut, &mut vectors.into_iter()),
+                        Ok(vectors) => self.with_vectors(cut, &mut vectors.into_iter()),
                         Err(error) => failed(cut, &error),
                     });
                 }
                 encoded
             }
             Err(error) => group.into_iter().map(|cut| failed(cut, &error)).collect(),
+        }
+    }
+
+    /// The document with the vectors that its flow gave, or else the next ones of `vectors`.
+    fn with_vectors(&self, mut cut: Cut, vectors: &mut impl Iterator<Item = Vector>) -> Encoded {
+        let given =
+            cut.pieces.as_mut().ok().and_then(Option::as_mut).and_then(|pieces| pieces.vectors.take());
+        let Some(given) = given.filter(|given| !given.is_empty()) else { return with_vectors(cut, vectors) };
+        match self.checked(given.len(), given) {
+            Ok(given) => with_vectors(cut, &mut given.into_iter()),
+            Err(error) => failed(cut, &error),
         }
     }
 
@@ -158,25 +171,28 @@ impl Encoder {
     }
 }
 
-/// The texts of a document's chunks: those that a search by words looks at, too.
+/// The texts of a document's chunks that have no vectors yet: those that a search by words looks at, too.
 fn texts_of(cut: &Cut) -> impl Iterator<Item = Text> {
-    let chunks = cut.chunks.as_ref().ok().and_then(Option::as_ref);
-    chunks.into_iter().flatten().map(|chunk| searched_text(chunk).into())
+    let pieces = cut.pieces.as_ref().ok().and_then(Option::as_ref);
+    let without = pieces.filter(|pieces| pieces.vectors.is_none());
+    without.into_iter().flat_map(|pieces| &pieces.chunks).map(|chunk| searched_text(chunk).into())
 }
 
 fn with_vectors(cut: Cut, vectors: &mut impl Iterator<Item = Vector>) -> Encoded {
-    let Cut { id, fingerprint, chunks } = cut;
-    let entries = chunks.map(|chunks| {
-        chunks.map(|chunks| chunks.into_iter().map(|chunk| Entry { chunk, vector: vectors.next() }).collect())
+    let Cut { id, fingerprint, pieces } = cut;
+    let entries = pieces.map(|pieces| {
+        pieces.map(|pieces| {
+            pieces.chunks.into_iter().map(|chunk| Entry { chunk, vector: vectors.next() }).collect()
+        })
     });
     Encoded { id, fingerprint, entries }
 }
 
 fn failed(cut: Cut, error: &Error) -> Encoded {
-    let Cut { id, fingerprint, chunks } = cut;
-    let entries = match chunks {
+    let Cut { id, fingerprint, pieces } = cut;
+    let entries = match pieces {
         // Without chunks there was nothing to fail at.
-        Ok(Some(chunks)) if chunks.is_empty() => Ok(Some(Vec::new())),
+        Ok(Some(pieces)) if pieces.chunks.is_empty() => Ok(Some(Vec::new())),
         Ok(Some(_)) => Err(Failure::Embedding(error.clone())),
         Ok(None) => Ok(None),
         Err(failure) => Err(failure),

@@ -393,3 +393,61 @@ fn a_document_is_below_the_root_that_it_was_found_under() {
     assert!(below("docs/c.jsonl#7", "docs/c.jsonl"));
     assert!(!below("docs2/a.md", "docs") && !below("/x/a.md", ".") && !below("../a.md", "."));
 }
+
+/// A cutter by the flow of this text.
+fn cutter(place: &Place, flow: &str) -> Cutter {
+    let path = place.folder.path().join("own.yaml");
+    std::fs::write(&path, flow).unwrap();
+    Cutter::load(Some(&path), &anabranch_operators::registry()).unwrap()
+}
+
+const SLICES: &str = "flow: own\ninputs: { document: document }\nnodes:\n  \
+    cut: { op: chunk.recursive, in: { document: inputs.document }, with: { chunk_size: 200 } }\n  \
+    entries: { op: enrich.surrogates, in: { chunks: cut.chunks }, with: { kinds: [slice], slice_chars: 30 } }\n\
+    outputs: { chunks: entries.chunks }\n";
+
+#[tokio::test]
+async fn entries_that_stand_for_a_chunk_are_found_by_their_own_words_and_give_it() {
+    let mut place = Place::new();
+    place.cutter = cutter(&place, SLICES);
+    place.write("a.md", "Herons nest in trees.\nThey eat small fish.\n");
+    let embedder = Told::new(well);
+    assert_eq!(place.update(Some(embedder.clone())).await.chunks, 2);
+    assert!(embedder.texts().iter().any(|text| &**text == "They eat small fish."), "{:?}", embedder.texts());
+    let found = place.finds(&SearchQuery::words("fish", 5)).await;
+    assert_eq!(found, ["Herons nest in trees.\nThey eat small fish."]);
+}
+
+const LATE: &str = "flow: own\ninputs: { document: document }\nnodes:\n  \
+    cut: { op: chunk.sentence, in: { document: inputs.document }, with: { max_sentences: 1 } }\n  \
+    late: { op: enrich.late_embed, in: { document: inputs.document, chunks: cut.chunks } }\n\
+    outputs: { chunks: cut.chunks, vectors: late.vectors }\n";
+
+#[tokio::test]
+async fn vectors_that_a_flow_makes_are_kept_and_the_embedder_is_not_asked_for_others() {
+    let mut place = Place::new();
+    place.cutter = cutter(&place, LATE);
+    place.write("a.md", "Herons nest. Ships sink.\n");
+    let embedder = Told::like("hashed", 384, well);
+    let mut job = place.job(Some(embedder.clone()));
+    let mut resources = Resources::default();
+    resources.embedders.insert("default".to_owned(), Arc::new(Hashed));
+    job.resources = Arc::new(resources);
+    let summary = run(job).await.unwrap();
+    assert_eq!((summary.chunks, &*summary.failed), (2, &[] as &[_]));
+    assert_eq!(embedder.texts(), Vec::<Text>::new());
+    let stats = place.stats().await;
+    assert_eq!((stats.vectors, stats.dimensions), (2, 384));
+    let call = Call::keyed("k");
+    let asked = Hashed.embed(&["sinking ships".into()], Passage::Query, &call).await.unwrap();
+    assert_eq!(place.finds(&SearchQuery::near(asked.vectors[0].clone(), 1)).await, ["Ships sink."]);
+}
+
+#[test]
+fn vectors_of_another_type_are_refused() {
+    let place = Place::new();
+    let path = place.folder.path().join("own.yaml");
+    std::fs::write(&path, LATE.replace("vectors: late.vectors", "vectors: cut.chunks")).unwrap();
+    let error = Cutter::load(Some(&path), &anabranch_operators::registry()).unwrap_err().to_string();
+    assert!(error.contains("`vectors` is of type `list<chunk>`"), "{error}");
+}

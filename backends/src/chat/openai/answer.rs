@@ -20,6 +20,8 @@ pub(super) struct Assembly {
     calls: Calls,
     finish_reason: Option<String>,
     logprobs: Vec<TokenLogprob>,
+    /// Of the prompt.
+    prompt_logprobs: Vec<TokenLogprob>,
     usage: Usage,
     has_choice: bool,
 }
@@ -39,6 +41,7 @@ impl Assembly {
         if piece.model.as_ref().is_some_and(|model| !model.is_empty()) {
             self.model = piece.model;
         }
+        self.prompt_logprobs.extend(piece.prompt_logprobs);
         match piece.choices.and_then(|choices| choices.into_iter().next()) {
             Some(choice) => self.add_choice(choice, failures),
             None => Ok(None),
@@ -114,7 +117,13 @@ impl Assembly {
             }
             (None, _) => return Err(failures.garbled("the answer has no `content`")),
         };
-        let logprobs = if is_whole { self.logprobs } else { of_text(self.logprobs, &text) };
+        let logprobs = if !self.prompt_logprobs.is_empty() {
+            self.prompt_logprobs
+        } else if is_whole {
+            self.logprobs
+        } else {
+            of_text(self.logprobs, &text)
+        };
         let model = self.model.unwrap_or_else(|| asked.to_owned());
         let tool_calls = self.calls.finish(names);
         Ok(ChatResponse { text, tool_calls, finish_reason, usage: self.usage, model, logprobs })

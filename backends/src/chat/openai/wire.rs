@@ -42,6 +42,9 @@ pub(super) struct Body<'a> {
     logprobs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_logprobs: Option<u8>,
+    /// vLLM: how many more likely tokens to tell at each place of the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<u8>,
 }
 
 impl<'a> Body<'a> {
@@ -81,6 +84,7 @@ impl<'a> Body<'a> {
             response_format,
             logprobs: logprobs.map(|_| true),
             top_logprobs: logprobs.map(|n| n.min(TOP_LOGPROBS_MAX)),
+            prompt_logprobs: request.prompt_logprobs.then_some(0),
         }
     }
 }
@@ -150,6 +154,8 @@ pub(super) struct Completion {
     pub(super) choices: Option<Vec<Choice>>,
     #[serde(default)]
     pub(super) usage: Option<WireUsage>,
+    #[serde(default, deserialize_with = "prompt_logprobs")]
+    pub(super) prompt_logprobs: Vec<TokenLogprob>,
     #[serde(default)]
     pub(super) error: Option<Value>,
     /// What stands beside an error.
@@ -274,6 +280,24 @@ struct WireTop {
 fn logprobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TokenLogprob>, D::Error> {
     let found = serde_json::from_value::<WireLogprobs>(Value::deserialize(deserializer)?);
     Ok(found.map_or_else(|_| Vec::new(), |found| found.content.into_iter().map(token).collect()))
+}
+
+#[derive(Deserialize)]
+struct WirePromptToken {
+    logprob: f64,
+    decoded_token: String,
+}
+
+/// A token of the prompt by its number, which stands first, and those that were likelier; nothing for the first token.
+fn prompt_logprobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TokenLogprob>, D::Error> {
+    type Places = Vec<Option<serde_json::Map<String, Value>>>;
+    let places = serde_json::from_value::<Places>(Value::deserialize(deserializer)?).unwrap_or_default();
+    let first = |place: serde_json::Map<String, Value>| {
+        let (_, token) = place.into_iter().next()?;
+        let token: WirePromptToken = serde_json::from_value(token).ok()?;
+        Some(TokenLogprob { token: token.decoded_token, logprob: token.logprob.min(0.0), top: Vec::new() })
+    };
+    Ok(places.into_iter().flatten().filter_map(first).collect())
 }
 
 fn token(wire: WireLogprob) -> TokenLogprob {

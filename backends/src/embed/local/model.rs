@@ -1,8 +1,9 @@
 //! From texts through tokens and the transformer to vectors.
 
+use std::ops::Range;
 use std::path::Path;
 
-use anabranch_engine::backend::{Error, Vector};
+use anabranch_engine::backend::{Error, TokenVector, Vector};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::BertModel;
@@ -101,6 +102,53 @@ impl Model {
         Ok((vectors.into_iter().flatten().collect(), n_tokens))
     }
 
+    /// The vectors of the tokens of `text`, as far as the model reads it, with the marks at both ends.
+    pub(super) fn token_vectors(&self, text: &str) -> Result<Vec<TokenVector>, Error> {
+        if self.pooling == Pooling::First {
+            return Err(
+                self.garbled(&"it makes its vector of the first token alone, so that others say nothing")
+            );
+        }
+        let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text);
+        // Small letters can take more bytes or fewer: where each of the text stands.
+        let (mut lowered, mut places) =
+            (String::with_capacity(text.len()), Vec::with_capacity(text.len() + 1));
+        for (at, c) in text.char_indices() {
+            let before = lowered.len();
+            if self.is_lowered {
+                lowered.extend(c.to_lowercase());
+            } else {
+                lowered.push(c);
+            }
+            places.extend(std::iter::repeat_n(at, lowered.len() - before));
+        }
+        places.push(text.len());
+        let encoding = self.tokenizer.encode(lowered, true).map_err(|error| self.garbled(&error))?;
+        let mut ids = encoding.get_ids().to_vec();
+        let mut ranges: Vec<Range<usize>> = encoding
+            .get_offsets()
+            .iter()
+            .zip(encoding.get_special_tokens_mask())
+            .map(|((start, end), is_special)| {
+                let place = |at: usize| places.get(at).copied().unwrap_or(text.len());
+                if *is_special == 1 { place(*start)..place(*start) } else { place(*start)..place(*end) }
+            })
+            .collect();
+        // The mark at the end has no place of its own.
+        if let Some(last) = ranges.last_mut().filter(|range| range.is_empty()) {
+            *last = text.len()..text.len();
+        }
+        ids.truncate(self.max_tokens);
+        ranges.truncate(self.max_tokens);
+        let tokens = Tokens { text: 0, ids };
+        let states = self.states(std::slice::from_ref(&tokens)).map_err(|error| self.garbled(&error))?;
+        let rows = states
+            .squeeze(0)
+            .and_then(|states| states.to_vec2::<f32>())
+            .map_err(|error| self.garbled(&error))?;
+        Ok(ranges.into_iter().zip(rows).map(|(range, vector)| TokenVector { range, vector }).collect())
+    }
+
     fn tokens(&self, text: &str) -> Result<Vec<u32>, Error> {
         let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text);
         let encoding = if self.is_lowered {
@@ -117,17 +165,29 @@ impl Model {
         Ok(ids)
     }
 
-    /// What the model gives for each of `texts`, one row a text.
-    fn rows(&self, texts: &[Tokens]) -> candle_core::Result<Vec<Vec<f32>>> {
+    /// What the model gives for each token of each of `texts`.
+    fn states(&self, texts: &[Tokens]) -> candle_core::Result<Tensor> {
+        let (ids, mask) = Self::padded(texts, self.pad_id)?;
+        self.bert.forward(&ids, &ids.zeros_like()?, Some(&mask))
+    }
+
+    /// The tokens of `texts` with padding up to the longest, and which of them are none.
+    fn padded(texts: &[Tokens], pad_id: u32) -> candle_core::Result<(Tensor, Tensor)> {
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or_default();
         let (mut ids, mut mask) = (Vec::new(), Vec::new());
         for text in texts {
-            ids.extend(text.ids.iter().copied().chain(std::iter::repeat(self.pad_id)).take(longest));
+            ids.extend(text.ids.iter().copied().chain(std::iter::repeat(pad_id)).take(longest));
             mask.extend(text.ids.iter().map(|_| 1.0_f32).chain(std::iter::repeat(0.0)).take(longest));
         }
         let shape = (texts.len(), longest);
         let ids = Tensor::from_vec(ids, shape, &Device::Cpu)?;
         let mask = Tensor::from_vec(mask, shape, &Device::Cpu)?;
+        Ok((ids, mask))
+    }
+
+    /// What the model gives for each of `texts`, one row a text.
+    fn rows(&self, texts: &[Tokens]) -> candle_core::Result<Vec<Vec<f32>>> {
+        let (ids, mask) = Self::padded(texts, self.pad_id)?;
         let states = self.bert.forward(&ids, &ids.zeros_like()?, Some(&mask))?;
         let pooled = match self.pooling {
             Pooling::First => states.narrow(1, 0, 1)?.squeeze(1)?,

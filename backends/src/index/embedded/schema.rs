@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anabranch_engine::value::{Chunk, DocumentId};
+use anabranch_engine::value::{Chunk, DocumentId, SEARCHED};
 use tantivy::schema::{
     FAST, Field, IndexRecordOption, NumericOptions, STORED, Schema, TextFieldIndexing, TextOptions,
     Value as _,
@@ -124,7 +124,10 @@ impl Fields {
         entry.add_bytes(self.doc, &sortable_name(&chunk.doc));
         entry.add_u64(self.start, chunk.range.start);
         entry.add_u64(self.end, chunk.range.end);
-        let meta = serde_json::to_vec(&chunk.meta)?;
+        let mut meta = chunk.meta.clone();
+        // Long, and nothing to filter on.
+        meta.remove(SEARCHED);
+        let meta = serde_json::to_vec(&meta)?;
         entry.add_bytes(self.meta, if meta.len() > META_BYTES_MAX { &[] } else { &meta });
         if let Some(vector) = vector {
             entry.add_u64(self.vector, vector);
@@ -172,9 +175,12 @@ fn sortable_name(doc: &DocumentId) -> Vec<u8> {
     }
 }
 
-/// What a search of the chunk looks at, by words or by vectors: its title, the headings above it, the header of the table
-/// that it is part of, its text.
+/// What a search of the chunk looks at, by words or by vectors: what its metadata have as [`SEARCHED`], or its title, the
+/// headings above it, the header of the table that it is part of, its text.
 pub fn searched_text(chunk: &Chunk) -> String {
+    if let Some(text) = chunk.meta.get(SEARCHED).and_then(serde_json::Value::as_str) {
+        return text.to_owned();
+    }
     let title = chunk.title.as_deref().unwrap_or_default();
     // The title is often the outermost heading; said twice it would count twice.
     let headings = chunk.headings.iter().map(AsRef::as_ref).filter(|heading: &&str| *heading != title);

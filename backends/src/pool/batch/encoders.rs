@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anabranch_engine::backend::{
-    Call, Embedder, Embeddings, Error, Passage, Reranker, Reranking, Usage, Vector,
+    Call, Embedder, Embeddings, Error, Passage, Reranker, Reranking, TokenEmbeddings, Usage, Vector,
 };
 use anabranch_engine::value::Text;
 use async_trait::async_trait;
@@ -35,6 +35,11 @@ impl Embedder for BatchedEmbedder {
     async fn embed(&self, texts: &[Text], passage: Passage, call: &Call<'_>) -> Result<Embeddings, Error> {
         let (vectors, usage) = self.0.encode(passage, texts, call).await?;
         Ok(Embeddings { vectors, usage })
+    }
+
+    async fn embed_tokens(&self, text: &Text, call: &Call<'_>) -> Result<TokenEmbeddings, Error> {
+        // A whole document is a batch by itself.
+        self.0.encoder().0.embed_tokens(text, call).await
     }
 }
 

@@ -60,8 +60,9 @@ constructs! {
     BUDGET "a budget" ["model_calls" "model_tokens" "cost" "wall"]
         { "calls" => "model_calls" "tokens" => "model_tokens" "max_tokens" => "model_tokens" "time" => "wall"
           "timeout" => "wall" "money" => "cost" };
-    TEST "a test" ["name" "inputs" "stub" "replay" "expect"]
+    TEST "a test" ["name" "inputs" "stub" "replay" "script" "expect"]
         { "input" => "inputs" "in" => "inputs" "stubs" => "stub" "mock" => "stub" "assert" => "expect" };
+    SCRIPTED "a rule of `script`" ["contains" "matches" "answer"] { "regex" => "matches" "text" => "answer" };
     EXPECT "`expect`" ["ran" "skipped" "outputs" "absent" "fails"]
         { "output" => "outputs" "not_run" => "skipped" "error" => "fails" };
 }

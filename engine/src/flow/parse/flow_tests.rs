@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Code, Spanned};
 use crate::flow::yaml::Node;
-use crate::flow::{Entry, ExpectDecl, TestDecl};
+use crate::flow::{Entry, ExpectDecl, Scripted, TestDecl};
 
 use super::{Reader, fields};
 
@@ -35,6 +35,7 @@ impl Reader<'_> {
         let inputs = fields.take("inputs").map(|node| self.literals(node)).unwrap_or_default();
         let stub = fields.take("stub").map(|node| self.stubs(node)).unwrap_or_default();
         let replay = fields.take("replay").and_then(|node| self.text(node));
+        let script = fields.take("script").map(|node| self.script(node)).unwrap_or_default();
         let expect = self
             .required(&mut fields, "expect", "expect: {outputs: {...}}")
             .and_then(|node| self.expect(node))
@@ -42,7 +43,30 @@ impl Reader<'_> {
         fields.done();
         // A test without a name still has inputs and stubs to check.
         let name = name.unwrap_or_else(|| Spanned::new("unnamed".to_owned(), place));
-        Some(TestDecl { name, inputs, stub, replay, expect })
+        Some(TestDecl { name, inputs, stub, replay, script, expect })
+    }
+
+    /// `script:`, in the order in which the rules are tried.
+    fn script(&mut self, node: &Node) -> Vec<Scripted> {
+        let Some(rules) = node.as_list() else {
+            self.wrong_kind(
+                node,
+                "a list of rules",
+                Some("each is `{contains: text of the prompt, answer: text}`"),
+            );
+            return Vec::new();
+        };
+        rules.iter().filter_map(|rule| self.scripted(rule)).collect()
+    }
+
+    fn scripted(&mut self, node: &Node) -> Option<Scripted> {
+        let mut fields = self.fields(node, &fields::SCRIPTED, self.place(node))?;
+        let contains = fields.take("contains").and_then(|node| self.text(node));
+        let matches = fields.take("matches").and_then(|node| self.text(node));
+        let answer = self.required(&mut fields, "answer", "answer: what the model says");
+        let answer = answer.and_then(|node| self.text(node));
+        fields.done();
+        Some(Scripted { contains, matches, answer: answer? })
     }
 
     /// `stub:`; what each node is given keeps its places.

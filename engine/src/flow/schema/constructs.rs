@@ -105,6 +105,7 @@ pub(super) fn objects() -> Vec<Object> {
         join(),
         budget(),
         test(),
+        scripted(),
         expect(),
     ]
 }
@@ -412,7 +413,29 @@ fn test() -> Object {
             ("inputs", map_of("value"), "Inputs of the run."),
             ("stub", map_of("value"), "Nodes that do not run, with their outputs, or `{error: kind}`."),
             ("replay", text(), "A file of recorded exchanges beside the flow."),
+            (
+                "script",
+                json!({ "type": "array", "items": at("scripted") }),
+                "What models answer, by the first rule that fits.",
+            ),
             ("expect", at("expect"), "What must come out."),
+        ],
+    }
+}
+
+fn scripted() -> Object {
+    Object {
+        name: "scripted",
+        construct: &fields::SCRIPTED,
+        required: &["answer"],
+        properties: vec![
+            (
+                "contains",
+                text(),
+                "Text that one of the messages contains; with neither this nor `matches`, any request.",
+            ),
+            ("matches", text(), "Regular expression that one of the messages matches."),
+            ("answer", text(), "What the model says."),
         ],
     }
 }

@@ -125,6 +125,30 @@ async fn how_likely_each_token_was_is_told_likeliest_first() {
 }
 
 #[tokio::test]
+async fn how_likely_the_prompt_was_is_asked_for_in_one_piece_and_told() {
+    let place = |id: &str, logprob: f64, token: &str| json!({ id: { "logprob": logprob, "rank": 7, "decoded_token": token } });
+    let whole = json!({
+        "choices": [{ "message": { "content": "x" }, "finish_reason": "length" }],
+        "prompt_logprobs": [null, place("9", -1.5, "Her"), place("3", -0.5, "ons")],
+    });
+    let asked = std::sync::Arc::new(Mutex::new(Vec::<Value>::new()));
+    let url = {
+        let asked = asked.clone();
+        server(move |_, body| {
+            asked.lock().unwrap().push(body);
+            axum::Json(whole.clone())
+        })
+        .await
+    };
+    let request = ChatRequest { prompt_logprobs: true, ..question() };
+    let answer = OpenAiChat::new(settings(&url)).unwrap().chat(&request, &Call::keyed("key")).await.unwrap();
+    let told: Vec<(&str, f64)> = answer.logprobs.iter().map(|t| (t.token.as_str(), t.logprob)).collect();
+    assert_eq!(told, [("Her", -1.5), ("ons", -0.5)]);
+    let asked = asked.lock().unwrap();
+    assert_eq!((&asked[0]["prompt_logprobs"], &asked[0]["stream"]), (&json!(0), &json!(false)));
+}
+
+#[tokio::test]
 async fn tokens_of_thoughts_are_left_out() {
     let tokens = ["<think>", "no", "</think>", "\n\n", "no"].map(|token| logprob(token, -0.5, json!([])));
     let whole = json!({
