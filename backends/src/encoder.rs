@@ -132,8 +132,7 @@ impl Server {
     ) -> Result<T, Error> {
         let failures = self.failures();
         let work = async {
-            let response =
-                self.endpoint.post_with(path, body, &key.key, None, key.trace, &failures).await?;
+            let response = self.endpoint.post_with(path, body, &key.key, None, key.trace, &failures).await?;
             let n_tokens = tokens_header(&response);
             let body = read_body(response, self.endpoint.max_response_bytes(), &failures).await?;
             read(&Answer { body: &body, n_tokens, failures: &failures })

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::unit::{Rows, embeddings};
-use crate::encoder::{Batch, EncoderSettings, Route, Server, in_order, prefixed};
+use crate::encoder::{Asked, Batch, EncoderSettings, Route, Server, in_order, prefixed};
 use crate::http::{Root, SettingsError};
 
 const ROUTE: Route = Route { root: Root::AsGiven, path: "embed" };
@@ -31,7 +31,7 @@ impl TeiEmbedder {
     }
 
     /// What the server says at a path beside `/embed`.
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value, key: &str) -> Result<T, Error> {
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value, key: &Asked<'_>) -> Result<T, Error> {
         self.server.post_to(path, body, key, |answer| answer.parse()).await
     }
 
@@ -67,11 +67,10 @@ impl Embedder for TeiEmbedder {
     async fn embed_tokens(&self, text: &Text, call: &Call<'_>) -> Result<TokenEmbeddings, Error> {
         let prefix = self.settings.prefix(Passage::Document);
         let whole = format!("{prefix}{text}");
-        let tokens: Vec<Vec<Token>> =
-            self.post("tokenize", &json!({ "inputs": [whole] }), call.idempotency_key).await?;
-        let vectors: Vec<Vec<Vec<f32>>> = self
-            .post("embed_all", &json!({ "inputs": [whole], "truncate": true }), call.idempotency_key)
-            .await?;
+        let asked = Asked { key: call.idempotency_key.to_owned(), trace: call.trace };
+        let tokens: Vec<Vec<Token>> = self.post("tokenize", &json!({ "inputs": [whole] }), &asked).await?;
+        let vectors: Vec<Vec<Vec<f32>>> =
+            self.post("embed_all", &json!({ "inputs": [whole], "truncate": true }), &asked).await?;
         let (tokens, vectors) =
             (tokens.into_iter().flatten(), vectors.into_iter().flatten().collect::<Vec<_>>());
         let prompt_tokens = vectors.len() as u64;

@@ -45,8 +45,7 @@ impl Cx {
                     Usage { prompt_tokens: 0, .. } => estimate.prompt_tokens,
                     Usage { prompt_tokens, .. } => prompt_tokens,
                 };
-                let usage =
-                    Usage { shareable_tokens: request.shareable_tokens(tokens), ..response.usage };
+                let usage = Usage { shareable_tokens: request.shareable_tokens(tokens), ..response.usage };
                 Ok((response, usage))
             })
             .await;
@@ -103,12 +102,24 @@ impl Cx {
     pub async fn embed_tokens(&self, name: &EmbedderName, text: &Text) -> Result<Vec<TokenVector>, OpError> {
         let embedder = lookup(&self.run.resources.embedders, "embedder", &name.0)?;
         let key = self.call_key([b"tokens".as_slice(), text.as_bytes()]);
-        let call = self.call(&key);
+        let asked = Asked::Embed { texts: std::slice::from_ref(text), passage: Passage::Document };
+        let identity = embedder.identity();
+        let watch = self.watch(&name.0, &identity, asked);
+        let call = self.call(&key, watch.as_deref());
         let tokens = self
-            .encode(&format!("embedders.{name}"), text.len(), async {
-                let found = embedder.embed_tokens(text, &call).await?;
-                Ok((found.tokens, found.usage))
-            })
+            .encode(
+                &format!("embedders.{name}"),
+                text.len(),
+                async {
+                    let found = embedder.embed_tokens(text, &call).await?;
+                    Ok((found.tokens, found.usage))
+                },
+                |result, usage| {
+                    if let Some(watch) = &watch {
+                        watch.ended(result.map(|_| Answered::Embed(&[])), usage);
+                    }
+                },
+            )
             .await?;
         let dimensions = tokens.first().map_or(0, |token| token.vector.len());
         let is_good =

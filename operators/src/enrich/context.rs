@@ -161,10 +161,9 @@ impl Context {
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         let own = quoted(std::slice::from_ref(chunk));
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, own.chain([seen]))?,
             temperature: Some(0.0),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, own.chain([seen]))?
         };
         let response = ask::text(cx, &self.model, &request).await?;
         Ok(after_thinking(&response.text).trim().to_owned())

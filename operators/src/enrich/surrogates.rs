@@ -197,14 +197,9 @@ impl Surrogates {
         let n = Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
         let variables = [("chunk", Value::Chunk(chunk.clone())), ("n", n)];
         Ok(ChatRequest {
-            messages: Prompts { system, prompt }.messages(
-                cx,
-                &variables,
-                quoted(std::slice::from_ref(chunk)),
-            )?,
             temperature: Some(0.0),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..Prompts { system, prompt }.request(cx, &variables, quoted(std::slice::from_ref(chunk)))?
         })
     }
 }

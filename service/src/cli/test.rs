@@ -184,6 +184,7 @@ fn models(
     if !test.script.is_empty() {
         let text = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.value.clone());
         let rules = test.script.iter().map(|rule| Rule {
+            calls: Vec::new(),
             contains: text(&rule.contains),
             matches: text(&rule.matches),
             answer: rule.answer.value.clone(),

@@ -189,10 +189,9 @@ impl Semantic {
         check: impl Fn(&T) -> Result<(), String>,
     ) -> Result<Option<T>, OpError> {
         let request = ChatRequest {
-            messages: Prompts { system, prompt }.messages(cx, variables, [said].into_iter())?,
             temperature: Some(0.0),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..Prompts { system, prompt }.request(cx, variables, [said].into_iter())?
         };
         match ask::json(cx, &self.model, request, schema, REPAIRS, check).await {
             Ok(said) => Ok(Some(said)),

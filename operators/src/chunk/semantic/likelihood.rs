@@ -77,11 +77,10 @@ impl Semantic {
         let variables = [("before", Value::text(before)), ("after", Value::text(after))];
         let prompts = Prompts { system: &self.margin_system, prompt: &self.margin_prompt };
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, [before, after].into_iter())?,
             max_tokens: Some(1),
             temperature: Some(0.0),
             logprobs: Some(CHOICES),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, [before, after].into_iter())?
         };
         let response = cx.chat(&self.model, &request).await?;
         let Some(first) = response.logprobs.first() else {
@@ -201,6 +200,7 @@ mod tests {
             usage: Usage::default(),
             model: "m".to_owned(),
             logprobs: tokens.iter().map(token).collect(),
+            tool_calls: vec![],
         }
     }
 

@@ -146,6 +146,7 @@ impl ChatModel for Likely {
             usage: Usage::default(),
             model: "likely".to_owned(),
             logprobs,
+            tool_calls: vec![],
         })
     }
 }
