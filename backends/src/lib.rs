@@ -11,4 +11,5 @@ pub mod load;
 pub mod pool;
 pub mod program;
 pub mod rerank;
+pub mod tokenizer;
 mod words;

@@ -28,7 +28,7 @@ pub use encoder::{
 pub use error::{Error, Place, Problem};
 pub use index::{EmbedderChoice, IndexConfig, PostgresStore, PostgresUrl, QdrantStore, StoreConfig};
 pub use limits::LimitsConfig;
-pub use model::{ChatConfig, ModelConfig};
+pub use model::{ChatConfig, ModelConfig, TokenizerConfig};
 pub use pool::ReplicaConfig;
 pub use price::PriceConfig;
 pub use secret::{SecretError, SecretRef};

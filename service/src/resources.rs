@@ -11,6 +11,7 @@ use anabranch_backends::chat::{
     OpenAiChat, OpenAiSettings, Recorder, Recording, Replay, Rule, Scripted, Tape,
 };
 use anabranch_backends::pool::{PooledChat, Replica};
+use anabranch_backends::tokenizer::{self, Tokenizer};
 use anabranch_engine::backend::ChatModel;
 use anabranch_engine::cx::{IndexEntry, Model, Price, Resources};
 
@@ -19,6 +20,7 @@ use secrecy::SecretString;
 
 use crate::config::{
     self, ChatConfig, Config, DEFAULT, ModelConfig, PriceConfig, ReplicaConfig, SecretError, ServerConfig,
+    TokenizerConfig,
 };
 
 mod encoders;
@@ -88,6 +90,15 @@ pub enum Error {
          `cargo install --path service --features local-embeddings`, or give a server's `url`"
     )]
     NotBuilt(Named),
+    /// Its tokenizer cannot be used.
+    #[error("{what} cannot count tokens")]
+    Tokenizer {
+        /// What it is.
+        what: Named,
+        /// Why.
+        #[source]
+        source: tokenizer::Error,
+    },
     /// The model folder cannot be used.
     #[error("{what}")]
     Folder {
@@ -231,8 +242,9 @@ fn model(
 
 /// The scheduler of a model's calls, over all of its servers.
 fn pool(name: &str, chat: &ChatConfig, env: Env<'_>) -> Result<PooledChat, Error> {
+    let tokenizer = chat.tokenizer.as_ref().map(|config| tokenizer(name, config)).transpose()?;
     let replicas = chat.replicas.iter().map(|replica| {
-        let server = Arc::new(server(name, chat, replica, env)?);
+        let server = Arc::new(server(name, chat, replica, tokenizer.clone(), env)?);
         Ok(Replica {
             name: server.address(),
             model: server.clone(),
@@ -245,7 +257,13 @@ fn pool(name: &str, chat: &ChatConfig, env: Env<'_>) -> Result<PooledChat, Error
 }
 
 /// One server of a model.
-fn server(name: &str, chat: &ChatConfig, replica: &ReplicaConfig, env: Env<'_>) -> Result<OpenAiChat, Error> {
+fn server(
+    name: &str,
+    chat: &ChatConfig,
+    replica: &ReplicaConfig,
+    tokenizer: Option<Arc<Tokenizer>>,
+    env: Env<'_>,
+) -> Result<OpenAiChat, Error> {
     let what = Named::new("model", name);
     let mut config = chat.server.clone();
     config.url.clone_from(&replica.url);
@@ -261,9 +279,19 @@ fn server(name: &str, chat: &ChatConfig, replica: &ReplicaConfig, env: Env<'_>) 
         idle_timeout: chat.idle_timeout.unwrap_or(defaults.idle_timeout),
         max_response_bytes: config.max_response_bytes.unwrap_or(defaults.max_response_bytes),
         affinity_header: chat.affinity_header.clone(),
+        tokenizer,
         ..defaults
     };
     OpenAiChat::new(settings).map_err(|source| Error::Server { what, source })
+}
+
+/// What counts the tokens of a model's prompts.
+fn tokenizer(name: &str, config: &TokenizerConfig) -> Result<Arc<Tokenizer>, Error> {
+    let made = match config {
+        TokenizerConfig::Table(table) => Tokenizer::table(table),
+        TokenizerConfig::File(path) => Tokenizer::file(path),
+    };
+    made.map(Arc::new).map_err(|source| Error::Tokenizer { what: Named::new("model", name), source })
 }
 
 /// The key of a server, if it has one.

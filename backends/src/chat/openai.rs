@@ -1,5 +1,6 @@
 //! A chat model behind the OpenAI-compatible chat completions API: vLLM, `SGLang`, llama.cpp, TGI, Ollama, `OpenAI`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_engine::backend::{Call, Caller, ChatModel, ChatRequest, ChatResponse, Error};
@@ -20,6 +21,7 @@ mod wire;
 pub use crate::http::SettingsError;
 use crate::http::{Endpoint, Failures, Reach, Root, parse, read_body};
 use crate::pool::Probe;
+use crate::tokenizer::{BYTES_PER_TOKEN, Tokenizer};
 use answer::Assembly;
 use dialect::{Dialect, Extra, Known};
 use stream::{StreamLimits, read_events};
@@ -27,10 +29,10 @@ use wire::{Body, Models};
 
 /// Where a server takes questions, below its base address.
 const PATH: &str = "chat/completions";
-/// Below what common tokenizers make of prose: a prompt is rather estimated too long than too short.
-const BYTES_PER_TOKEN: u64 = 3;
 /// What stands around a message in a prompt.
 const FRAME_BYTES: usize = 12;
+/// The same in tokens, rather too many: marks of the beginning and the end, and the role.
+const FRAME_TOKENS: u64 = 8;
 
 /// How a chat server is reached.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct OpenAiSettings {
     pub max_response_bytes: usize,
     /// Header in which a name for the session, or the run, is sent to a router in front of the servers; none is if unset.
     pub affinity_header: Option<String>,
+    /// Counts the tokens of prompts before they are sent; they are estimated, rather too many than too few, if unset.
+    pub tokenizer: Option<Arc<Tokenizer>>,
 }
 
 impl OpenAiSettings {
@@ -68,6 +72,7 @@ impl OpenAiSettings {
             idle_timeout: Duration::from_secs(30),
             max_response_bytes: 8 * 1024 * 1024,
             affinity_header: None,
+            tokenizer: None,
         }
     }
 }
@@ -80,6 +85,7 @@ pub struct OpenAiChat {
     idle_timeout: Duration,
     known: Known,
     affinity_header: Option<HeaderName>,
+    tokenizer: Option<Arc<Tokenizer>>,
     /// The model's name: as configured, or as the server's list gave it.
     model: OnceCell<String>,
 }
@@ -106,6 +112,7 @@ impl OpenAiChat {
             idle_timeout,
             known: Known::default(),
             affinity_header,
+            tokenizer: settings.tokenizer,
             model: OnceCell::new_with(settings.model),
         })
     }
@@ -185,12 +192,20 @@ impl ChatModel for OpenAiChat {
         self.server.within(&self.failures(), Box::pin(self.ask(request, call))).await
     }
 
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.tokenizer.as_ref().map(|tokenizer| usize::try_from(tokenizer.count(text)).unwrap_or(usize::MAX))
+    }
+
     fn estimate_prompt_tokens(&self, request: &ChatRequest) -> u64 {
-        let messages: usize =
-            request.messages.iter().map(|message| message.content.len() + FRAME_BYTES).sum();
+        let contents = request.messages.iter().map(|message| &*message.content);
         // Servers put the schema into the prompt, and where they do not know of schemas, we do.
-        let schema = request.response_schema.as_ref().map_or(0, |schema| schema.to_string().len());
-        (messages + schema) as u64 / BYTES_PER_TOKEN
+        let schema = request.response_schema.as_ref().map(ToString::to_string).unwrap_or_default();
+        if let Some(tokenizer) = &self.tokenizer {
+            let messages: u64 = contents.map(|content| tokenizer.count(content) + FRAME_TOKENS).sum();
+            return messages + tokenizer.count(&schema);
+        }
+        let messages: usize = contents.map(|content| content.len() + FRAME_BYTES).sum();
+        ((messages + schema.len()) / BYTES_PER_TOKEN) as u64
     }
 }
 

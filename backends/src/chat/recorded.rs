@@ -204,6 +204,10 @@ impl ChatModel for Recorder {
         Ok(response)
     }
 
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.inner.count_tokens(text)
+    }
+
     fn estimate_prompt_tokens(&self, request: &ChatRequest) -> u64 {
         self.inner.estimate_prompt_tokens(request)
     }

@@ -82,6 +82,10 @@ impl ChatModel for PooledChat {
         share.await
     }
 
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.core.count(text)
+    }
+
     fn estimate_prompt_tokens(&self, request: &ChatRequest) -> u64 {
         self.core.estimate(request)
     }

@@ -35,6 +35,11 @@ impl Core {
         self.replicas.first().map_or(0, |replica| replica.model.estimate_prompt_tokens(request))
     }
 
+    /// Tokens of `text` by the model's own tokenizer, if there is one.
+    pub(crate) fn count(&self, text: &str) -> Option<usize> {
+        self.replicas.first()?.model.count_tokens(text)
+    }
+
     /// Waits for a place, sends, and goes on to the next best server if one fails before it has shown anything.
     pub(crate) async fn send(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatResponse, Error> {
         let asked = Asked::new(self.estimate(request), self.seed, request, call);

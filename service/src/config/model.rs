@@ -1,12 +1,13 @@
 //! What stands behind the name of a model: nothing, a server, recorded exchanges, or a script.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anabranch_backends::pool::settings::{
     AdmissionSettings, AffinitySettings, BreakerSettings, Policy, ProbeSettings, QueueSettings,
 };
 use anabranch_backends::pool::{PoolSettings, ReplicaSettings};
+use anabranch_backends::tokenizer::TABLES;
 
 use super::error::with_hint;
 use super::pool::{self, ReplicaConfig};
@@ -52,6 +53,27 @@ pub struct ChatConfig {
     pub idle_timeout: Option<Duration>,
     /// Whether answers are streamed.
     pub stream: Option<bool>,
+    /// How the tokens of prompts are counted before they are sent.
+    pub tokenizer: Option<TokenizerConfig>,
+}
+
+/// How the tokens of prompts are counted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TokenizerConfig {
+    /// By a table of tiktoken.
+    Table(String),
+    /// By a `tokenizer.json`.
+    File(PathBuf),
+}
+
+impl TokenizerConfig {
+    fn of(text: String) -> Self {
+        if Path::new(&text).extension().is_some_and(|extension| extension == "json") {
+            Self::File(text.into())
+        } else {
+            Self::Table(text)
+        }
+    }
 }
 
 impl ChatConfig {
@@ -66,6 +88,7 @@ impl ChatConfig {
             affinity_header: None,
             idle_timeout: None,
             stream: None,
+            tokenizer: None,
         }
     }
 }
@@ -80,7 +103,11 @@ impl ModelConfig {
                     Some(SecretRef::File(path)) => Some(path),
                     _ => None,
                 });
-                chat.server.path_mut().into_iter().chain(keys).collect()
+                let tokenizer = match &mut chat.tokenizer {
+                    Some(TokenizerConfig::File(path)) => Some(path),
+                    _ => None,
+                };
+                chat.server.path_mut().into_iter().chain(keys).chain(tokenizer).collect()
             }
             Self::Extractive => Vec::new(),
         }
@@ -105,6 +132,11 @@ server_fields! {
         /// Whether answers are streamed; they are if unset.
         #[serde(default)]
         stream: Option<bool>,
+        /// How the tokens of a prompt are counted before it is sent, for budgets: the path of the model's
+        /// `tokenizer.json`, or a table of tiktoken such as `o200k_base`. They are estimated, rather too many than too
+        /// few, if unset.
+        #[serde(default)]
+        tokenizer: Option<String>,
         /// Servers of the same model, instead of `url`: calls are spread over them.
         #[serde(default)]
         #[schemars(length(min = 1, max = 64))]
@@ -166,6 +198,7 @@ impl WordOrFields for ModelConfig {
         let for_servers = fields.of_servers(&[
             ("idle_timeout", fields.idle_timeout.is_some()),
             ("stream", fields.stream.is_some()),
+            ("tokenizer", fields.tokenizer.is_some()),
             ("model", fields.model.is_some() && fields.script.is_some()),
             ("max_in_flight", fields.max_in_flight.is_some()),
             ("max_in_flight_tokens", fields.max_in_flight_tokens.is_some()),
@@ -236,7 +269,16 @@ fn of_servers(
     let affinity_header =
         fields.affinity_header.take().or_else(|| is_external.then(|| AFFINITY_HEADER.to_owned()));
     let (idle_timeout, stream) = (fields.idle_timeout, fields.stream);
+    let tokenizer = fields.tokenizer.take().map(TokenizerConfig::of);
+    if let Some(TokenizerConfig::Table(name)) = &tokenizer
+        && !TABLES.contains(&name.as_str())
+    {
+        return Err(with_hint(
+            &format!("there is no tokenizer `{name}`"),
+            &format!("give the path of the model's `tokenizer.json`, or one of `{}`", TABLES.join("`, `")),
+        ));
+    }
     let url = replicas.first().map(|replica| replica.url.clone()).unwrap_or_default();
     let server = fields.server(url, model);
-    Ok(ChatConfig { server, replicas, replica, pool, affinity_header, idle_timeout, stream })
+    Ok(ChatConfig { server, replicas, replica, pool, affinity_header, idle_timeout, stream, tokenizer })
 }

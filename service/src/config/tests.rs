@@ -344,6 +344,26 @@ fn servers_that_cannot_be_a_pool_are_refused() {
 }
 
 #[test]
+fn a_model_counts_by_a_table_or_by_a_file_beside_the_configuration() {
+    let tokenizer = |text: &str| {
+        let mut config = Config::parse(FILE, text).unwrap();
+        config.rebase(Path::new("etc"));
+        match config.models.remove("default") {
+            Some(ModelConfig::Server(chat)) => chat.tokenizer.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let of =
+        |name: &str| tokenizer(&format!("models: {{ default: {{ url: http://h, tokenizer: {name} }} }}"));
+    assert_eq!(of("o200k_base"), TokenizerConfig::Table("o200k_base".into()));
+    assert_eq!(of("qwen/tokenizer.json"), TokenizerConfig::File("etc/qwen/tokenizer.json".into()));
+    let error = Config::parse(FILE, "models: { default: { url: http://h, tokenizer: gpt9 } }")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("there is no tokenizer `gpt9`") && error.contains("`o200k_base`"), "{error}");
+}
+
+#[test]
 fn batches_that_cannot_be_are_refused() {
     for (text, expected) in [
         ("{ url: http://a, batch: { max_texts: 0 } }", "nonzero"),
