@@ -10,7 +10,7 @@ mod filter;
 mod index;
 
 pub use chat::{
-    Call, Caller, ChatModel, ChatRequest, ChatResponse, FinishReason, NOBODY, Priority, TokenLogprob,
+    Call, Caller, ChatModel, ChatRequest, ChatResponse, FinishReason, Layout, NOBODY, Priority, TokenLogprob,
 };
 pub use encode::{Embedder, Embeddings, Passage, Reranker, Reranking, Vector};
 pub use filter::{Bounds, Condition, Filter, Scalar};
@@ -77,6 +77,10 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Tokens read that the server had in its cache.
     pub cached_tokens: u64,
+    /// Tokens read that stand in stable parts of prompts, before the first that is another one at every call: what a
+    /// server can have in its cache at best. An estimate.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shareable_tokens: u64,
     /// Tokens written.
     pub completion_tokens: u64,
     /// Of the calls, those that the answer to an identical one stood in for: one in flight at the same time, or one whose
@@ -106,6 +110,7 @@ impl std::ops::AddAssign for Usage {
         self.encoder_calls = self.encoder_calls.saturating_add(other.encoder_calls);
         self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+        self.shareable_tokens = self.shareable_tokens.saturating_add(other.shareable_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(other.completion_tokens);
         self.shared_calls = self.shared_calls.saturating_add(other.shared_calls);
         self.cost += other.cost;

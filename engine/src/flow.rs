@@ -11,6 +11,7 @@ use crate::value::Value;
 
 pub mod expression;
 pub mod parse;
+pub mod prompt;
 pub mod reference;
 pub mod schema;
 pub mod template;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anabranch_engine::diagnostic::SourceFile;
+use anabranch_engine::flow::prompt::{Stability, segments, unstable};
 use anabranch_engine::operator::Names;
 use anabranch_engine::plan::{Environment, compile};
 use anabranch_engine::testing::MapLibrary;
@@ -113,4 +114,24 @@ fn settings_are_optional_where_a_default_makes_sense() {
         assert_eq!(required, !spec.validator.is_valid(&serde_json::json!({})), "`{}`", spec.name);
         assert_eq!(required, spec.build(serde_json::json!({})).is_err(), "`{}`", spec.name);
     }
+}
+
+#[test]
+fn default_prompts_hold_nothing_in_a_stable_segment_that_changes_with_every_call() {
+    let mut n_segments = 0;
+    for spec in registry().iter() {
+        let properties = spec.settings.get("properties").and_then(|properties| properties.as_object());
+        for (name, schema) in properties.into_iter().flatten() {
+            let Some(text) = schema["default"].as_str().filter(|_| schema["x-anabranch"] == "prompt") else {
+                continue;
+            };
+            let found = segments(text, Stability::of_setting(name));
+            for segment in found.unwrap_or_else(|problems| panic!("`{}.{name}`: {problems:?}", spec.name)) {
+                let unstable = unstable(segment.text, segment.stability);
+                assert!(unstable.is_empty(), "`{}.{name}` reads {unstable:?}", spec.name);
+                n_segments += 1;
+            }
+        }
+    }
+    assert!(n_segments > 30, "{n_segments}");
 }

@@ -200,6 +200,8 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Of these, read from the servers' caches.
     pub cached_tokens: u64,
+    /// Tokens read that stand in stable parts of prompts: what the servers' caches can hold at best. An estimate.
+    pub shareable_tokens: u64,
     /// Tokens written.
     pub completion_tokens: u64,
     /// In the money of the price table.

@@ -31,6 +31,7 @@ pub(crate) const SHARED: Usage = Usage {
     encoder_calls: 0,
     prompt_tokens: 0,
     cached_tokens: 0,
+    shareable_tokens: 0,
     completion_tokens: 0,
     shared_calls: 1,
     cost: 0.0,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Error, Usage};
+use crate::flow::prompt::Stability;
 use crate::value::{Message, Text};
 
 /// What a chat model is asked.
@@ -32,6 +33,36 @@ pub struct ChatRequest {
     /// How many likely tokens to report at each place, 0 to 20, besides the one that was written; no report if unset.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub logprobs: Option<u8>,
+    /// How long the parts of the messages stay the same; says nothing to the model.
+    #[serde(skip)]
+    pub layout: Layout,
+}
+
+/// The parts that the first messages of a request are made of, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout(Vec<(Stability, usize)>);
+
+impl Layout {
+    /// Adds a part of `bytes`.
+    pub fn push(&mut self, stability: Stability, bytes: usize) {
+        self.0.push((stability, bytes));
+    }
+
+    /// Bytes before the first part that is of this call alone.
+    pub fn shareable_bytes(&self) -> usize {
+        let stable = self.0.iter().take_while(|(stability, _)| *stability < Stability::Item);
+        stable.map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl ChatRequest {
+    /// How much of the `tokens` that it reads stands before the first part that is of this call alone. An estimate.
+    pub fn shareable_tokens(&self, tokens: u64) -> u64 {
+        let bytes: usize = self.messages.iter().map(|message| message.content.len()).sum();
+        let shareable = self.layout.shareable_bytes().min(bytes);
+        let share = (u128::from(tokens) * shareable as u128).checked_div(bytes as u128).unwrap_or_default();
+        u64::try_from(share).unwrap_or(tokens)
+    }
 }
 
 /// Why a model stopped writing.

@@ -31,7 +31,14 @@ impl Cx {
         let calls = Usage { model_calls: 1, ..Usage::default() };
         self.booked(estimate, calls, price, async {
             let response = model.chat(request, &call).await?;
-            let usage = response.usage;
+            let tokens = match response.usage {
+                // Another call read for this one.
+                Usage { shared_calls: 1.., .. } => 0,
+                // A server that says nothing of what it read has read about as much as was reserved.
+                Usage { prompt_tokens: 0, .. } => estimate.prompt_tokens,
+                Usage { prompt_tokens, .. } => prompt_tokens,
+            };
+            let usage = Usage { shareable_tokens: request.shareable_tokens(tokens), ..response.usage };
             Ok((response, usage))
         })
         .await

@@ -92,6 +92,7 @@ codes! {
     UNKNOWN_RERANKER 56 "FLOW0056" Error "there is no such reranker";
     INVALID_WAIT 57 "FLOW0057" Error "the declaration of a wait contradicts itself";
     PLAN 58 "FLOW0058" Error "a plan, or the node that runs it, breaks the rules of plans";
+    UNSTABLE_PROMPT 59 "FLOW0059" Error "a stable part of a prompt changes with every call";
 }
 
 impl Code {

@@ -126,6 +126,12 @@ impl Template {
     }
 }
 
+/// The names that `source` reads within its tags, of variables and of their fields, in order.
+pub(crate) fn names(source: &str) -> impl Iterator<Item = (&str, Range<usize>)> {
+    let is_read = |word: &words::Word<'_>| word.is_variable() || word.is_field();
+    words::words(source).into_iter().filter(is_read).map(|word| (word.text, word.range))
+}
+
 /// Takes text up to the bound, then refuses.
 #[derive(Default)]
 struct Bounded {

@@ -119,10 +119,9 @@ impl Structured {
         let quotations = quoted(chunks).chain(input.text.as_deref());
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         Ok(ChatRequest {
-            messages: prompts.messages(cx, &variables, quotations)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quotations)?
         })
     }
 }

@@ -128,10 +128,9 @@ impl Operator for Llm {
         let quoted = given.iter().map(|(_, answer)| *answer).chain([input.question.as_str()]);
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, quoted)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quoted)?
         };
         // The reason comes first, so that a model that writes in this order decides after it.
         let schema = json!({

@@ -161,10 +161,9 @@ impl Llm {
         let quotations = quoted(chunks).chain(texts);
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         Ok(ChatRequest {
-            messages: prompts.messages(cx, &variables, quotations)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quotations)?
         })
     }
 }

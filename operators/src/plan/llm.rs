@@ -202,10 +202,9 @@ impl Llm {
         let quoted = notes.iter().chain([&input.question]).map(String::as_str);
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         Ok(ChatRequest {
-            messages: prompts.messages(cx, &variables, quoted)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quoted)?
         })
     }
 }

@@ -165,10 +165,9 @@ impl Operator for Decompose {
             [("question", Value::text(input.question.as_str())), ("max_questions", max_questions)];
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, std::iter::once(input.question.as_str()))?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, std::iter::once(input.question.as_str()))?
         };
         let schema = json!({
             "type": "object",

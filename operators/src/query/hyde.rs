@@ -95,10 +95,9 @@ impl Operator for Hyde {
         let variables = [("question", Value::text(input.question.as_str()))];
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, std::iter::once(input.question.as_str()))?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, std::iter::once(input.question.as_str()))?
         };
         // Another seed for each: equal requests would be one call to a server that knows calls by their key.
         let numbers = (1_u64..).take(self.n.min(PASSAGES_MAX));

@@ -110,10 +110,9 @@ impl Operator for Multi {
         let variables = [("question", Value::text(input.question.as_str())), ("n", n)];
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, std::iter::once(input.question.as_str()))?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, std::iter::once(input.question.as_str()))?
         };
         let schema = json!({
             "type": "object",

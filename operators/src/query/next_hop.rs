@@ -135,10 +135,9 @@ impl NextHop {
         let quotations = quoted(&input.chunks).chain(before);
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         Ok(ChatRequest {
-            messages: prompts.messages(cx, &variables, quotations)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quotations)?
         })
     }
 }

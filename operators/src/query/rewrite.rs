@@ -113,11 +113,10 @@ impl Rewrite {
             "additionalProperties": false,
         });
         Ok(ChatRequest {
-            messages: prompts.messages(cx, &variables, quoted)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
             response_schema: Some(schema),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quoted)?
         })
     }
 

@@ -6,7 +6,7 @@ use anabranch_engine::backend::{ChatRequest, FinishReason};
 use anabranch_engine::cx::{Cx, Model};
 use anabranch_engine::operator::{ModelName, OpError, Operator, Prompt};
 use anabranch_engine::ports;
-use anabranch_engine::value::{Answer as AnswerRecord, Citation, Message, Value};
+use anabranch_engine::value::{Answer as AnswerRecord, Citation, Value};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -103,13 +103,13 @@ pub const NO_CHUNKS: &str = "No passages were found, so there is nothing to answ
 const EXTRACTIVE_SENTENCES: usize = 3;
 
 impl Answer {
-    fn messages(&self, cx: &Cx, input: &In) -> Result<Vec<Message>, OpError> {
+    fn asked(&self, cx: &Cx, input: &In) -> Result<ChatRequest, OpError> {
         let variables = [
             ("question", Value::text(input.question.as_str())),
             ("chunks", Value::list(input.chunks.iter().cloned().map(Value::Chunk))),
         ];
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
-        prompts.messages(cx, &variables, quoted(&input.chunks))
+        prompts.request(cx, &variables, quoted(&input.chunks))
     }
 }
 
@@ -147,10 +147,9 @@ impl Operator for Answer {
             return Ok(unasked(NO_CHUNKS.to_owned(), Vec::new(), ""));
         }
         let request = ChatRequest {
-            messages: self.messages(cx, &input)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..self.asked(cx, &input)?
         };
         let response = ask::text(cx, &self.model, &request).await?;
         let marked = marks::check(after_thinking(&response.text).trim_end(), &input.chunks);

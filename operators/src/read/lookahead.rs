@@ -172,11 +172,10 @@ impl Operator for Lookahead {
         let own = [input.question.as_str()].into_iter().chain(input.written.as_deref());
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, quoted(chunks).chain(own))?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
             logprobs: Some(0),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quoted(chunks).chain(own))?
         };
         let response = ask::text(cx, &self.model, &request).await?;
         let sentence = Sentence::first(&response);

@@ -8,7 +8,7 @@ use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::{ModelName, OpError, Operator, Prompt, SettingProblem};
 use anabranch_engine::ports;
 use anabranch_engine::types::Type;
-use anabranch_engine::value::{Answer as AnswerRecord, Chunk, Document, Message, Text, Value};
+use anabranch_engine::value::{Answer as AnswerRecord, Chunk, Document, Text, Value};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -129,20 +129,20 @@ map_record!(Stats);
 pub const NOTHING_READ: &str = "The text says nothing about this.";
 
 impl Refine {
-    fn messages(
+    fn request(
         &self,
         cx: &Cx,
         question: &str,
         draft: &str,
         chunks: &[Arc<Chunk>],
-    ) -> Result<Vec<Message>, OpError> {
+    ) -> Result<ChatRequest, OpError> {
         let variables = [
             ("question", Value::text(question)),
             ("draft", Value::text(draft)),
             ("chunks", Value::list(chunks.iter().cloned().map(Value::Chunk))),
         ];
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
-        prompts.messages(cx, &variables, quoted(chunks).chain([question, draft]))
+        prompts.request(cx, &variables, quoted(chunks).chain([question, draft]))
     }
 }
 
@@ -169,7 +169,7 @@ impl Operator for Refine {
         let window = Window::of(cx, &self.model, self.context_tokens, self.reserve_output)?;
         let question = input.question.as_str();
         // Room for a draft as long as an answer can be: portions are then as good as never cut again.
-        let render = |chunks: &[Arc<Chunk>]| self.messages(cx, question, "", chunks);
+        let render = |chunks: &[Arc<Chunk>]| self.request(cx, question, "", chunks);
         let roomy = window.less(self.reserve_output as usize);
         let portions = roomy.portions(&chunks, self.portion_tokens, &render)?;
         source::check_portions(portions.len(), self.max_portions)?;
@@ -196,7 +196,7 @@ impl Operator for Refine {
         let mut left: VecDeque<Vec<Arc<Chunk>>> =
             portions.into_iter().map(|portion| portion.chunks).collect();
         while let Some(chunks) = left.pop_front() {
-            let render = |chunks: &[Arc<Chunk>]| self.messages(cx, question, &draft, chunks);
+            let render = |chunks: &[Arc<Chunk>]| self.request(cx, question, &draft, chunks);
             let mut parts = window.portions(&chunks, None, &render)?.into_iter();
             let Some(portion) = parts.next() else { continue };
             // A draft longer than was foreseen leaves less room: the rest is read next.
@@ -204,13 +204,12 @@ impl Operator for Refine {
                 left.push_front(part.chunks);
             }
             out.stats.portions += 1;
-            out.stats.prompt_tokens += window.tokens(&portion.messages);
+            out.stats.prompt_tokens += window.tokens(&portion.request.messages);
             let request = ChatRequest {
-                messages: portion.messages,
                 temperature: Some(self.temperature),
                 max_tokens: Some(self.reserve_output),
                 response_schema: Some(schema.clone()),
-                ..ChatRequest::default()
+                ..portion.request
             };
             let response = ask::text(cx, &self.model, &request).await?;
             if let Some(better) = revised(&response.text).filter(|better| *better != draft) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anabranch_engine::backend::ChatRequest;
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::{ModelName, OpError};
 use anabranch_engine::value::{Chunk, Message};
@@ -24,7 +25,7 @@ pub(crate) struct Window {
 }
 
 /// Makes the prompt with some passages in it.
-type Render<'a> = dyn Fn(&[Arc<Chunk>]) -> Result<Vec<Message>, OpError> + 'a;
+type Render<'a> = dyn Fn(&[Arc<Chunk>]) -> Result<ChatRequest, OpError> + 'a;
 
 /// What is read in one call.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub(crate) struct Portion {
     /// The passages, in the order of the text.
     pub(crate) chunks: Vec<Arc<Chunk>>,
     /// The prompt with them in it.
-    pub(crate) messages: Vec<Message>,
+    pub(crate) request: ChatRequest,
 }
 
 impl Window {
@@ -82,14 +83,14 @@ impl Window {
         render: &Render<'_>,
     ) -> Result<Vec<Portion>, OpError> {
         let most = most.unwrap_or(usize::MAX);
-        let frame = self.tokens(&render(&[])?);
+        let frame = self.tokens(&render(&[])?.messages);
         let mut groups: Vec<Vec<Arc<Chunk>>> = Vec::new();
         // What is left of the last group: tokens of the prompt, and of the text.
         let (mut room, mut text_room) = (0, 0);
         for chunk in chunks {
             // Titles and headings stand in the prompt too, each time.
             let bare = Arc::new(Chunk { text: "".into(), ..Chunk::clone(chunk) });
-            let around = self.tokens(&render(&[bare])?).saturating_sub(frame) + SEAM_TOKENS;
+            let around = self.tokens(&render(&[bare])?.messages).saturating_sub(frame) + SEAM_TOKENS;
             let free = self.limit.saturating_sub(frame + around).min(most);
             if free == 0 {
                 return Err(self.too_small(frame + around));
@@ -121,10 +122,10 @@ impl Window {
         render: &Render<'_>,
         portions: &mut Vec<Portion>,
     ) -> Result<(), OpError> {
-        let messages = render(&group)?;
-        let tokens = self.tokens(&messages);
+        let request = render(&group)?;
+        let tokens = self.tokens(&request.messages);
         if tokens <= self.limit {
-            portions.push(Portion { chunks: group, messages });
+            portions.push(Portion { chunks: group, request });
             return Ok(());
         }
         let halves: Vec<Vec<Arc<Chunk>>> = match group.as_slice() {
@@ -162,10 +163,10 @@ mod tests {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "operators render templates, which can fail")]
-    fn render(chunks: &[Arc<Chunk>]) -> Result<Vec<Message>, OpError> {
+    fn render(chunks: &[Arc<Chunk>]) -> Result<ChatRequest, OpError> {
         let texts: Vec<String> = chunks.iter().map(|chunk| format!("Passage: <{}>", chunk.text)).collect();
         let content = format!("Read this.\n{}\nWhat does it say?", texts.join("\n")).into();
-        Ok(vec![Message { role: Role::User, content }])
+        Ok(ChatRequest { messages: vec![Message { role: Role::User, content }], ..ChatRequest::default() })
     }
 
     fn words(n: usize) -> String {
@@ -206,7 +207,7 @@ mod tests {
             let chunks: Vec<_> = texts.iter().map(|text| chunk("a", text)).collect();
             let window = window(limit);
             let portions = window.portions(&chunks, None, &render).unwrap();
-            prop_assert!(portions.iter().all(|portion| window.fits(&portion.messages)));
+            prop_assert!(portions.iter().all(|portion| window.fits(&portion.request.messages)));
             let read: String =
                 portions.iter().flat_map(|portion| &portion.chunks).map(|chunk| &*chunk.text).collect();
             prop_assert_eq!(read, texts.concat());

@@ -146,11 +146,10 @@ impl Llm {
         ];
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, quoted(chunks).chain([query]))?,
             temperature: Some(0.0),
             max_tokens: Some(self.max_tokens),
             response_schema: Some(self.response_schema(chunks.len())),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quoted(chunks).chain([query]))?
         };
         Ok(cx.chat(&self.model, &request).await?.text)
     }

@@ -132,10 +132,9 @@ impl Operator for Llm {
         let variables = [("text", Value::text(input.text.as_str())), ("routes", meanings(choices.iter()))];
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         let request = ChatRequest {
-            messages: prompts.messages(cx, &variables, std::iter::once(input.text.as_str()))?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, std::iter::once(input.text.as_str()))?
         };
         let names: Vec<&Text> = choices.keys().collect();
         // The reason comes first, so that a model that writes in this order decides after it.

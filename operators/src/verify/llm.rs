@@ -145,10 +145,9 @@ impl Llm {
         let quotations = quoted(&input.chunks).chain(own).chain(statements.iter().map(String::as_str));
         let prompts = Prompts { system: &self.system, prompt: &self.prompt };
         Ok(ChatRequest {
-            messages: prompts.messages(cx, &variables, quotations)?,
             temperature: Some(self.temperature),
             max_tokens: Some(self.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(cx, &variables, quotations)?
         })
     }
 

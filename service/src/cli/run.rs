@@ -43,7 +43,8 @@ JSON (--json):
   {flow, status: \"succeeded\"|\"failed\"|\"cancelled\"|\"waiting\", outputs,
    absent: {NAME: {what, why}}, error?: {kind, message, scope?, attempt?},
    waits?: [{scope, type, about?, shown, until_ms}],
-   usage: {model_calls, prompt_tokens, cached_tokens, completion_tokens, cost},
+   usage: {model_calls, prompt_tokens, cached_tokens, shareable_tokens?,
+           completion_tokens, cost},
    nodes: [{node, op, attempts, skipped?, error?, inputs?, outputs?, usage,
             queued_ms, ran_ms}],
    elapsed_ms}

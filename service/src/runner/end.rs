@@ -67,6 +67,7 @@ pub(super) fn of_usage(usage: backend::Usage) -> Usage {
         encoder_calls: usage.encoder_calls,
         prompt_tokens: usage.prompt_tokens,
         cached_tokens: usage.cached_tokens,
+        shareable_tokens: usage.shareable_tokens,
         completion_tokens: usage.completion_tokens,
         cost: usage.cost,
     }

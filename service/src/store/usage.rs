@@ -47,6 +47,7 @@ row! {
         encoder_calls: i64,
         prompt_tokens: i64,
         cached_tokens: i64,
+        shareable_tokens: i64,
         completion_tokens: i64,
         cost: f64,
     }
@@ -77,9 +78,16 @@ impl Store {
             };
             format!("CAST(COALESCE(SUM(CAST({value} AS {ty})), 0) AS {ty}) AS {field}")
         };
-        let counts = ["model_calls", "encoder_calls", "prompt_tokens", "cached_tokens", "completion_tokens"]
-            .map(|field| sum(field, "BIGINT"))
-            .join(", ");
+        let counts = [
+            "model_calls",
+            "encoder_calls",
+            "prompt_tokens",
+            "cached_tokens",
+            "shareable_tokens",
+            "completion_tokens",
+        ]
+        .map(|field| sum(field, "BIGINT"))
+        .join(", ");
         let order = if by == By::Day { "1" } else { "jobs DESC, 1" };
         let sql = self.sql(&format!(
             "SELECT CAST({group} AS TEXT) AS grouped, COUNT(*) AS jobs, \
@@ -108,6 +116,7 @@ impl From<UsedRow> for Used {
                 encoder_calls: row.encoder_calls.unsigned_abs(),
                 prompt_tokens: row.prompt_tokens.unsigned_abs(),
                 cached_tokens: row.cached_tokens.unsigned_abs(),
+                shareable_tokens: row.shareable_tokens.unsigned_abs(),
                 completion_tokens: row.completion_tokens.unsigned_abs(),
                 cost: row.cost,
             },

@@ -19,6 +19,11 @@ impl Word<'_> {
         !self.names_argument && !matches!(self.before, Some("." | "|" | "is"))
     }
 
+    /// Whether it names a field of a variable.
+    pub(super) fn is_field(&self) -> bool {
+        self.before == Some(".")
+    }
+
     /// Whether it names a filter.
     pub(super) fn is_filter(&self) -> bool {
         matches!(self.before, Some("|" | "%filter"))

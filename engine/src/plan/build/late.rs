@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::schema::describe;
-use crate::operator::OperatorSpec;
+use crate::operator::{OperatorSpec, SETTING_KIND};
 use crate::types::Type;
 
 /// What the setting at `pointer` must be, if a value of type `ty` can never be that.
@@ -25,6 +25,12 @@ pub(crate) fn misfit(spec: &OperatorSpec, pointer: &str, ty: &Type) -> Option<St
         Type::Json | Type::Any | Type::Plan | Type::Optional(_) => return None,
     };
     (!wanted.iter().any(|name| given.contains(name))).then(|| describe(schema))
+}
+
+/// Whether the setting at `pointer` is a prompt.
+pub(crate) fn is_prompt(spec: &OperatorSpec, pointer: &str) -> bool {
+    let schema = at(spec.settings.as_value(), pointer);
+    schema.and_then(|schema| schema.get(SETTING_KIND)).and_then(Json::as_str) == Some("prompt")
 }
 
 /// The schema of the value at `pointer`; `None` where it depends on the value.

@@ -10,6 +10,7 @@ use super::wiring::Wired;
 use super::{Builder, Place, Uses};
 use crate::diagnostic::{Code, Diagnostic, Span, suggest};
 use crate::flow::expression::Expr;
+use crate::flow::prompt::{self, Stability};
 use crate::flow::{ExprText, NodeDecl, yaml};
 use crate::operator::{NameKind, OperatorSpec};
 use crate::plan::Settings;
@@ -109,12 +110,44 @@ impl Builder<'_> {
                     format!("setting `{setting}` must be {must}, but `{}` is `{}`", expr.source, expr.ty);
                 self.report(place.file, Code::INVALID_SETTING, text.span, message);
             }
+            self.late_prompt(place, decl, spec, &pointer, &text);
             if let Some(slot) = json.pointer_mut(&pointer) {
                 *slot = Json::Null;
             }
             holes.push((pointer, expr));
         }
         holes
+    }
+
+    /// An expression that gives a prompt must not bring in what changes with every call, where the prompt is a stable one.
+    fn late_prompt(
+        &mut self,
+        place: Place<'_>,
+        decl: &NodeDecl,
+        spec: &OperatorSpec,
+        pointer: &str,
+        text: &ExprText,
+    ) {
+        const OPEN: &str = "{{ ";
+        let stability = Stability::of_setting(pointer);
+        if !late::is_prompt(spec, pointer) {
+            return;
+        }
+        // Expressions and templates spell names alike.
+        let source = format!("{OPEN}{} }}}}", text.text);
+        for (name, range) in prompt::unstable(&source, stability) {
+            let span = if text.exact {
+                text.span.part(range.start - OPEN.len(), range.end - OPEN.len())
+            } else {
+                text.span
+            };
+            let (node, setting) = (&decl.name.value, schema::dotted(pointer));
+            let message = format!("setting `{setting}` of `{node}` is to stay the same, and reads `{name}`");
+            self.problems.push(
+                Diagnostic::new(Code::UNSTABLE_PROMPT, place.file, span, message)
+                    .hint("hand it in through a port, and read it in `prompt`"),
+            );
+        }
     }
 
     /// Settings that name a model, an index or a prompt.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anabranch_engine::backend::{self, ChatRequest, ChatResponse};
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::{OpError, Prompt};
-use anabranch_engine::value::{Chunk, Message, Value};
+use anabranch_engine::value::{Chunk, Value};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
 
     /// What the portions say, in their order, those left out that say nothing.
     pub(super) async fn map(&mut self, chunks: &[Arc<Chunk>]) -> Result<Vec<Mapped>, OpError> {
-        let render = |chunks: &[Arc<Chunk>]| self.map_messages(chunks);
+        let render = |chunks: &[Arc<Chunk>]| self.map_request(chunks);
         let portions = self.window.portions(chunks, self.settings.portion_tokens, &render)?;
         check_portions(portions.len(), self.settings.max_portions)?;
         let mut mapped = Vec::new();
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         while let Some(answer) = answers.next().await {
             let Some(portion) = portions.get(n_portion) else { break };
             stats.map_calls += 1;
-            stats.prompt_tokens += self.window.tokens(&portion.messages);
+            stats.prompt_tokens += self.window.tokens(&portion.request.messages);
             match answer {
                 Ok(note) if note.found => mapped.push(Self::mapped(n_portion, portion, note)),
                 Ok(_) => stats.dropped += 1,
@@ -95,37 +95,37 @@ impl<'a> Reader<'a> {
         Ok(mapped)
     }
 
-    fn map_messages(&self, chunks: &[Arc<Chunk>]) -> Result<Vec<Message>, OpError> {
+    fn map_request(&self, chunks: &[Arc<Chunk>]) -> Result<ChatRequest, OpError> {
         let variables = [
             ("question", Value::text(self.question)),
             ("chunks", Value::list(chunks.iter().cloned().map(Value::Chunk))),
             ("layout", Value::text(self.layout)),
         ];
         let texts = quoted(chunks).chain([self.question]);
-        self.messages((&self.settings.map_system, &self.settings.map_prompt), &variables, texts)
+        self.request((&self.settings.map_system, &self.settings.map_prompt), &variables, texts)
     }
 
-    fn messages<'t>(
+    fn request<'t>(
         &self,
         (system, prompt): (&Prompt, &Prompt),
         variables: &[(&str, Value)],
         texts: impl Iterator<Item = &'t str>,
-    ) -> Result<Vec<Message>, OpError> {
+    ) -> Result<ChatRequest, OpError> {
         let common = [
             ("task", Value::text(self.settings.task.name())),
             ("confidence", Value::text(self.settings.confidence.name())),
         ];
         let variables: Vec<(&str, Value)> = variables.iter().cloned().chain(common).collect();
-        Prompts { system, prompt }.messages(self.cx, &variables, texts)
+        Prompts { system, prompt }.request(self.cx, &variables, texts)
     }
 
     async fn map_call(&self, portion: &Portion) -> Result<Note, OpError> {
-        self.note(portion.messages.clone()).await
+        self.note(portion.request.clone()).await
     }
 
     /// Asks for a note.
-    async fn note(&self, messages: Vec<Message>) -> Result<Note, OpError> {
-        let response = self.ask(messages, notes::schema()).await?;
+    async fn note(&self, request: ChatRequest) -> Result<Note, OpError> {
+        let response = self.ask(request, notes::schema()).await?;
         Note::read(&response.text).ok_or_else(|| {
             let message =
                 "it is neither JSON with the fields asked for nor text under their headings".to_owned();
@@ -133,13 +133,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    async fn ask(&self, messages: Vec<Message>, schema: Json) -> Result<ChatResponse, OpError> {
+    async fn ask(&self, rendered: ChatRequest, schema: Json) -> Result<ChatResponse, OpError> {
         let request = ChatRequest {
-            messages,
             temperature: Some(self.settings.temperature),
             max_tokens: Some(self.settings.reserve_output),
             response_schema: Some(schema),
-            ..ChatRequest::default()
+            ..rendered
         };
         ask::text(self.cx, &self.settings.model, &request).await
     }
@@ -189,7 +188,7 @@ impl<'a> Reader<'a> {
             self.leave_out(&mut notes, |notes| Ok(notes.len() <= most))?;
         }
         self.stats.stop = Stop::Fits;
-        while !self.window.fits(&self.reduce_messages(&notes)?) {
+        while !self.window.fits(&self.reduce_request(&notes)?.messages) {
             if self.stats.collapse_rounds == self.settings.max_collapse_rounds {
                 self.stats.stop = Stop::MaxCollapseRounds;
                 break;
@@ -218,7 +217,7 @@ impl<'a> Reader<'a> {
         for note in notes {
             if let Some(group) = groups.last_mut() {
                 group.push(note.clone());
-                if self.window.fits(&self.collapse_messages(group)?) {
+                if self.window.fits(&self.collapse_request(group)?.messages) {
                     continue;
                 }
                 group.pop();
@@ -232,10 +231,10 @@ impl<'a> Reader<'a> {
     async fn collapse_round(&mut self, groups: Vec<Vec<Combined>>) -> Result<Vec<Combined>, OpError> {
         let (mut calls, mut n_calls, mut prompt_tokens) = (Vec::new(), 0, 0);
         for group in groups {
-            let messages = if group.len() > 1 { Some(self.collapse_messages(&group)?) } else { None };
-            n_calls += usize::from(messages.is_some());
-            prompt_tokens += messages.as_ref().map_or(0, |messages| self.window.tokens(messages));
-            calls.push(self.collapse_call(group, messages));
+            let request = if group.len() > 1 { Some(self.collapse_request(&group)?) } else { None };
+            n_calls += usize::from(request.is_some());
+            prompt_tokens += request.as_ref().map_or(0, |request| self.window.tokens(&request.messages));
+            calls.push(self.collapse_call(group, request));
         }
         let answers: Vec<Result<Option<Combined>, OpError>> =
             stream::iter(calls).buffered(self.settings.concurrency).collect().await;
@@ -247,10 +246,10 @@ impl<'a> Reader<'a> {
     async fn collapse_call(
         &self,
         group: Vec<Combined>,
-        messages: Option<Vec<Message>>,
+        request: Option<ChatRequest>,
     ) -> Result<Option<Combined>, OpError> {
-        let Some(messages) = messages else { return Ok(group.into_iter().next()) };
-        let note = self.note(messages).await?;
+        let Some(request) = request else { return Ok(group.into_iter().next()) };
+        let note = self.note(request).await?;
         let from = group.into_iter().flat_map(|note| note.from).collect();
         Ok(note.found.then_some(Combined { note, from }))
     }
@@ -259,14 +258,14 @@ impl<'a> Reader<'a> {
     fn make_fit(&mut self, mut notes: Vec<Combined>) -> Result<Vec<Combined>, OpError> {
         let mut stats = std::mem::take(&mut self.stats);
         let n_before = notes.len();
-        leave_out(&mut notes, |notes| Ok(self.window.fits(&self.reduce_messages(notes)?)))?;
+        leave_out(&mut notes, |notes| Ok(self.window.fits(&self.reduce_request(notes)?.messages)))?;
         stats.left_out += n_before - notes.len();
         self.stats = stats;
         if let [only] = notes.as_mut_slice() {
             let fields: [fn(&mut Note) -> &mut String; 2] =
                 [|note| &mut note.rationale, |note| &mut note.extracted];
             for field in fields {
-                while !self.window.fits(&self.reduce_messages(std::slice::from_ref(only))?)
+                while !self.window.fits(&self.reduce_request(std::slice::from_ref(only))?.messages)
                     && !field(&mut only.note).is_empty()
                 {
                     let half = field(&mut only.note).chars().count() / 2;
@@ -274,7 +273,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        let messages = self.reduce_messages(&notes)?;
+        let messages = self.reduce_request(&notes)?.messages;
         if self.window.fits(&messages) {
             Ok(notes)
         } else {
@@ -295,15 +294,15 @@ impl<'a> Reader<'a> {
 
     /// The answer, and who gave it.
     pub(super) async fn reduce(&mut self, notes: &[Combined]) -> Result<(String, String), OpError> {
-        let messages = self.reduce_messages(notes)?;
-        self.stats.prompt_tokens += self.window.tokens(&messages);
+        let request = self.reduce_request(notes)?;
+        self.stats.prompt_tokens += self.window.tokens(&request.messages);
         let schema = json!({
             "type": "object",
             "properties": { "rationale": { "type": "string" }, "answer": { "type": "string" } },
             "required": ["rationale", "answer"],
             "additionalProperties": false,
         });
-        let response = self.ask(messages, schema).await?;
+        let response = self.ask(request, schema).await?;
         let said = after_thinking(&response.text).trim();
         let of_json = || {
             let mut answers = whole_json(said).into_iter();
@@ -315,25 +314,21 @@ impl<'a> Reader<'a> {
         Ok((text.trim().to_owned(), response.model))
     }
 
-    fn collapse_messages(&self, notes: &[Combined]) -> Result<Vec<Message>, OpError> {
-        self.notes_messages((&self.settings.collapse_system, &self.settings.collapse_prompt), notes)
+    fn collapse_request(&self, notes: &[Combined]) -> Result<ChatRequest, OpError> {
+        self.notes_request((&self.settings.collapse_system, &self.settings.collapse_prompt), notes)
     }
 
-    fn reduce_messages(&self, notes: &[Combined]) -> Result<Vec<Message>, OpError> {
-        self.notes_messages((&self.settings.reduce_system, &self.settings.reduce_prompt), notes)
+    fn reduce_request(&self, notes: &[Combined]) -> Result<ChatRequest, OpError> {
+        self.notes_request((&self.settings.reduce_system, &self.settings.reduce_prompt), notes)
     }
 
-    fn notes_messages(
-        &self,
-        prompts: (&Prompt, &Prompt),
-        notes: &[Combined],
-    ) -> Result<Vec<Message>, OpError> {
+    fn notes_request(&self, prompts: (&Prompt, &Prompt), notes: &[Combined]) -> Result<ChatRequest, OpError> {
         let variables = [
             ("question", Value::text(self.question)),
             ("notes", Value::list(notes.iter().map(|note| note.note.value()))),
         ];
         let texts = notes.iter().flat_map(|note| note.note.texts()).chain([self.question]);
-        self.messages(prompts, &variables, texts)
+        self.request(prompts, &variables, texts)
     }
 
     fn tokens_of(&self, notes: &[Combined]) -> usize {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anabranch_engine::backend::ChatRequest;
 use anabranch_engine::cx::{Cx, Progress};
 use anabranch_engine::operator::{OpError, Prompt};
-use anabranch_engine::value::{Chunk, Citation, Message, Role, Value};
+use anabranch_engine::value::{Chunk, Citation, Role, Value};
 use serde_json::{Value as Json, json};
 
 use super::margin::{Margin, Stats};
 use super::{Context, Keep, Margins};
 use crate::ask::{self, after_thinking, whole_json};
-use crate::prompt::{fence, quoted, render};
+use crate::prompt::{Rendered, fence, push, quoted, render};
 use crate::read::source::cite;
 use crate::read::window::Window;
 
@@ -22,11 +22,11 @@ pub(super) struct Desk<'a> {
     question: &'a str,
     /// The same in every prompt, or none would begin as another does.
     fence: String,
-    system: String,
+    system: Rendered,
     window: Window,
     segments: Vec<Vec<Arc<Chunk>>>,
     /// What the prompt of each segment begins with.
-    contexts: Vec<String>,
+    contexts: Vec<Rendered>,
     pub(super) margins: Vec<Margin>,
     pub(super) stats: Stats,
 }
@@ -44,7 +44,7 @@ impl<'a> Desk<'a> {
             settings,
             cx,
             question,
-            system: String::new(),
+            system: Rendered::default(),
             fence,
             window,
             segments: Vec::new(),
@@ -52,11 +52,10 @@ impl<'a> Desk<'a> {
             margins: Vec::new(),
             stats: Stats::default(),
         };
-        let system = desk.render("system", &settings.system, &[])?;
-        system.trim_end().clone_into(&mut desk.system);
+        desk.system = desk.render("system", &settings.system, &[])?;
         let with_one = |chunks: &[Arc<Chunk>]| {
             let context = desk.context(chunks)?;
-            desk.messages(&context, "margin_prompt", &settings.margin_prompt, &[])
+            desk.request(context, "margin_prompt", &settings.margin_prompt, &[])
         };
         let portions = desk.window.portions(chunks, Some(settings.segment_tokens), &with_one)?;
         if portions.len() > settings.max_segments {
@@ -75,38 +74,38 @@ impl<'a> Desk<'a> {
         self.segments.len()
     }
 
-    fn render(&self, setting: &str, prompt: &Prompt, more: &[(&str, Value)]) -> Result<String, OpError> {
+    fn render(&self, setting: &str, prompt: &Prompt, more: &[(&str, Value)]) -> Result<Rendered, OpError> {
         let common = [("question", Value::text(self.question)), ("fence", Value::text(self.fence.as_str()))];
         render(setting, prompt, &common.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>())
     }
 
-    fn context(&self, chunks: &[Arc<Chunk>]) -> Result<String, OpError> {
+    fn context(&self, chunks: &[Arc<Chunk>]) -> Result<Rendered, OpError> {
         let chunks = Value::list(chunks.iter().cloned().map(Value::Chunk));
         self.render("context_prompt", &self.settings.context_prompt, &[("chunks", chunks)])
     }
 
-    fn messages(
+    fn request(
         &self,
-        context: &str,
+        context: Rendered,
         setting: &str,
         prompt: &Prompt,
         more: &[(&str, Value)],
-    ) -> Result<Vec<Message>, OpError> {
-        let asked = self.render(setting, prompt, more)?;
-        let text = format!("{context}{}", asked.trim_end());
-        let parts = [(Role::System, self.system.as_str()), (Role::User, &text)];
-        let message = |(role, content): (Role, &str)| Message { role, content: content.into() };
-        Ok(parts.into_iter().filter(|(_, content)| !content.is_empty()).map(message).collect())
+    ) -> Result<ChatRequest, OpError> {
+        let asked = context.then(&self.render(setting, prompt, more)?);
+        let mut request = ChatRequest::default();
+        push(&mut request, Role::System, self.system.clone());
+        push(&mut request, Role::User, asked);
+        Ok(request)
     }
 
     /// Makes all contexts, and refuses a text that does not fit with everything that will be asked.
     pub(super) fn check_room(&mut self) -> Result<(), OpError> {
         let mut read: Vec<Arc<Chunk>> = Vec::new();
-        let mut contexts: Vec<String> = Vec::with_capacity(self.segments.len());
+        let mut contexts: Vec<Rendered> = Vec::with_capacity(self.segments.len());
         for segment in &self.segments {
             read.extend(segment.iter().cloned());
             let context = self.context(&read)?;
-            if contexts.last().is_some_and(|before| !context.starts_with(before.as_str())) {
+            if contexts.last().is_some_and(|before| !context.text.starts_with(&before.text)) {
                 let message = "`context_prompt` does not begin as before when a segment is added: put what stands \
                                behind the segments into `margin_prompt` and `answer_prompt`";
                 return Err(OpError::InvalidSetting(message.to_owned()));
@@ -117,15 +116,16 @@ impl<'a> Desk<'a> {
         let longest = "x ".repeat(self.settings.margin_tokens as usize);
         let margins = Value::list(self.segments.iter().map(|_| Value::text(longest.as_str())));
         let asks = [
-            self.messages(&all, "margin_prompt", &self.settings.margin_prompt, &[])?,
-            self.messages(
-                if self.settings.include_context == Context::Full { &all } else { "" },
+            self.request(all.clone(), "margin_prompt", &self.settings.margin_prompt, &[])?,
+            self.request(
+                if self.settings.include_context == Context::Full { all } else { Rendered::default() },
                 "answer_prompt",
                 &self.settings.answer_prompt,
                 &[("margins", margins)],
             )?,
         ];
-        let needs = asks.iter().map(|messages| self.window.tokens(messages)).max().unwrap_or_default();
+        let needs =
+            asks.iter().map(|request| self.window.tokens(&request.messages)).max().unwrap_or_default();
         if needs > self.window.limit() {
             return Err(OpError::InvalidInput(format!(
                 "the text with its margins takes {needs} tokens, more than the {} that `context_tokens` less \
@@ -140,9 +140,9 @@ impl<'a> Desk<'a> {
     /// What a segment says, and whether that is of use.
     pub(super) async fn margin(&mut self, segment: usize) -> Result<Margin, OpError> {
         let context = self.contexts.get(segment).cloned().unwrap_or_default();
-        let messages = self.messages(&context, "margin_prompt", &self.settings.margin_prompt, &[])?;
-        self.count(&messages, segment.checked_sub(1));
-        let text = self.ask(messages, self.settings.margin_tokens, None).await?.0;
+        let request = self.request(context, "margin_prompt", &self.settings.margin_prompt, &[])?;
+        self.count(&request, segment.checked_sub(1));
+        let text = self.ask(request, self.settings.margin_tokens, None).await?.0;
         let relevant = match self.settings.keep {
             Keep::All => true,
             Keep::Classifier => self.is_relevant(&text).await?,
@@ -165,15 +165,16 @@ impl<'a> Desk<'a> {
             ("fence", Value::text(fence)),
         ];
         let asked = render("classify_prompt", &self.settings.classify_prompt, &variables)?;
-        let messages = vec![Message { role: Role::User, content: asked.trim_end().into() }];
-        self.count(&messages, None);
+        let mut request = ChatRequest::default();
+        push(&mut request, Role::User, asked);
+        self.count(&request, None);
         let schema = json!({
             "type": "object",
             "properties": { "relevant": { "type": "boolean" } },
             "required": ["relevant"],
             "additionalProperties": false,
         });
-        let said = self.ask(messages, self.settings.margin_tokens, Some(schema)).await?.0;
+        let said = self.ask(request, self.settings.margin_tokens, Some(schema)).await?.0;
         Ok(is_yes(&said))
     }
 
@@ -187,13 +188,13 @@ impl<'a> Desk<'a> {
         // A line that a margin took over from the prompt must not end it.
         let lines = |margin: &Margin| margin.text.replace(&self.fence, "");
         let margins = Value::list(of_use.map(|margin| Value::text(lines(margin))));
-        let messages =
-            self.messages(&context, "answer_prompt", &self.settings.answer_prompt, &[("margins", margins)])?;
-        if !self.window.fits(&messages) {
-            return Err(self.window.too_small(self.window.tokens(&messages)));
+        let request =
+            self.request(context, "answer_prompt", &self.settings.answer_prompt, &[("margins", margins)])?;
+        if !self.window.fits(&request.messages) {
+            return Err(self.window.too_small(self.window.tokens(&request.messages)));
         }
-        self.count(&messages, read.filter(|_| is_full));
-        self.ask(messages, self.settings.reserve_output, None).await
+        self.count(&request, read.filter(|_| is_full));
+        self.ask(request, self.settings.reserve_output, None).await
     }
 
     /// The segments whose margins the answer was made with.
@@ -204,11 +205,12 @@ impl<'a> Desk<'a> {
     }
 
     /// Counts a prompt that begins as that of segment `known` did.
-    fn count(&mut self, messages: &[Message], known: Option<usize>) {
-        let tokens = self.window.tokens(messages);
+    fn count(&mut self, request: &ChatRequest, known: Option<usize>) {
+        let tokens = self.window.tokens(&request.messages);
         let known = known.and_then(|segment| self.contexts.get(segment));
         let known = known.map_or(0, |context| {
-            self.window.counter().count(&self.system) + self.window.counter().count(context)
+            self.window.counter().count(self.system.text.trim_end())
+                + self.window.counter().count(&context.text)
         });
         self.stats.prompt_tokens += tokens;
         self.stats.new_tokens += tokens.saturating_sub(known);
@@ -216,16 +218,15 @@ impl<'a> Desk<'a> {
 
     async fn ask(
         &self,
-        messages: Vec<Message>,
+        rendered: ChatRequest,
         max_tokens: u32,
         response_schema: Option<Json>,
     ) -> Result<(String, String), OpError> {
         let request = ChatRequest {
-            messages,
             temperature: Some(self.settings.temperature),
             max_tokens: Some(max_tokens),
             response_schema,
-            ..ChatRequest::default()
+            ..rendered
         };
         let response = ask::text(self.cx, &self.settings.model, &request).await?;
         Ok((after_thinking(&response.text).trim().to_owned(), response.model))

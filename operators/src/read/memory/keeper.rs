@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anabranch_engine::backend::ChatRequest;
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::OpError;
-use anabranch_engine::value::{Chunk, Message, Value};
+use anabranch_engine::value::{Chunk, Value};
 use jsonschema::Validator;
 use serde_json::{Value as Json, json};
 
@@ -78,7 +78,7 @@ impl<'a> Keeper<'a> {
     /// The text in portions that fit beside the longest memory.
     pub(super) fn portions(&self, chunks: &[Arc<Chunk>]) -> Result<Vec<Vec<Arc<Chunk>>>, OpError> {
         let roomy = self.window.less(self.settings.memory_max_tokens);
-        let render = |chunks: &[Arc<Chunk>]| self.messages(chunks);
+        let render = |chunks: &[Arc<Chunk>]| self.request(chunks);
         let portions = roomy.portions(chunks, Some(self.settings.portion_tokens), &render)?;
         check_portions(portions.len(), self.settings.max_portions)?;
         Ok(portions.into_iter().map(|portion| portion.chunks).collect())
@@ -90,14 +90,14 @@ impl<'a> Keeper<'a> {
         chunks: &[Arc<Chunk>],
     ) -> Result<(Vec<Arc<Chunk>>, Vec<Vec<Arc<Chunk>>>), OpError> {
         self.compact_if_due();
-        let render = |chunks: &[Arc<Chunk>]| self.messages(chunks);
+        let render = |chunks: &[Arc<Chunk>]| self.request(chunks);
         let mut parts = self.window.portions(chunks, None, &render)?.into_iter();
         let Some(portion) = parts.next() else { return Ok((Vec::new(), Vec::new())) };
         let rest = parts.map(|part| part.chunks).collect();
         let n_portion = self.stats.portions;
         self.stats.portions += 1;
         self.since_written += 1;
-        self.stats.prompt_tokens += self.window.tokens(&portion.messages);
+        self.stats.prompt_tokens += self.window.tokens(&portion.request.messages);
         let ops: Vec<&str> = self.settings.ops.iter().map(|op| op.name()).collect();
         let schema = json!({
             "type": "object",
@@ -117,7 +117,7 @@ impl<'a> Keeper<'a> {
             "required": ["revisions"],
             "additionalProperties": false,
         });
-        let said = self.ask(portion.messages, schema).await?.0;
+        let said = self.ask(portion.request, schema).await?.0;
         let Some(proposed) = proposed(&said) else {
             self.stats.unread += 1;
             return Ok((Vec::new(), rest));
@@ -183,7 +183,7 @@ impl<'a> Keeper<'a> {
         self.stats.compactions += 1;
     }
 
-    fn messages(&self, chunks: &[Arc<Chunk>]) -> Result<Vec<Message>, OpError> {
+    fn request(&self, chunks: &[Arc<Chunk>]) -> Result<ChatRequest, OpError> {
         let ops = self.settings.ops.iter().map(|op| Value::text(op.name()));
         let variables = [
             ("question", Value::text(self.question)),
@@ -196,16 +196,15 @@ impl<'a> Keeper<'a> {
         let texts =
             [self.question, &self.written].into_iter().chain(self.amendments.iter().map(String::as_str));
         let prompts = Prompts { system: &self.settings.system, prompt: &self.settings.prompt };
-        prompts.messages(self.cx, &variables, quoted(chunks).chain(texts))
+        prompts.request(self.cx, &variables, quoted(chunks).chain(texts))
     }
 
-    async fn ask(&self, messages: Vec<Message>, schema: Json) -> Result<(String, String), OpError> {
+    async fn ask(&self, rendered: ChatRequest, schema: Json) -> Result<(String, String), OpError> {
         let request = ChatRequest {
-            messages,
             temperature: Some(self.settings.temperature),
             max_tokens: Some(self.settings.reserve_output),
             response_schema: Some(schema),
-            ..ChatRequest::default()
+            ..rendered
         };
         let response = ask::text(self.cx, &self.settings.model, &request).await?;
         Ok((after_thinking(&response.text).trim().to_owned(), response.model))
@@ -216,8 +215,8 @@ impl<'a> Keeper<'a> {
         let memory = self.memory.to_string();
         let variables = [("question", Value::text(self.question)), ("memory", Value::text(memory.as_str()))];
         let prompts = Prompts { system: &self.settings.answer_system, prompt: &self.settings.answer_prompt };
-        let messages = prompts.messages(self.cx, &variables, [self.question, &memory].into_iter())?;
-        let tokens = self.window.tokens(&messages);
+        let request = prompts.request(self.cx, &variables, [self.question, &memory].into_iter())?;
+        let tokens = self.window.tokens(&request.messages);
         if tokens > self.window.limit() {
             return Err(self.window.too_small(tokens));
         }
@@ -228,7 +227,7 @@ impl<'a> Keeper<'a> {
             "required": ["rationale", "answer"],
             "additionalProperties": false,
         });
-        let (said, by) = self.ask(messages, schema).await?;
+        let (said, by) = self.ask(request, schema).await?;
         let mut answers = whole_json(&said).into_iter();
         let answer = answers.find_map(|json| json.get("answer")?.as_str().map(str::to_owned));
         // Words without form are an answer too.

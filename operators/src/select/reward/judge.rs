@@ -80,10 +80,9 @@ impl Judge<'_> {
         ];
         let prompts = Prompts { system: &self.settings.system, prompt: &self.settings.prompt };
         Ok(ChatRequest {
-            messages: prompts.messages(self.cx, &variables, quoted(&chunks).chain([self.query]))?,
             temperature: Some(0.0),
             max_tokens: Some(self.settings.max_tokens),
-            ..ChatRequest::default()
+            ..prompts.request(self.cx, &variables, quoted(&chunks).chain([self.query]))?
         })
     }
 }

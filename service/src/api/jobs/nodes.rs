@@ -265,6 +265,7 @@ pub(crate) fn by_operator(nodes: &[NodeView]) -> BTreeMap<String, Usage> {
         sum.encoder_calls = sum.encoder_calls.saturating_add(node.usage.encoder_calls);
         sum.prompt_tokens = sum.prompt_tokens.saturating_add(node.usage.prompt_tokens);
         sum.cached_tokens = sum.cached_tokens.saturating_add(node.usage.cached_tokens);
+        sum.shareable_tokens = sum.shareable_tokens.saturating_add(node.usage.shareable_tokens);
         sum.completion_tokens = sum.completion_tokens.saturating_add(node.usage.completion_tokens);
         sum.cost += node.usage.cost;
     }

@@ -238,6 +238,7 @@ pub fn usage(usage: EngineUsage) -> Usage {
         encoder_calls: usage.encoder_calls,
         prompt_tokens: usage.prompt_tokens,
         cached_tokens: usage.cached_tokens,
+        shareable_tokens: usage.shareable_tokens,
         completion_tokens: usage.completion_tokens,
         cost: usage.cost,
     }

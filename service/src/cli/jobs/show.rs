@@ -22,7 +22,7 @@ JSON (--json):
    error?: {type, code, message, scope?, attempt?, retryable},
    waits?: [{wait, type, about?, shown, until}],
    usage: {model_calls, encoder_calls, prompt_tokens, cached_tokens,
-           completion_tokens, cost},
+           shareable_tokens, completion_tokens, cost},
    labels, priority, session_id?, retry_of?, created_at, started_at,
    finished_at, queue_wait_ms, progress: {nodes_ended, nodes_running},
    nodes?: [{node, op, status, attempts, ...}], links}")]
