@@ -20,6 +20,7 @@ use crate::flows::Flows;
 use crate::indexes::{Indexes, TenantResources};
 use crate::resources::Pools;
 use crate::runner::Runner;
+use crate::spend::Spending;
 use crate::store::Store;
 
 pub mod backends;
@@ -94,6 +95,8 @@ pub struct Parts {
     pub handed_over: CancellationToken,
     /// Who may call, and how often.
     pub access: Access,
+    /// What tenants and keys have spent today.
+    pub spending: Spending,
     /// How full the queues of tenants are.
     pub admission: limits::Admission,
     /// Since when requests are counted.

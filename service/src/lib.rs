@@ -27,6 +27,7 @@ pub mod process;
 pub mod resources;
 pub mod runner;
 pub mod schedules;
+pub mod spend;
 pub mod store;
 mod tls;
 mod ui;

@@ -22,6 +22,7 @@ use crate::outgoing::{self, guard::Guard};
 use crate::resources::{Env, Pools};
 use crate::runner::{self, Runner};
 use crate::schedules::Firing;
+use crate::spend::{self, Spending};
 use crate::store::{self, At, Store, StoreError};
 
 mod listen;
@@ -143,11 +144,13 @@ impl Process {
         if let Some(folder) = &config.server.flows {
             take_in(&flows, folder).await?;
         }
+        let spending = Spending::new(store.clone(), access.clone());
         let slots = if roles.worker { u32::try_from(config.limits.running).unwrap_or(u32::MAX) } else { 0 };
         let options = runner::Options {
             slots,
             lease: config.server.lease,
             is_stepwise: config.store.durability == Durability::Step,
+            spending: Some(spending.clone()),
             // A file has one process: there is nobody to share large eaches with.
             spread: if is_shared(&config) { runner::Options::default().spread } else { None },
             ..runner::Options::default()
@@ -170,11 +173,13 @@ impl Process {
             handed_over: CancellationToken::new(),
             access,
             admission: Admission::default(),
+            spending: spending.clone(),
             counts: Counts::default(),
             is_migrated: AtomicBool::new(true),
             config,
         });
         let process = Self { app, closed: CancellationToken::new(), listener, address };
+        process.spawn(spending.keep());
         if roles.worker {
             process.spawn(prune(process.app.clone()));
             if process.app.config.store.url == Some(StoreUrl::Memory) {
@@ -226,6 +231,9 @@ impl Process {
             tracing::warn!("some answers had not left in time");
         }
         self.closed.cancel();
+        if let Err(error) = self.app.spending.flush().await {
+            tracing::warn!(%error, "what was spent last could not be written");
+        }
         self.app.store.close().await;
         tracing::info!("stopped");
     }
@@ -263,6 +271,10 @@ async fn prune(app: App) {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "forgot jobs that are older than the retention"),
             Err(error) => tracing::warn!(%error, "old jobs could not be forgotten"),
+        }
+        let days = app.now_ms().saturating_sub(spend::KEPT_DAYS * 86_400_000);
+        if let Err(error) = app.store.prune_spent(days).await {
+            tracing::warn!(%error, "what was spent long ago could not be forgotten");
         }
         if let Err(error) = app.store.prune_batches(before, PRUNE_MAX).await {
             tracing::warn!(%error, "old batches could not be forgotten");

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anabranch_engine::budget::Purse;
 use anabranch_engine::cx::Resources;
 use anabranch_engine::run::Notice;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::flows::{Flows, Ready};
 use crate::indexes::TenantResources;
 use crate::job::{NewJob, Submitted, new_id};
+use crate::spend::Spending;
 use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
 
 mod caller;
@@ -90,6 +92,8 @@ pub struct Options {
     pub spread: Option<usize>,
     /// Whether a node's successors wait for the disk.
     pub is_stepwise: bool,
+    /// What tenants and keys may spend; without a bound if `None`.
+    pub spending: Option<Spending>,
 }
 
 impl Default for Options {
@@ -100,6 +104,7 @@ impl Default for Options {
             claims_max: 5,
             spread: Some(64),
             is_stepwise: false,
+            spending: None,
         }
     }
 }
@@ -286,6 +291,11 @@ impl Runner {
 }
 
 impl Inner {
+    /// What the calls of a job draw on.
+    async fn purse(&self, tenant: &str, key: Option<&str>) -> Option<Arc<dyn Purse>> {
+        Some(self.options.spending.as_ref()?.purse(tenant, key).await)
+    }
+
     /// Runs one of the runner's own tasks until the runner is closed.
     fn spawn<F: Future<Output = ()> + Send + 'static>(
         self: &Arc<Self>,

@@ -21,6 +21,7 @@ mod payload;
 mod reading;
 mod rows;
 mod schedules;
+mod spending;
 mod statements;
 mod tasks;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use feedback::{Feedback, FeedbackPut};
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
 pub use keys::{KeyRecord, Tenant};
 pub use schedules::{Fired, Schedule, ScheduleChange, SchedulePut};
+pub use spending::{Ceiling, Spent};
 pub use tasks::{ClaimedTask, DoneTask, NewTask};
 pub use usage::{By, Used};
 pub use webhooks::{Delivery, DeliveryState, Due, Sent, Webhook, WebhookChange, WebhookPut};

@@ -4,6 +4,7 @@
 //! `access`: who may do what over the API, how often, and with which flows and indexes.
 //! `backends`: the models on servers behind the whole service, and what it says of them.
 //! `browser`: the dashboard in a real browser.
+//! `ceilings`: what tenants and keys may spend in a day.
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
@@ -35,6 +36,7 @@ mod access;
 mod api;
 mod backends;
 mod browser;
+mod ceilings;
 mod cli;
 mod deploy;
 mod diagnostics;

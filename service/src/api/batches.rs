@@ -182,7 +182,7 @@ async fn create(
     };
     let jobs = lines::read(&app, &can, &common, &batch.id, &body.0).await?;
     drop(body);
-    app.admission.enter(&app, &can.tenant, jobs.len()).await?;
+    app.admission.enter(&app, (&can.tenant, can.key_id.as_deref()), jobs.len()).await?;
     let n_jobs = jobs.len() as u64;
     let (id, is_replayed) = match app.store.submit_batch(&batch, jobs).await? {
         Submitted::New => {

@@ -73,7 +73,10 @@ pub(super) async fn call(
         ..JobRequest::default()
     };
     let prepared = prepare(app, caller, request).await.map_err(|problem| refused(&told_once(problem)))?;
-    app.admission.enter(app, &caller.tenant, 1).await.map_err(|problem| refused(&problem))?;
+    app.admission
+        .enter(app, (&caller.tenant, caller.key_id.as_deref()), 1)
+        .await
+        .map_err(|problem| refused(&problem))?;
     let id = prepared.job.id.clone();
     let gives = Gives::of(&prepared.flow.plan).ok();
     let guard = Guard::new(app, &caller.tenant, &id);

@@ -215,7 +215,8 @@ impl Job<'_> {
             },
         };
         reach_with("runner::begun", &claimed.flow);
-        let options = self.options();
+        let purse = self.inner.purse(&claimed.tenant, claimed.created_by.as_deref()).await;
+        let options = run::Options { purse, ..self.options() };
         let result = Box::pin(self.within_deadline(self.run(&plan, options.clone(), is_new))).await;
         let report = match result {
             Ok(report) => report,

@@ -113,7 +113,7 @@ async fn answer(
     let key = idempotency_key(headers)?;
     let mut prepared = prepare(app, can, request).await?;
     prepared.job.idempotency = key.map(|key| Idempotency { endpoint: endpoint.to_owned(), key, body_hash });
-    app.admission.enter(app, &can.tenant, 1).await?;
+    app.admission.enter(app, (&can.tenant, can.key_id.as_deref()), 1).await?;
     let tenant = can.tenant.as_str();
     let mut response = match wanted {
         Wanted::Stream => return stream(app, tenant, prepared, query.cancel_on_disconnect).await,

@@ -113,7 +113,8 @@ impl Once {
 /// Takes a job in, and watches it from its beginning.
 pub(super) async fn begin(app: &App, mut prepared: Prepared, once: Once) -> Result<Begun, Problem> {
     once.mark(&mut prepared);
-    app.admission.enter(app, &prepared.job.tenant, 1).await?;
+    let job = &prepared.job;
+    app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await?;
     let id = prepared.job.id.clone();
     let (receipt, live) = app.runner.submit_watched(prepared.job, &prepared.flow);
     match receipt.await? {
@@ -132,7 +133,8 @@ pub(super) async fn begin(app: &App, mut prepared: Prepared, once: Once) -> Resu
 /// Takes a job in and waits for its end.
 pub(super) async fn finish(app: &App, mut prepared: Prepared, once: Once) -> Result<Job, Problem> {
     once.mark(&mut prepared);
-    app.admission.enter(app, &prepared.job.tenant, 1).await?;
+    let job = &prepared.job;
+    app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await?;
     let id = prepared.job.id.clone();
     let (submitted, job) = app.runner.submit_and_wait(prepared.job, &prepared.flow, ANSWER_TIME).await?;
     let id = match submitted {
