@@ -21,6 +21,7 @@ pub mod indexing;
 pub mod job;
 pub mod library;
 pub mod mcp;
+pub mod metrics;
 pub mod outgoing;
 pub mod overrides;
 pub mod process;

@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, RootKeyError};
 use crate::api::limits::Admission;
-use crate::api::{self, App, Counts, Parts, Roles};
+use crate::api::{self, App, Parts, Roles};
 use crate::config::{Config, Durability, PostgresUrl, SecretError, StoreUrl, WakeBy};
 use crate::flows::{FlowError, Flows};
 use crate::indexes::{Indexes, TenantResources};
 use crate::job::new_id;
+use crate::metrics::{self, Metrics};
 use crate::outgoing::{self, guard::Guard};
 use crate::resources::{Env, Pools};
 use crate::runner::{self, Runner};
@@ -141,15 +142,24 @@ impl Process {
         Arc::make_mut(&mut resources).indexes = indexes.entries();
         let names = resources.names();
         let flows = Flows::new(store.clone(), registry.clone(), Arc::new(move || Some(names.clone())));
-        if let Some(folder) = &config.server.flows {
-            take_in(&flows, folder).await?;
-        }
+        let configured = match &config.server.flows {
+            Some(folder) => take_in(&flows, folder).await?,
+            None => Vec::new(),
+        };
+        let metrics = Arc::new(Metrics::new(metrics::Given {
+            pools: pools.clone(),
+            flows: configured,
+            operators: Some(&registry),
+            journal: store.journal_metrics(),
+        }));
+        metrics.time(Arc::make_mut(&mut resources));
         let spending = Spending::new(store.clone(), access.clone());
         let slots = if roles.worker { u32::try_from(config.limits.running).unwrap_or(u32::MAX) } else { 0 };
         let options = runner::Options {
             slots,
             lease: config.server.lease,
             is_stepwise: config.store.durability == Durability::Step,
+            metrics: metrics.clone(),
             spending: Some(spending.clone()),
             // A file has one process: there is nobody to share large eaches with.
             spread: if is_shared(&config) { runner::Options::default().spread } else { None },
@@ -173,8 +183,8 @@ impl Process {
             handed_over: CancellationToken::new(),
             access,
             admission: Admission::default(),
+            metrics,
             spending: spending.clone(),
-            counts: Counts::default(),
             is_migrated: AtomicBool::new(true),
             config,
         });
@@ -195,6 +205,7 @@ impl Process {
         let app = &self.app;
         let guard = Guard::new(app.config.server.webhook_allow.iter().cloned());
         let options = outgoing::Options::new(new_id("wkr"), guard, app.url(""));
+        let options = outgoing::Options { metrics: app.metrics.clone(), ..options };
         let sender = outgoing::Sender::new(app.store.clone(), options);
         self.spawn(sender.run(app.stopping.clone()));
         let submit = Arc::new(api::schedules::Submitter(app.clone()));
@@ -247,7 +258,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-async fn take_in(flows: &Flows, folder: &std::path::Path) -> Result<(), StartError> {
+/// Takes in the flows of a folder; their names.
+async fn take_in(flows: &Flows, folder: &std::path::Path) -> Result<Vec<String>, StartError> {
     let loaded = flows.load_folder(crate::access::DEFAULT_TENANT, folder).await?;
     for (flow, version) in &loaded.changed {
         tracing::info!(flow, version, "took in a flow");
@@ -256,7 +268,8 @@ async fn take_in(flows: &Flows, folder: &std::path::Path) -> Result<(), StartErr
         let why = broken.why.to_string();
         tracing::warn!(path = %broken.path.display(), why, "a file is no valid flow, and is left out");
     }
-    Ok(())
+    let changed = loaded.changed.into_iter().map(|(flow, _)| flow);
+    Ok(changed.chain(loaded.unchanged).collect())
 }
 
 /// Forgets jobs that ended longer ago than they are to be kept.

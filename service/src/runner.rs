@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::flows::{Flows, Ready};
 use crate::indexes::TenantResources;
 use crate::job::{NewJob, Submitted, new_id};
+use crate::metrics::Metrics;
 use crate::spend::Spending;
 use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
 
@@ -92,6 +93,8 @@ pub struct Options {
     pub spread: Option<usize>,
     /// Whether a node's successors wait for the disk.
     pub is_stepwise: bool,
+    /// Where it is counted what the jobs do.
+    pub metrics: Arc<Metrics>,
     /// What tenants and keys may spend; without a bound if `None`.
     pub spending: Option<Spending>,
 }
@@ -104,6 +107,7 @@ impl Default for Options {
             claims_max: 5,
             spread: Some(64),
             is_stepwise: false,
+            metrics: Arc::default(),
             spending: None,
         }
     }
@@ -323,6 +327,7 @@ impl Inner {
 
 /// A job that begins where it was submitted, as a claim of the queue would give it.
 fn claimed_at_once(job: &NewJob) -> Claimed {
+    let now = now_ms();
     Claimed {
         id: job.id.clone(),
         tenant: job.tenant.clone(),
@@ -338,6 +343,8 @@ fn claimed_at_once(job: &NewJob) -> Claimed {
         session_id: job.session_id.clone(),
         batch_id: job.batch_id.clone(),
         created_by: job.created_by.clone(),
+        ready_ms: now,
+        started_ms: now,
         is_begun: !job.kept.is_empty(),
     }
 }

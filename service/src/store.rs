@@ -155,6 +155,10 @@ pub struct Claimed {
     pub batch_id: Option<String>,
     /// The key that submitted it.
     pub created_by: Option<String>,
+    /// When it could begin, or go on (unix ms).
+    pub ready_ms: i64,
+    /// When it was begun for the first time (unix ms).
+    pub started_ms: i64,
     /// Whether there is a journal to go on from.
     pub is_begun: bool,
 }
@@ -299,6 +303,11 @@ impl Store {
             Ok(ready) => ready,
             Err(_) => Err(StoreError::Unavailable("the database does not answer".to_owned())),
         }
+    }
+
+    /// What its commits are like, for Prometheus.
+    pub fn journal_metrics(&self) -> crate::metrics::Journal {
+        self.0.writer.metrics()
     }
 
     /// How the writer is doing.

@@ -13,10 +13,12 @@
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `journal`: what the store keeps, on either database, whatever fails.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
+//! `metrics`: every metric is in the documentation, and no caller can make a series.
 //! `openapi`: the document of the API is complete, and that of the code.
 //! `mcp`, `openai`: what the official clients of other people's interfaces make of the service.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `papers`: flows of papers whose turns only a model that changes its mind can test.
+//! `prometheus`: a real one asks a real service, and every panel and rule finds what it looks at.
 //! `recovery`: the built service, killed, stopped or without its database, loses nothing and does nothing twice.
 //! `outside`: webhooks, schedules, usage and feedback, against the real service.
 //! `schema`: the schema for editors takes every flow of the repository.
@@ -46,11 +48,13 @@ mod flows;
 mod journal;
 mod laws;
 mod mcp;
+mod metrics;
 mod openai;
 mod openapi;
 mod operators;
 mod outside;
 mod papers;
+mod prometheus;
 mod recovery;
 mod schema;
 mod schemathesis;

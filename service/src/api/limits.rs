@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::App;
 use super::problem::{Code, Problem};
-use super::{App, Counts};
 use crate::spend::Reached;
 
 /// How long a count of a queue with room in it is believed.
@@ -59,7 +59,7 @@ impl Admission {
         let most = u64::from(app.access.tenant(tenant).await?.max_queued);
         let more = more as u64;
         if more > most.saturating_add(app.runner.load().slots as u64) {
-            return Err(full(app, format!("{more} jobs at once, and at most {most} may be queued"))
+            return Err(full(format!("{more} jobs at once, and at most {most} may be queued"))
                 .hint("send fewer at once"));
         }
         let came = Instant::now();
@@ -89,7 +89,7 @@ impl Admission {
             known => known,
         };
         entered.map_err(|queued| {
-            full(app, format!("{} jobs are queued, and at most {most} may be", queued.unwrap_or_default()))
+            full(format!("{} jobs are queued, and at most {most} may be", queued.unwrap_or_default()))
         })
     }
 
@@ -166,7 +166,6 @@ fn spent(tenant: &str, key: Option<&str>, reached: &Reached) -> Problem {
     .hint(hint)
 }
 
-fn full(app: &App, detail: String) -> Problem {
-    Counts::more(&app.counts.refused);
+fn full(detail: String) -> Problem {
     Problem::new(Code::QueueFull, detail).retry_after(FULL_WAIT)
 }
