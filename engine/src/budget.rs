@@ -40,6 +40,15 @@ pub struct OverBudget {
     pub limit: Text,
 }
 
+/// A budget that many runs draw on: a tenant's, a key's.
+pub trait Purse: std::fmt::Debug + Send + Sync {
+    /// Holds back `usage` for a call that is about to be sent, or says whose budget does not have it.
+    fn hold(&self, usage: Usage) -> Result<(), OverBudget>;
+
+    /// A call for which `held` was held back has used `used`, or is taken to have.
+    fn settle(&self, held: Usage, used: Usage);
+}
+
 struct Owner<'a>(&'a str);
 
 impl std::fmt::Display for Owner<'_> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backend::{Caller, ChatModel, Embedder, Index, Reranker, Tool, ToolServer, Usage};
-use crate::budget::Ledger;
+use crate::budget::{Ledger, Purse};
 use crate::cache::Cache;
 use crate::event::RunId;
 use crate::operator::{EmbedderName, IndexName, ModelName, Names, OpError, PlanKit};
@@ -134,6 +134,8 @@ pub(crate) struct RunContext {
     pub(crate) caller: Caller,
     // After which nobody wants what the run gives.
     pub(crate) deadline: Option<Instant>,
+    // What calls draw on beside the budgets of the flow.
+    pub(crate) purse: Option<Arc<dyn Purse>>,
     pub(crate) started: Instant,
     // How long of that nothing went on but waiting for answers.
     pub(crate) rested_ns: AtomicU64,

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Caller, Usage};
+use crate::budget::Purse;
 use crate::cx::{Asking, Progress, Resources, WatchCall};
 use crate::event::{self, Event, Failure, FailureKind, RunId, Timing};
 use crate::flow::expression::Absence;
@@ -41,7 +42,7 @@ pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_input};
 pub use inspect::{Inspection, OpenNode, inspect};
-pub use offload::{Done, NotTaken, Offload, Task, execute_task};
+pub use offload::{Done, NotTaken, Offload, Task, execute_task, execute_task_from};
 pub use replay::{Replay, Try, replay};
 pub use wait::{OpenWait, WaitDecl, wait_of, waits_of};
 
@@ -86,6 +87,8 @@ pub struct Options {
     pub stubs: BTreeMap<String, Stub>,
     /// A budget on top of the flow's own: the smaller limit counts.
     pub budget: crate::budget::Budget,
+    /// What calls draw on beside the budgets of the flow.
+    pub purse: Option<Arc<dyn Purse>>,
     /// On whose behalf calls are made.
     pub caller: Caller,
     /// After which nobody wants the outcome: calls that could not be sent before are not sent. Whoever wants the run to
@@ -116,6 +119,7 @@ impl Default for Options {
             flush_end: true,
             stubs: BTreeMap::new(),
             budget: crate::budget::Budget::default(),
+            purse: None,
             caller: Caller::default(),
             deadline: None,
             use_cache: true,

@@ -47,6 +47,7 @@ pub fn cx_with(resources: Resources) -> Cx {
         resources: Arc::new(resources),
         caller: Caller::default(),
         deadline: None,
+        purse: None,
         started: Instant::now(),
         rested_ns: AtomicU64::new(0),
         on_progress: None,

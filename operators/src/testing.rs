@@ -15,7 +15,7 @@ mod pretend;
 mod reader;
 mod shelf;
 
-pub(crate) use pretend::{Asking, Pretend};
+pub(crate) use pretend::{Asking, Pretend, Says};
 pub(crate) use reader::{ByRule, broken, numbered};
 pub(crate) use shelf::{Shelf, letters, problems, run_flow};
 

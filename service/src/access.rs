@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, SecretError};
 use crate::resources::Env;
-use crate::store::{KeyRecord, Store, StoreError, Tenant};
+use crate::store::{Ceiling, KeyRecord, Store, StoreError, Tenant};
 
 mod key;
 mod rates;
@@ -128,7 +128,7 @@ pub enum RootKeyError {
 }
 
 /// What holds where nothing else is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
     /// Requests a minute of a key.
     pub key_rate: Option<NonZeroU32>,
@@ -136,6 +136,10 @@ pub struct Defaults {
     pub tenant_rate: Option<NonZeroU32>,
     /// Jobs of a tenant that may wait in the queue.
     pub queued: u32,
+    /// What a key may spend in a day.
+    pub key_ceiling: Ceiling,
+    /// What a tenant may spend in a day.
+    pub tenant_ceiling: Ceiling,
 }
 
 /// Lets callers in. Cheap to clone.
@@ -149,6 +153,8 @@ pub struct Access {
     rates: Rates,
     keys: Cache<String, Arc<KeyRecord>>,
     tenants: Cache<String, Arc<Tenant>>,
+    /// What keys may spend, by their ids.
+    ceilings: Cache<String, Ceiling>,
     /// Whether there is a key.
     any: Cache<(), bool>,
 }
@@ -170,6 +176,8 @@ impl Access {
             key_rate: rate(config.limits.requests_per_minute),
             tenant_rate: rate(config.limits.tenant_requests_per_minute),
             queued: u32::try_from(config.limits.queued).unwrap_or(u32::MAX),
+            key_ceiling: config.limits.ceiling(),
+            tenant_ceiling: config.limits.tenant_ceiling(),
         };
         Ok(Self::new(store, root.as_ref(), listen, defaults))
     }
@@ -185,6 +193,7 @@ impl Access {
             rates: Rates::default(),
             keys: short().build(),
             tenants: Cache::builder().max_capacity(KNOWN_MAX).time_to_live(NOTICED_WITHIN).build(),
+            ceilings: Cache::builder().max_capacity(KNOWN_MAX).time_to_live(NOTICED_WITHIN).build(),
             any: Cache::builder().max_capacity(1).time_to_live(NOTICED_WITHIN).build(),
         }
     }
@@ -271,10 +280,31 @@ impl Access {
         Ok(tenant)
     }
 
+    /// What a tenant may spend in a day, all of its keys together.
+    pub async fn tenant_ceiling(&self, tenant: &str) -> Result<Ceiling, StoreError> {
+        Ok(self.tenant(tenant).await?.ceiling.or(self.defaults.tenant_ceiling))
+    }
+
+    /// What a key of a tenant may spend in a day. What needs no key, the root key and schedules of a key that is gone are
+    /// bounded by the tenant alone.
+    pub async fn key_ceiling(&self, tenant: &str, id: &str) -> Result<Ceiling, StoreError> {
+        if id.is_empty() || id == ROOT {
+            return Ok(Ceiling::default());
+        }
+        if let Some(known) = self.ceilings.get(id) {
+            return Ok(known);
+        }
+        let key = self.store.key(Some(tenant), id).await?;
+        let ceiling = key.map(|key| key.ceiling.or(self.defaults.key_ceiling)).unwrap_or_default();
+        self.ceilings.insert(id.to_owned(), ceiling);
+        Ok(ceiling)
+    }
+
     /// Forgets what is kept in mind: something was changed here.
     pub fn changed(&self) {
         self.keys.invalidate_all();
         self.tenants.invalidate_all();
+        self.ceilings.invalidate_all();
         self.any.invalidate_all();
     }
 }

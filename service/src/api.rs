@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anabranch_engine::cx::Resources;
 use anabranch_engine::operator::Registry;
@@ -18,8 +18,10 @@ use crate::access::Access;
 use crate::config::Config;
 use crate::flows::Flows;
 use crate::indexes::{Indexes, TenantResources};
+use crate::metrics::Metrics;
 use crate::resources::Pools;
 use crate::runner::Runner;
+use crate::spend::Spending;
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 
@@ -95,10 +97,12 @@ pub struct Parts {
     pub handed_over: CancellationToken,
     /// Who may call, and how often.
     pub access: Access,
+    /// What tenants and keys have spent today.
+    pub spending: Spending,
     /// How full the queues of tenants are.
     pub admission: limits::Admission,
-    /// Since when requests are counted.
-    pub counts: Counts,
+    /// What Prometheus is told.
+    pub metrics: Arc<Metrics>,
     /// Whether migrations are all there, as far as this process knows.
     pub is_migrated: AtomicBool,
     /// Where the spans of runs go.
@@ -112,17 +116,6 @@ pub struct Roles {
     pub api: bool,
     /// It runs jobs.
     pub worker: bool,
-}
-
-/// What this process has counted since its start.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Requests answered.
-    pub requests: AtomicU64,
-    /// Requests refused because too many were in flight, or the queue was full.
-    pub refused: AtomicU64,
-    /// Jobs taken in.
-    pub submitted: AtomicU64,
 }
 
 impl std::ops::Deref for App {
@@ -155,13 +148,6 @@ impl App {
             Some(base) => format!("{}{path}", base.trim_end_matches('/')),
             None => path.to_owned(),
         }
-    }
-}
-
-impl Counts {
-    /// Counts one more.
-    pub fn more(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -13,15 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, RootKeyError};
 use crate::api::limits::Admission;
-use crate::api::{self, App, Counts, Parts, Roles};
+use crate::api::{self, App, Parts, Roles};
 use crate::config::{Config, Durability, PostgresUrl, SecretError, StoreUrl, WakeBy};
 use crate::flows::{FlowError, Flows};
 use crate::indexes::{Indexes, TenantResources};
 use crate::job::new_id;
+use crate::metrics::{self, Metrics};
 use crate::outgoing::{self, guard::Guard};
 use crate::resources::{Env, Pools};
 use crate::runner::{self, Runner};
 use crate::schedules::Firing;
+use crate::spend::{self, Spending};
 use crate::store::{self, At, Store, StoreError};
 use crate::telemetry::{Telemetry, TelemetryError};
 
@@ -144,9 +146,18 @@ impl Process {
         Arc::make_mut(&mut resources).indexes = indexes.entries();
         let names = resources.names();
         let flows = Flows::new(store.clone(), registry.clone(), Arc::new(move || Some(names.clone())));
-        if let Some(folder) = &config.server.flows {
-            take_in(&flows, folder).await?;
-        }
+        let configured = match &config.server.flows {
+            Some(folder) => take_in(&flows, folder).await?,
+            None => Vec::new(),
+        };
+        let metrics = Arc::new(Metrics::new(metrics::Given {
+            pools: pools.clone(),
+            flows: configured,
+            operators: Some(&registry),
+            journal: store.journal_metrics(),
+        }));
+        metrics.time(Arc::make_mut(&mut resources));
+        let spending = Spending::new(store.clone(), access.clone());
         let slots = if roles.worker { u32::try_from(config.limits.running).unwrap_or(u32::MAX) } else { 0 };
         let telemetry = Telemetry::start(&config.telemetry, config.secrets(env), env)?;
         let options = runner::Options {
@@ -154,6 +165,8 @@ impl Process {
             telemetry: telemetry.clone(),
             lease: config.server.lease,
             is_stepwise: config.store.durability == Durability::Step,
+            metrics: metrics.clone(),
+            spending: Some(spending.clone()),
             // A file has one process: there is nobody to share large eaches with.
             spread: if is_shared(&config) { runner::Options::default().spread } else { None },
             ..runner::Options::default()
@@ -176,12 +189,14 @@ impl Process {
             handed_over: CancellationToken::new(),
             access,
             admission: Admission::default(),
-            counts: Counts::default(),
+            metrics,
+            spending: spending.clone(),
             is_migrated: AtomicBool::new(true),
             telemetry,
             config,
         });
         let process = Self { app, closed: CancellationToken::new(), listener, address };
+        process.spawn(spending.keep());
         if roles.worker {
             process.spawn(prune(process.app.clone()));
             if process.app.config.store.url == Some(StoreUrl::Memory) {
@@ -197,6 +212,7 @@ impl Process {
         let app = &self.app;
         let guard = Guard::new(app.config.server.webhook_allow.iter().cloned());
         let options = outgoing::Options::new(new_id("wkr"), guard, app.url(""));
+        let options = outgoing::Options { metrics: app.metrics.clone(), ..options };
         let sender = outgoing::Sender::new(app.store.clone(), options);
         self.spawn(sender.run(app.stopping.clone()));
         let submit = Arc::new(api::schedules::Submitter(app.clone()));
@@ -233,6 +249,9 @@ impl Process {
             tracing::warn!("some answers had not left in time");
         }
         self.closed.cancel();
+        if let Err(error) = self.app.spending.flush().await {
+            tracing::warn!(%error, "what was spent last could not be written");
+        }
         self.app.store.close().await;
         self.app.telemetry.close().await;
         tracing::info!("stopped");
@@ -247,7 +266,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-async fn take_in(flows: &Flows, folder: &std::path::Path) -> Result<(), StartError> {
+/// Takes in the flows of a folder; their names.
+async fn take_in(flows: &Flows, folder: &std::path::Path) -> Result<Vec<String>, StartError> {
     let loaded = flows.load_folder(crate::access::DEFAULT_TENANT, folder).await?;
     for (flow, version) in &loaded.changed {
         tracing::info!(flow, version, "took in a flow");
@@ -256,7 +276,8 @@ async fn take_in(flows: &Flows, folder: &std::path::Path) -> Result<(), StartErr
         let why = broken.why.to_string();
         tracing::warn!(path = %broken.path.display(), why, "a file is no valid flow, and is left out");
     }
-    Ok(())
+    let changed = loaded.changed.into_iter().map(|(flow, _)| flow);
+    Ok(changed.chain(loaded.unchanged).collect())
 }
 
 /// Forgets jobs that ended longer ago than they are to be kept.
@@ -271,6 +292,10 @@ async fn prune(app: App) {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "forgot jobs that are older than the retention"),
             Err(error) => tracing::warn!(%error, "old jobs could not be forgotten"),
+        }
+        let days = app.now_ms().saturating_sub(spend::KEPT_DAYS * 86_400_000);
+        if let Err(error) = app.store.prune_spent(days).await {
+            tracing::warn!(%error, "what was spent long ago could not be forgotten");
         }
         if let Err(error) = app.store.prune_batches(before, PRUNE_MAX).await {
             tracing::warn!(%error, "old batches could not be forgotten");

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anabranch_engine::budget::Purse;
 use anabranch_engine::cx::Resources;
 use anabranch_engine::run::Notice;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::flows::{Flows, Ready};
 use crate::indexes::TenantResources;
 use crate::job::{NewJob, Submitted, new_id};
+use crate::metrics::Metrics;
+use crate::spend::Spending;
 use crate::store::{Claimed, Receipt, Store, StoreError, Wanted};
 use crate::telemetry::Telemetry;
 
@@ -94,6 +97,10 @@ pub struct Options {
     pub is_stepwise: bool,
     /// Where the spans of runs go.
     pub telemetry: Telemetry,
+    /// Where it is counted what the jobs do.
+    pub metrics: Arc<Metrics>,
+    /// What tenants and keys may spend; without a bound if `None`.
+    pub spending: Option<Spending>,
 }
 
 impl Default for Options {
@@ -105,6 +112,8 @@ impl Default for Options {
             spread: Some(64),
             is_stepwise: false,
             telemetry: Telemetry::off(),
+            metrics: Arc::default(),
+            spending: None,
         }
     }
 }
@@ -291,6 +300,11 @@ impl Runner {
 }
 
 impl Inner {
+    /// What the calls of a job draw on.
+    async fn purse(&self, tenant: &str, key: Option<&str>) -> Option<Arc<dyn Purse>> {
+        Some(self.options.spending.as_ref()?.purse(tenant, key).await)
+    }
+
     /// Runs one of the runner's own tasks until the runner is closed.
     fn spawn<F: Future<Output = ()> + Send + 'static>(
         self: &Arc<Self>,
@@ -318,6 +332,7 @@ impl Inner {
 
 /// A job that begins where it was submitted, as a claim of the queue would give it.
 fn claimed_at_once(job: &NewJob) -> Claimed {
+    let now = now_ms();
     Claimed {
         id: job.id.clone(),
         tenant: job.tenant.clone(),
@@ -333,6 +348,8 @@ fn claimed_at_once(job: &NewJob) -> Claimed {
         session_id: job.session_id.clone(),
         batch_id: job.batch_id.clone(),
         created_by: job.created_by.clone(),
+        ready_ms: now,
+        started_ms: now,
         is_begun: !job.kept.is_empty(),
     }
 }

@@ -21,6 +21,7 @@ mod payload;
 mod reading;
 mod rows;
 mod schedules;
+mod spending;
 mod statements;
 mod tasks;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use feedback::{Feedback, FeedbackPut};
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
 pub use keys::{KeyRecord, Tenant};
 pub use schedules::{Fired, Schedule, ScheduleChange, SchedulePut};
+pub use spending::{Ceiling, Spent};
 pub use tasks::{ClaimedTask, DoneTask, NewTask};
 pub use usage::{By, Used};
 pub use webhooks::{Delivery, DeliveryState, Due, Sent, Webhook, WebhookChange, WebhookPut};
@@ -153,6 +155,10 @@ pub struct Claimed {
     pub batch_id: Option<String>,
     /// The key that submitted it.
     pub created_by: Option<String>,
+    /// When it could begin, or go on (unix ms).
+    pub ready_ms: i64,
+    /// When it was begun for the first time (unix ms).
+    pub started_ms: i64,
     /// Whether there is a journal to go on from.
     pub is_begun: bool,
 }
@@ -297,6 +303,11 @@ impl Store {
             Ok(ready) => ready,
             Err(_) => Err(StoreError::Unavailable("the database does not answer".to_owned())),
         }
+    }
+
+    /// What its commits are like, for Prometheus.
+    pub fn journal_metrics(&self) -> crate::metrics::Journal {
+        self.0.writer.metrics()
     }
 
     /// How the writer is doing.

@@ -7,17 +7,22 @@ use crate::access::service::Service;
 use crate::faults::server::{Fake, Step, response};
 
 /// A flow that asks the model once a run.
-const FLOW: &str = "flow: route\ninputs: { text: text }\nnodes:\n  pick: { op: route.llm, in: { text: inputs.text }, with: \
+pub(crate) const FLOW: &str = "flow: route\ninputs: { text: text }\nnodes:\n  pick: { op: route.llm, in: { text: inputs.text }, with: \
                     { routes: { left: to the left, right: to the right } }, retry: { attempts: 1 } }\n\
                     outputs: { label: pick.label }\n";
 
-/// A good answer of a model.
+/// A good answer of a model that read 100 tokens and wrote 10.
 fn answer() -> Vec<u8> {
+    answer_of(100, 10)
+}
+
+/// A good answer of a model that read and wrote so many tokens, 40 of them from its cache.
+pub(crate) fn answer_of(read: u64, written: u64) -> Vec<u8> {
     let content = json!({ "reason": "it says so", "label": "left" }).to_string();
     let body = json!({
         "id": "c", "object": "chat.completion", "created": 0, "model": "m",
         "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": content } }],
-        "usage": { "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
+        "usage": { "prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written,
                    "prompt_tokens_details": { "cached_tokens": 40 } },
     });
     response("200 OK", &[("content-type", "application/json")], body.to_string().as_bytes())

@@ -4,6 +4,7 @@
 //! `access`: who may do what over the API, how often, and with which flows and indexes.
 //! `backends`: the models on servers behind the whole service, and what it says of them.
 //! `browser`: the dashboard in a real browser.
+//! `ceilings`: what tenants and keys may spend in a day.
 //! `cli`: the built binary as its users meet it: output, exit codes, indexing and being killed.
 //! `deploy`: the image, the composition and the chart fit together, as far as that can be told without running them.
 //! `diagnostics`: every broken flow of `flows/invalid` is refused with the right codes, at the right places.
@@ -12,10 +13,12 @@
 //! `flows`: every flow in `flows` loads without warnings, names its source and carries tests.
 //! `journal`: what the store keeps, on either database, whatever fails.
 //! `laws`: what holds for every run, whatever the flow, the order and the faults.
+//! `metrics`: every metric is in the documentation, and no caller can make a series.
 //! `openapi`: the document of the API is complete, and that of the code.
 //! `mcp`, `openai`: what the official clients of other people's interfaces make of the service.
 //! `operators`: every operator has a page with an example that loads, and `docs/operators.md` is made of them.
 //! `papers`: flows of papers whose turns only a model that changes its mind can test.
+//! `prometheus`: a real one asks a real service, and every panel and rule finds what it looks at.
 //! `recovery`: the built service, killed, stopped or without its database, loses nothing and does nothing twice.
 //! `outside`: webhooks, schedules, usage and feedback, against the real service.
 //! `schema`: the schema for editors takes every flow of the repository.
@@ -36,6 +39,7 @@ mod access;
 mod api;
 mod backends;
 mod browser;
+mod ceilings;
 mod cli;
 mod deploy;
 mod diagnostics;
@@ -45,11 +49,13 @@ mod flows;
 mod journal;
 mod laws;
 mod mcp;
+mod metrics;
 mod openai;
 mod openapi;
 mod operators;
 mod outside;
 mod papers;
+mod prometheus;
 mod recovery;
 mod schema;
 mod schemathesis;

@@ -234,6 +234,12 @@ impl Cx {
         work: impl Future<Output = Result<(T, Usage), backend::Error>>,
     ) -> Result<T, OpError> {
         self.ledger.hold(estimate)?;
+        if let Some(purse) = &self.run.purse
+            && let Err(over) = purse.hold(estimate)
+        {
+            self.ledger.release(estimate);
+            return Err(over.into());
+        }
         let mut call = HeldCall { cx: self, held: estimate, used: estimate };
         match work.await {
             Ok((answer, usage)) => {
@@ -266,6 +272,9 @@ impl Drop for HeldCall<'_> {
     fn drop(&mut self) {
         self.cx.ledger.release(self.held);
         self.cx.ledger.hold_unchecked(self.used);
+        if let Some(purse) = &self.cx.run.purse {
+            purse.settle(self.held, self.used);
+        }
         *self.cx.used.lock().unwrap_or_else(PoisonError::into_inner) += self.used;
     }
 }

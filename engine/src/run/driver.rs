@@ -140,6 +140,7 @@ impl Driver {
             resources,
             caller: Caller { run: Some(options.id.0.clone()), ..options.caller.clone() },
             deadline: options.deadline,
+            purse: options.purse.clone(),
             started: now.checked_sub(elapsed).unwrap_or(now),
             rested_ns: AtomicU64::new(0),
             on_progress,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::driver::Driver;
 use super::execute::execute as execute_here;
 use crate::backend::{Caller, Usage};
-use crate::budget::{Book, Ledger};
+use crate::budget::{Book, Ledger, Purse};
 use crate::cx::{Cx, Resources, RunContext};
 use crate::event::{Failure, RunId};
 use crate::operator::PlanKit;
@@ -96,6 +96,16 @@ pub struct NotTaken {
 ///
 /// It spends within what the budgets had left when it left; what others spend meanwhile is not known here.
 pub async fn execute_task(plan: &Plan, task: Task, resources: Arc<Resources>) -> Result<Done, NotTaken> {
+    execute_task_from(plan, task, resources, None).await
+}
+
+/// As [`execute_task`], with calls that draw on `purse`, too.
+pub async fn execute_task_from(
+    plan: &Plan,
+    task: Task,
+    resources: Arc<Resources>,
+    purse: Option<Arc<dyn Purse>>,
+) -> Result<Done, NotTaken> {
     let began = Instant::now();
     let ledger = Ledger::of_books(&task.books);
     let context = RunContext {
@@ -104,6 +114,7 @@ pub async fn execute_task(plan: &Plan, task: Task, resources: Arc<Resources>) ->
         resources,
         caller: task.caller.clone(),
         deadline: task.left.and_then(|left| began.checked_add(left)),
+        purse,
         started: began.checked_sub(task.elapsed).unwrap_or(began),
         rested_ns: AtomicU64::new(0),
         on_progress: None,

@@ -150,7 +150,7 @@ impl Context {
     /// What the model may see at once of the document.
     fn parts(&self, text: &str) -> Vec<Range<usize>> {
         if tokens::count(text) <= self.window_tokens {
-            return vec![0..text.len()];
+            return std::iter::once(0..text.len()).collect();
         }
         let splitter = Splitter { size: self.window_tokens, overlap: 0, length: Length::Tokens, trim: true };
         splitter.split(text, 0..text.len(), &SEPARATORS)

@@ -284,7 +284,8 @@ mod tests {
     #[tokio::test]
     async fn a_model_that_reads_less_gets_smaller_windows() {
         // The test's embedder reads forty words.
-        let text = (0..30).map(|n| format!("word{n} one two three.\n")).collect::<String>();
+        let lines: Vec<String> = (0..30).map(|n| format!("word{n} one two three.\n")).collect();
+        let text = lines.concat();
         let parts: Vec<&str> = text.lines().collect();
         let found = vectors(json!({ "include_special": false }), input(&text, &parts)).await.unwrap();
         assert_eq!(found.len(), 30);

@@ -71,6 +71,7 @@ fn unavailable(message: &str) -> Error {
     Error::Unavailable { backend: "tool".to_owned(), message: message.to_owned(), retry_after: None }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one of several tools, of which others fail")]
 fn weather(arguments: &Map<String, Value>, _: usize) -> Result<ToolAnswer, Error> {
     Ok(match arguments.get("city").and_then(Value::as_str) {
         Some("Atlantis") => ToolAnswer::error("there is no city `Atlantis`"),
@@ -139,6 +140,9 @@ impl Pretend {
     }
 }
 
+/// What a model says: its words and its calls, each an id, a tool and its arguments.
+pub(crate) type Says<'a> = (&'a str, &'a [(&'a str, &'a str, &'a str)]);
+
 /// A model that says these things, one after the other: words with calls, or a failure.
 #[derive(Debug)]
 pub(crate) struct Asking(Mutex<(VecDeque<Said>, Vec<ChatRequest>)>);
@@ -153,8 +157,8 @@ struct Said {
 
 impl Asking {
     /// Each answer is its words and its calls: id, tool, arguments.
-    pub(crate) fn new(answers: &[(&str, &[(&str, &str, &str)])]) -> Arc<Self> {
-        let said = |(text, calls): &(&str, &[(&str, &str, &str)])| Said {
+    pub(crate) fn new(answers: &[Says<'_>]) -> Arc<Self> {
+        let said = |(text, calls): &Says<'_>| Said {
             text: (*text).to_owned(),
             calls: calls
                 .iter()

@@ -6,7 +6,14 @@ use crate::store::{At, Options};
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const ANYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-const DEFAULTS: Defaults = Defaults { key_rate: None, tenant_rate: None, queued: 100 };
+const NO_CEILING: Ceiling = Ceiling { tokens: None, cost: None };
+const DEFAULTS: Defaults = Defaults {
+    key_rate: None,
+    tenant_rate: None,
+    queued: 100,
+    key_ceiling: NO_CEILING,
+    tenant_ceiling: NO_CEILING,
+};
 
 async fn store() -> Store {
     Store::open(Options::new(At::Memory), true).await.unwrap()
@@ -24,6 +31,7 @@ async fn add(store: &Store, tenant: &str, scopes: &[Scope], expires_ms: Option<i
         expires_ms,
         revoked_ms: None,
         used_ms: None,
+        ceiling: NO_CEILING,
     };
     store.put_key(&record).await.unwrap();
     (key, record)
@@ -106,6 +114,7 @@ async fn a_tenant_has_the_limits_that_were_set_for_it() {
         max_running: 5,
         max_queued: 7,
         requests_per_minute: NonZeroU32::new(1),
+        ceiling: Ceiling { tokens: Some(9), cost: Some(0.5) },
         ..Tenant::named("acme", 0)
     };
     store.put_tenant(&acme).await.unwrap();

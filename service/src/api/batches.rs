@@ -182,11 +182,16 @@ async fn create(
     };
     let jobs = lines::read(&app, &can, &common, &batch.id, &body.0).await?;
     drop(body);
-    app.admission.enter(&app, &can.tenant, jobs.len()).await?;
-    let n_jobs = jobs.len() as u64;
+    app.admission.enter(&app, (&can.tenant, can.key_id.as_deref()), jobs.len()).await?;
+    let mut flows = std::collections::BTreeMap::<String, u64>::new();
+    for job in &jobs {
+        *flows.entry(job.flow.clone()).or_default() += 1;
+    }
     let (id, is_replayed) = match app.store.submit_batch(&batch, jobs).await? {
         Submitted::New => {
-            app.counts.submitted.fetch_add(n_jobs, std::sync::atomic::Ordering::Relaxed);
+            for (flow, jobs) in &flows {
+                app.metrics.submitted(&can.tenant, flow, *jobs);
+            }
             (batch.id, false)
         }
         Submitted::Before(id) => (id, true),

@@ -16,12 +16,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::App;
 use super::body::Query;
 use super::caller::{Can, Read};
 use super::headers::{Wanted, last_event_id, wanted};
 use super::jobs::find;
 use super::problem::{Code, Problem};
-use super::{App, Counts};
 use crate::job::{Job, OpenWait};
 use crate::runner::{Live, RunningText};
 
@@ -168,7 +168,6 @@ pub fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
         return Err(Problem::new(Code::Stopping, "the process is stopping and opens no streams"));
     }
     app.streams.clone().try_acquire_owned().map_err(|_| {
-        Counts::more(&app.counts.refused);
         Problem::new(Code::Overloaded, format!("{} streams are open", app.config.limits.streams))
             .hint("read pages instead: the same path with `Accept: application/json`")
     })

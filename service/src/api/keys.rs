@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::body::{Body, Query};
 use super::caller::{Admin, Caller, Can, DEFAULT_TENANT, Scope};
 use super::problem::{Code, Problem};
+use super::tenants::ceiling;
 use super::{App, time};
 use crate::access::{self, Key, ROOT};
 use crate::job::new_id;
@@ -64,6 +65,12 @@ pub struct KeyInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub used_at: Option<String>,
+    /// Tokens a day (UTC) of its jobs; what the configuration says if it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+    /// Money a day (UTC) of its jobs; what the configuration says if it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_per_day: Option<f64>,
 }
 
 /// A key that was just made, with the key itself: it cannot be shown again.
@@ -102,6 +109,12 @@ pub struct KeyRequest {
     /// Whose it is to be; the caller's if it is left out. Only admins of the tenant `default` name another.
     #[schema(pattern = "^[a-z0-9][a-z0-9_-]{0,39}$")]
     pub tenant: Option<String>,
+    /// Tokens that its jobs may read and write in a day (UTC); what the configuration says if it is left out.
+    #[schema(minimum = 0)]
+    pub tokens_per_day: Option<u64>,
+    /// Money that its jobs may cost in a day (UTC); what the configuration says if it is left out.
+    #[schema(minimum = 0)]
+    pub cost_per_day: Option<f64>,
 }
 
 /// How a key is rotated.
@@ -138,6 +151,8 @@ impl From<KeyRecord> for KeyInfo {
             expires_at: key.expires_ms.map(time::rfc3339),
             revoked_at: key.revoked_ms.map(time::rfc3339),
             used_at: key.used_ms.map(time::rfc3339),
+            tokens_per_day: key.ceiling.tokens,
+            cost_per_day: key.ceiling.cost,
         }
     }
 }
@@ -222,6 +237,7 @@ async fn create(
         expires_ms,
         revoked_ms: None,
         used_ms: None,
+        ceiling: ceiling(wanted.tokens_per_day, wanted.cost_per_day)?,
     };
     app.store.put_key(&record).await?;
     app.access.changed();

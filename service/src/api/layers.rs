@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
 
 use super::problem::{Code, Problem};
-use super::{App, Counts, openai, rates};
+use super::{App, openai, rates};
 
 /// The header that names a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -134,8 +134,13 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     if app.is_stopping() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Counts::more(&app.counts.requests);
     let status = response.status().as_u16();
+    app.metrics.answered(status);
+    if let Some(problem) = response.extensions().get::<Arc<Problem>>()
+        && matches!(problem.code.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+    {
+        app.metrics.refused(problem.code.as_str());
+    }
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if status >= 500 {
         tracing::warn!(%request_id, trace_id, %method, path, status, ms, "answered");
@@ -151,7 +156,6 @@ async fn enter(app: &App, path: &str, request: Request, next: Next) -> Response 
         Ok(permit) => Some(permit),
         Err(_) if is_probe(path) => None,
         Err(_) => {
-            Counts::more(&app.counts.refused);
             return Problem::new(Code::Overloaded, "too many requests are in flight").into_response();
         }
     };

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::App;
 use super::problem::{Code, Problem};
-use super::{App, Counts};
+use crate::spend::Reached;
 
 /// How long a count of a queue with room in it is believed.
 const BELIEVED: Duration = Duration::from_millis(500);
@@ -43,14 +44,22 @@ struct Seen {
 
 impl Admission {
     /// Lets `more` jobs of `tenant` in, or refuses them. Whoever is let in submits without waiting for anything else.
-    pub async fn enter(&self, app: &App, tenant: &str, more: usize) -> Result<(), Problem> {
+    pub async fn enter(
+        &self,
+        app: &App,
+        (tenant, key): (&str, Option<&str>),
+        more: usize,
+    ) -> Result<(), Problem> {
         if app.is_stopping() {
             return Err(Problem::new(Code::Stopping, "the process is stopping and takes no new work"));
+        }
+        if let Some(reached) = app.spending.check(tenant, key).await? {
+            return Err(spent(tenant, key, &reached));
         }
         let most = u64::from(app.access.tenant(tenant).await?.max_queued);
         let more = more as u64;
         if more > most.saturating_add(app.runner.load().slots as u64) {
-            return Err(full(app, format!("{more} jobs at once, and at most {most} may be queued"))
+            return Err(full(format!("{more} jobs at once, and at most {most} may be queued"))
                 .hint("send fewer at once"));
         }
         let came = Instant::now();
@@ -80,7 +89,7 @@ impl Admission {
             known => known,
         };
         entered.map_err(|queued| {
-            full(app, format!("{} jobs are queued, and at most {most} may be", queued.unwrap_or_default()))
+            full(format!("{} jobs are queued, and at most {most} may be", queued.unwrap_or_default()))
         })
     }
 
@@ -136,7 +145,27 @@ fn free(app: &App) -> Free {
     Free { slots, begins_at_once: slots > 0 && !load.has_backlog }
 }
 
-fn full(app: &App, detail: String) -> Problem {
-    Counts::more(&app.counts.refused);
+/// The problem of a ceiling that was reached, with what can be done about it.
+fn spent(tenant: &str, key: Option<&str>, reached: &Reached) -> Problem {
+    let Reached { of, what, limit, retry_after } = reached;
+    let who = if *of == "key" { key.unwrap_or_default() } else { tenant };
+    let hint = if *of == "key" {
+        format!(
+            "wait for the next day (UTC), take another key, or have an admin make one with a higher `{what}_per_day`"
+        )
+    } else {
+        format!(
+            "wait for the next day (UTC), or have an admin raise `{what}_per_day`: `PUT /v1/tenants/{tenant}`"
+        )
+    };
+    Problem::new(
+        Code::Ceiling,
+        format!("the {of} `{who}` has spent what it may in a day: {what} up to {limit}"),
+    )
+    .retry_after(*retry_after)
+    .hint(hint)
+}
+
+fn full(detail: String) -> Problem {
     Problem::new(Code::QueueFull, detail).retry_after(FULL_WAIT)
 }

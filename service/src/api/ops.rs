@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 
 use super::caller::{Caller, Scope};
 use super::{App, docs, openapi};
+use crate::metrics::{self, Moment, QueueNow};
 
 /// How long the store may take to say that it is there.
 const STORE_TIME: Duration = Duration::from_secs(2);
@@ -77,60 +78,34 @@ async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// Counts for Prometheus
+///
+/// `docs/metrics.md` lists them all.
 #[utoipa::path(get, path = "/metrics", operation_id = "show_metrics", tag = "ops", responses((status = 200, description = "Prometheus text", body = str, content_type = "text/plain")))]
 async fn metrics(State(app): State<App>) -> Response {
     let queue = tokio::time::timeout(STORE_TIME, app.store.queue(None)).await.ok().and_then(Result::ok);
-    let limits = &app.config.limits;
-    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let mut gauges: Vec<(&str, &str, &str, u64)> = vec![
-        ("anabranch_requests_total", "counter", "Requests answered.", count(&app.counts.requests)),
-        (
-            "anabranch_requests_refused_total",
-            "counter",
-            "Requests refused for want of room.",
-            count(&app.counts.refused),
-        ),
-        (
-            "anabranch_jobs_submitted_total",
-            "counter",
-            "Jobs taken in by this process.",
-            count(&app.counts.submitted),
-        ),
-        (
-            "anabranch_streams",
-            "gauge",
-            "Open streams of events.",
-            (limits.streams.saturating_sub(app.streams.available_permits())) as u64,
-        ),
-        (
-            "anabranch_requests_in_flight",
-            "gauge",
-            "Requests being answered.",
-            (limits.requests.saturating_sub(app.requests.available_permits())) as u64,
-        ),
-    ];
-    let mut oldest = None;
-    if let Some(queue) = queue {
+    let queue = queue.map(|queue| {
         let age_ms = queue.oldest_ms.map_or(0, |oldest| app.now_ms().saturating_sub(oldest));
-        gauges.push(("anabranch_queue_depth", "gauge", "Jobs that could begin now.", queue.depth));
-        gauges.push(("anabranch_jobs_running", "gauge", "Jobs that run, anywhere.", queue.running));
-        gauges.push(("anabranch_jobs_waiting", "gauge", "Jobs that wait for answers.", queue.waiting));
-        oldest = Some(Duration::from_millis(u64::try_from(age_ms).unwrap_or_default()));
-    }
-    let mut text = String::new();
-    for (name, kind, help, value) in gauges {
-        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
-    }
-    if let Some(oldest) = oldest {
-        // What an autoscaler goes by.
-        let name = "anabranch_queue_oldest_age_seconds";
-        let age = oldest.as_secs_f64();
-        text.push_str(&format!(
-            "# HELP {name} Age of the oldest job that could begin now.\n# TYPE {name} gauge\n{name} {age}\n"
-        ));
-    }
-    text.push_str(&format!("# HELP anabranch_build_info The build.\n# TYPE anabranch_build_info gauge\nanabranch_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION")));
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        let oldest = Duration::from_millis(u64::try_from(age_ms).unwrap_or_default());
+        QueueNow {
+            depth: queue.depth,
+            running: queue.running,
+            waiting: queue.waiting,
+            oldest_secs: oldest.as_secs_f64(),
+        }
+    });
+    let (limits, load, writing) = (&app.config.limits, app.runner.load(), app.store.writing());
+    let now = Moment {
+        queue,
+        active: load.running,
+        slots: load.slots,
+        tasks: load.tasks,
+        journal_waiting: writing.waiting,
+        journal_waiting_bytes: writing.waiting_bytes,
+        requests: limits.requests.saturating_sub(app.requests.available_permits()),
+        streams: limits.streams.saturating_sub(app.streams.available_permits()),
+        indexes: app.metrics.sizes(&app.indexes).await,
+    };
+    ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], app.metrics.text(now)).into_response()
 }
 
 /// This document

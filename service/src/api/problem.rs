@@ -93,6 +93,8 @@ codes! {
     TooMany = TOO_MANY_REQUESTS, "too_many", "too many requests";
     /// The caller has too many jobs in the queue.
     QueueFull = TOO_MANY_REQUESTS, "queue_full", "too many jobs are queued";
+    /// The tenant, or the key, has spent what it may in a day.
+    Ceiling = TOO_MANY_REQUESTS, "ceiling", "what may be spent in a day is spent";
     /// Something of ours is wrong.
     Internal = INTERNAL_SERVER_ERROR, "internal", "something went wrong here";
     /// A job that was waited for failed.

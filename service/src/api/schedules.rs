@@ -348,7 +348,7 @@ async fn run(
         key,
         body_hash: id.clone(),
     });
-    app.admission.enter(&app, &can.tenant, 1).await?;
+    app.admission.enter(&app, (&can.tenant, can.key_id.as_deref()), 1).await?;
     let taken = take_in(&app, prepared, None).await?;
     let job = super::jobs::find(&app, &can, &taken.id).await?;
     Ok((StatusCode::ACCEPTED, Json(JobView::whole(&app, job))))

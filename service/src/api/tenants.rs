@@ -15,7 +15,7 @@ use super::caller::{Admin, Can};
 use super::keys::{is_operator, no_tenant};
 use super::problem::{Code, Problem};
 use crate::access;
-use crate::store::Tenant;
+use crate::store::{Ceiling, Tenant};
 
 /// Tenants on a page, if nothing is said.
 const PAGE: u32 = 100;
@@ -46,6 +46,12 @@ pub struct TenantInfo {
     /// Requests a minute, of all keys together; what the configuration says if it is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
+    /// Tokens a day (UTC), of all keys together; what the configuration says if it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+    /// Money a day (UTC), of all keys together; what the configuration says if it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_per_day: Option<f64>,
 }
 
 /// The limits of a tenant.
@@ -64,6 +70,12 @@ pub struct TenantLimits {
     /// Requests a minute, of all keys together; what the configuration says if it is left out.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub requests_per_minute: Option<u32>,
+    /// Tokens that its jobs may read and write in a day (UTC); what the configuration says if it is left out.
+    #[schema(minimum = 0)]
+    pub tokens_per_day: Option<u64>,
+    /// Money that its jobs may cost in a day (UTC); what the configuration says if it is left out.
+    #[schema(minimum = 0)]
+    pub cost_per_day: Option<f64>,
 }
 
 /// A page of tenants.
@@ -96,6 +108,8 @@ impl From<&Tenant> for TenantInfo {
             max_running: tenant.max_running,
             max_queued: tenant.max_queued,
             requests_per_minute: tenant.requests_per_minute.map(NonZeroU32::get),
+            tokens_per_day: tenant.ceiling.tokens,
+            cost_per_day: tenant.ceiling.cost,
         }
     }
 }
@@ -174,14 +188,24 @@ async fn put(
     if let Some((at, _, least, most)) = bounds.iter().find(|(_, n, least, most)| n < least || n > most) {
         return Err(Problem::invalid(*at, format!("expected a whole number from {least} to {most}")));
     }
+    let ceiling = ceiling(limits.tokens_per_day, limits.cost_per_day)?;
     let tenant = Tenant {
         name,
         weight: limits.weight,
         max_running: limits.max_running,
         max_queued: limits.max_queued,
         requests_per_minute: rate.and_then(NonZeroU32::new),
+        ceiling,
     };
     app.store.put_tenant(&tenant).await?;
     app.access.changed();
     Ok(Json(TenantInfo::from(&tenant)))
+}
+
+/// What may be spent in a day, as a request says it.
+pub(super) fn ceiling(tokens: Option<u64>, cost: Option<f64>) -> Result<Ceiling, Problem> {
+    if cost.is_some_and(|cost| !cost.is_finite() || cost < 0.0) {
+        return Err(Problem::invalid("/cost_per_day", "expected a number, at least 0"));
+    }
+    Ok(Ceiling { tokens, cost })
 }

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::error::with_hint;
+use crate::store::Ceiling;
 
 /// Bounds of the process. Whatever reaches one gets a typed answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// Node executions of a run that are in flight at once; 64 if unset.
@@ -55,6 +56,20 @@ pub struct LimitsConfig {
     #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub tenant_requests_per_minute: usize,
+    /// Tokens that all jobs of a key may read and write in a day (UTC), unless something else was said of the key; more
+    /// are refused (429), and calls of running jobs fail. Without a bound if unset.
+    pub tokens_per_day: Option<u64>,
+    /// The same in the money of `prices`.
+    #[serde(deserialize_with = "cost")]
+    #[schemars(range(min = 0))]
+    pub cost_per_day: Option<f64>,
+    /// Tokens that all jobs of a tenant may read and write in a day (UTC), unless something else was said of the tenant.
+    /// Without a bound if unset.
+    pub tenant_tokens_per_day: Option<u64>,
+    /// The same in the money of `prices`.
+    #[serde(deserialize_with = "cost")]
+    #[schemars(range(min = 0))]
+    pub tenant_cost_per_day: Option<f64>,
     /// Longest time in which a request must have been sent whole; 30s if unset.
     #[serde(deserialize_with = "some_duration")]
     #[schemars(with = "String")]
@@ -74,8 +89,33 @@ impl Default for LimitsConfig {
             batch: 10_000,
             requests_per_minute: 60_000,
             tenant_requests_per_minute: 240_000,
+            tokens_per_day: None,
+            cost_per_day: None,
+            tenant_tokens_per_day: None,
+            tenant_cost_per_day: None,
             body_time: Duration::from_secs(30),
         }
+    }
+}
+
+impl LimitsConfig {
+    /// What a key may spend in a day.
+    pub fn ceiling(&self) -> Ceiling {
+        Ceiling { tokens: self.tokens_per_day, cost: self.cost_per_day }
+    }
+
+    /// What a tenant may spend in a day.
+    pub fn tenant_ceiling(&self) -> Ceiling {
+        Ceiling { tokens: self.tenant_tokens_per_day, cost: self.tenant_cost_per_day }
+    }
+}
+
+fn cost<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    match Option::<f64>::deserialize(deserializer)? {
+        Some(cost) if !cost.is_finite() || cost < 0.0 => {
+            Err(D::Error::custom("expected a number, at least 0"))
+        }
+        cost => Ok(cost),
     }
 }
 

@@ -73,13 +73,16 @@ pub(super) async fn call(
         ..JobRequest::default()
     };
     let prepared = prepare(app, caller, request).await.map_err(|problem| refused(&told_once(problem)))?;
-    app.admission.enter(app, &caller.tenant, 1).await.map_err(|problem| refused(&problem))?;
-    let id = prepared.job.id.clone();
+    app.admission
+        .enter(app, (&caller.tenant, caller.key_id.as_deref()), 1)
+        .await
+        .map_err(|problem| refused(&problem))?;
+    let (id, flow) = (prepared.job.id.clone(), prepared.job.flow.clone());
     let gives = Gives::of(&prepared.flow.plan).ok();
     let guard = Guard::new(app, &caller.tenant, &id);
     let (receipt, live) = app.runner.submit_watched(prepared.job, &prepared.flow);
     match receipt.await {
-        Ok(Submitted::New) => {}
+        Ok(Submitted::New) => app.metrics.submitted(&caller.tenant, &flow, 1),
         Ok(_) => return Err(ErrorData::internal_error("the job was there before", None)),
         Err(error) => return Err(refused(&error.into())),
     }

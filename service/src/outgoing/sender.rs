@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::guard::Guard;
 use super::post::{Outcome, Post, TIMEOUT};
 use super::{Clock, backoff, message, signature, system_clock};
+use crate::metrics::Metrics;
 use crate::store::{Due, Sent, Store, StoreError};
 
 /// Attempts that are in flight at once.
@@ -43,12 +44,21 @@ pub struct Options {
     pub clock: Clock,
     /// Spreads what failed together, from `0.0` to `1.0`.
     pub chance: fn() -> f64,
+    /// Where attempts are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Options {
     /// As usual: by the clock of this machine.
     pub fn new(owner: impl Into<String>, guard: Guard, base: impl Into<String>) -> Self {
-        Self { owner: owner.into(), guard, base: base.into(), clock: system_clock(), chance: fastrand::f64 }
+        Self {
+            owner: owner.into(),
+            guard,
+            base: base.into(),
+            clock: system_clock(),
+            chance: fastrand::f64,
+            metrics: Arc::default(),
+        }
     }
 }
 
@@ -140,6 +150,11 @@ impl Sender {
     async fn attempt(&self, mut due: Due) {
         let Parts { store, options, .. } = &*self.0;
         let sent = self.send(&mut due).await;
+        options.metrics.webhook(match &sent {
+            Sent::Delivered(_) => "delivered",
+            Sent::Failed { next_ms: Some(_), .. } => "failed",
+            Sent::Failed { next_ms: None, .. } => "given_up",
+        });
         let now = (options.clock)();
         if let Sent::Failed { why, next_ms: None, .. } = &sent {
             tracing::warn!(delivery = %due.delivery.id, webhook = %due.delivery.webhook_id, %why, "a webhook is given up");

@@ -48,6 +48,8 @@ mod tests {
             session_id: Some("talk".into()),
             batch_id: batch_id.map(str::to_owned),
             created_by: Some("key_1".into()),
+            ready_ms: 0,
+            started_ms: 0,
             is_begun: false,
         }
     }

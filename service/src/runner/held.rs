@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::texts::{RunningText, Texts};
 use super::{LIVE_BEHIND, Live};
 use crate::job::Progress;
+use crate::metrics::{Counting, Metrics};
 use crate::store::Wanted;
 
 /// A job that this process works on.
@@ -41,10 +42,16 @@ pub(super) struct Held {
     /// What the running nodes have written; locked while a piece is told, so that whoever begins to watch gets each
     /// piece once: with the text so far, or after it.
     texts: Mutex<Texts>,
+    counting: Counting,
 }
 
 impl Held {
-    pub(super) fn new(id: &str, epoch: i64, live: Option<broadcast::Sender<Live>>) -> Arc<Self> {
+    pub(super) fn new(
+        id: &str,
+        epoch: i64,
+        live: Option<broadcast::Sender<Live>>,
+        metrics: &Arc<Metrics>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: id.into(),
             epoch,
@@ -60,6 +67,7 @@ impl Held {
             n_running: AtomicU64::new(0),
             n_ended: AtomicU64::new(0),
             texts: Mutex::default(),
+            counting: Counting::new(metrics.clone()),
         })
     }
 
@@ -135,6 +143,7 @@ impl Observer for Held {
             texts.push(&scope.to_string(), piece);
             return tell();
         }
+        self.counting.noticed(notice, !self.is_replaying.load(Ordering::Relaxed));
         if let Notice::Started { scope, .. } | Notice::Ended { scope, .. } = notice {
             let mut texts = self.texts();
             if !texts.is_empty() {

@@ -86,6 +86,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
             continue;
         }
         inner.lease.end();
+        inner.options.metrics.lease_lost();
         let n = inner.desk.all().len();
         inner.forget_all();
         tracing::warn!(worker = %inner.lease.worker(), jobs = n, "the lease is lost: its jobs go to other workers");
@@ -147,6 +148,7 @@ pub(super) async fn sweep(inner: Arc<Inner>) {
     loop {
         match inner.store.sweep().await {
             Ok(swept) => {
+                inner.options.metrics.recovered(swept.jobs);
                 if swept.workers > 0 {
                     tracing::warn!(
                         workers = swept.workers,

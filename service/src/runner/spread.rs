@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anabranch_engine::run::{Done, NotTaken, Offload, Task, execute_task};
+use anabranch_engine::run::{Done, NotTaken, Offload, Task, execute_task_from};
 use async_trait::async_trait;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -302,7 +302,10 @@ async fn execute(inner: &Arc<Inner>, claimed: ClaimedTask) {
         refuse(format!("it was lost by {CLAIMS_MAX} workers"))
     } else {
         match (serde_json::from_str::<Task>(&claimed.input), inner.flows.pinned(&claimed.hash).await) {
-            (Ok(task), Ok(plan)) => execute_task(&plan, task, inner.resources.of(&claimed.tenant)).await,
+            (Ok(task), Ok(plan)) => {
+                let purse = inner.purse(&claimed.tenant, task.caller.key.as_deref()).await;
+                execute_task_from(&plan, task, inner.resources.of(&claimed.tenant), purse).await
+            }
             (Err(error), _) => refuse(format!("the task cannot be read: {error}")),
             (_, Err(error)) => refuse(format!("its flow cannot be used: {error}")),
         }

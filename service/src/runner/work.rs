@@ -89,7 +89,7 @@ impl Drop for Seat {
 /// Works on a job until it has ended or parked, and the store knows; or until it is another's.
 pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
     let Begun { claimed, worker, plan, submission, is_new, told, live, permit } = begun;
-    let held = Held::new(&claimed.id, claimed.epoch, live);
+    let held = Held::new(&claimed.id, claimed.epoch, live, &inner.options.metrics);
     let seat = Seat { inner: inner.clone(), held: held.clone(), permit: Some(permit) };
     let mut kept = None;
     match submission {
@@ -203,11 +203,15 @@ impl Job<'_> {
     /// Carries the run as far as it goes; `None` if the job is lost.
     async fn carry(self, plan: Option<Arc<Plan>>, is_new: bool) -> Option<Closing> {
         reach("runner::claimed");
-        let claimed = self.claimed;
+        let (claimed, metrics) = (self.claimed, &self.inner.options.metrics);
+        if claimed.epoch == 1 {
+            metrics.started(between(claimed.ready_ms, claimed.started_ms));
+        }
         if claimed.claims > i32::try_from(self.inner.options.claims_max).unwrap_or(i32::MAX) {
             let n = claimed.claims - 1;
             let message =
                 format!("{n} workers in a row were lost on it, or gave it up, before it got any further");
+            metrics.set_aside();
             return Some(Closing::End(end::refused("set_aside", "set_aside", message)));
         }
         let plan = match plan {
@@ -218,7 +222,8 @@ impl Job<'_> {
             },
         };
         reach_with("runner::begun", &claimed.flow);
-        let options = self.options();
+        let purse = self.inner.purse(&claimed.tenant, claimed.created_by.as_deref()).await;
+        let options = run::Options { purse, ..self.options() };
         let result = Box::pin(self.within_deadline(self.run(&plan, options.clone(), is_new))).await;
         let report = match result {
             Ok(report) => report,
@@ -375,6 +380,15 @@ impl Job<'_> {
         }
     }
 
+    /// Counts the end of a job.
+    fn count(self, told: &Told) {
+        if let Told::Ended(end) = told {
+            let Claimed { tenant, flow, started_ms, .. } = self.claimed;
+            let took = between(*started_ms, now_ms());
+            self.inner.options.metrics.finished(tenant, flow, end.status, took);
+        }
+    }
+
     /// Writes what the work came to; `None` if the job is no longer this worker's, or has to be carried on by another.
     async fn close(self, closing: Closing) -> Option<Told> {
         let (store, id, epoch) = (&self.inner.store, &*self.held.id, self.held.epoch);
@@ -400,6 +414,7 @@ impl Job<'_> {
                     Told::Ended(end) => self.traced.ended(end),
                     Told::Left => self.traced.parked(),
                 }
+                self.count(&told);
                 Some(told)
             }
             Err(StoreError::Unavailable(why)) => {
@@ -409,11 +424,17 @@ impl Job<'_> {
                 None
             }
             Err(error) => {
+                self.inner.options.metrics.fenced();
                 tracing::debug!(job = id, %error, "the job is not ours any more");
                 None
             }
         }
     }
+}
+
+/// The time between two moments (unix ms); none if the clock went back meanwhile.
+fn between(from_ms: i64, to_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0))
 }
 
 /// What is to be written about a run that could not be carried through; `None` if the job is another's.

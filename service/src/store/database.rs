@@ -134,6 +134,7 @@ const COMMON: &[(i64, &str, &str)] = &[
     (1, "core", include_str!("../../../migrations/common/0001_core.sql")),
     (2, "access", include_str!("../../../migrations/common/0002_access.sql")),
     (3, "outside", include_str!("../../../migrations/common/0003_outside.sql")),
+    (5, "spending", include_str!("../../../migrations/common/0005_spending.sql")),
 ];
 /// Those that only `PostgreSQL` has.
 const POSTGRES: &[(i64, &str, &str)] =

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use super::database::{reading, row, transaction, writing};
-use super::{Store, StoreError};
+use super::spending::{OF_KEY, OF_TENANT};
+use super::{Ceiling, Store, StoreError};
 use crate::access::Scope;
 
 /// A key as it is kept: without the key itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct KeyRecord {
     /// `key_…`.
     pub id: String,
@@ -28,10 +29,12 @@ pub struct KeyRecord {
     pub revoked_ms: Option<i64>,
     /// When it was last used, to the minute (unix ms).
     pub used_ms: Option<i64>,
+    /// What it may spend in a day; where it says nothing, what holds for all keys.
+    pub ceiling: Ceiling,
 }
 
 /// What a tenant may have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tenant {
     /// Its name.
     pub name: String,
@@ -43,12 +46,21 @@ pub struct Tenant {
     pub max_queued: u32,
     /// Requests a minute; `None` for what holds for all.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// What it may spend in a day; where it says nothing, what holds for all.
+    pub ceiling: Ceiling,
 }
 
 impl Tenant {
     /// A tenant that nothing was said about, with a queue of `max_queued`.
     pub fn named(name: &str, max_queued: u32) -> Self {
-        Self { name: name.to_owned(), weight: 1, max_running: 256, max_queued, requests_per_minute: None }
+        Self {
+            name: name.to_owned(),
+            weight: 1,
+            max_running: 256,
+            max_queued,
+            requests_per_minute: None,
+            ceiling: Ceiling::default(),
+        }
     }
 }
 
@@ -63,6 +75,8 @@ row! {
         expires_ms: Option<i64>,
         revoked_ms: Option<i64>,
         used_ms: Option<i64>,
+        day_tokens: Option<i64>,
+        day_cost: Option<f64>,
     }
 }
 
@@ -79,6 +93,7 @@ impl From<KeyRow> for KeyRecord {
             expires_ms: row.expires_ms,
             revoked_ms: row.revoked_ms,
             used_ms: row.used_ms,
+            ceiling: Ceiling::of_columns(row.day_tokens, row.day_cost),
         }
     }
 }
@@ -90,6 +105,8 @@ row! {
         max_running: i32,
         max_queued: i32,
         per_minute: Option<i32>,
+        day_tokens: Option<i64>,
+        day_cost: Option<f64>,
     }
 }
 
@@ -102,6 +119,7 @@ impl From<TenantRow> for Tenant {
             max_running: count(row.max_running),
             max_queued: count(row.max_queued),
             requests_per_minute: row.per_minute.and_then(|rate| NonZeroU32::new(count(rate))),
+            ceiling: Ceiling::of_columns(row.day_tokens, row.day_cost),
         }
     }
 }
@@ -133,6 +151,9 @@ impl Store {
                 .execute(db)
                 .await?;
         });
+        if !key.ceiling.is_none() {
+            self.put_ceiling(&key.tenant, &key.id, &key.ceiling).await?;
+        }
         Ok(())
     }
 
@@ -141,7 +162,7 @@ impl Store {
     pub async fn rotate_key(&self, old: &str, until_ms: i64, key: &KeyRecord) -> Result<bool, StoreError> {
         let insert = self.sql(INSERT);
         let scopes = words(&key.scopes);
-        Ok(transaction!(self.database(), |tx| {
+        let is_rotated = transaction!(self.database(), |tx| {
             let n = sqlx::query(
                 "UPDATE keys SET expires_ms = CASE WHEN expires_ms < $3 THEN expires_ms ELSE $3 END \
                  WHERE key_id = $1 AND tenant = $2 AND revoked_ms IS NULL",
@@ -166,12 +187,16 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
             true
-        }))
+        });
+        if is_rotated && !key.ceiling.is_none() {
+            self.put_ceiling(&key.tenant, &key.id, &key.ceiling).await?;
+        }
+        Ok(is_rotated)
     }
 
     /// The key with this hash.
     pub async fn key_by_hash(&self, hash: &str) -> Result<Option<KeyRecord>, StoreError> {
-        let sql = self.sql(&format!("SELECT {KEY} FROM keys WHERE hash = $1"));
+        let sql = self.sql(&format!("SELECT {KEY}, {OF_KEY} FROM keys WHERE hash = $1"));
         let row: Option<KeyRow> =
             reading!(self.database(), |db| sqlx::query_as(sql).bind(hash).fetch_optional(db).await?);
         Ok(row.map(Into::into))
@@ -179,8 +204,9 @@ impl Store {
 
     /// A key of a tenant; of any with `None`.
     pub async fn key(&self, tenant: Option<&str>, id: &str) -> Result<Option<KeyRecord>, StoreError> {
-        let sql =
-            self.sql(&format!("SELECT {KEY} FROM keys WHERE key_id = $1 AND tenant = COALESCE($2, tenant)"));
+        let sql = self.sql(&format!(
+            "SELECT {KEY}, {OF_KEY} FROM keys WHERE key_id = $1 AND tenant = COALESCE($2, tenant)"
+        ));
         let row: Option<KeyRow> = reading!(self.database(), |db| sqlx::query_as(sql)
             .bind(id)
             .bind(tenant)
@@ -198,7 +224,7 @@ impl Store {
     ) -> Result<Vec<KeyRecord>, StoreError> {
         // Ids sort by time.
         let sql = self.sql(&format!(
-            "SELECT {KEY} FROM keys WHERE tenant = COALESCE($1, tenant) AND ($2 IS NULL OR key_id < $2) \
+            "SELECT {KEY}, {OF_KEY} FROM keys WHERE tenant = COALESCE($1, tenant) AND ($2 IS NULL OR key_id < $2) \
              ORDER BY key_id DESC LIMIT $3"
         ));
         let rows: Vec<KeyRow> = reading!(self.database(), |db| {
@@ -233,14 +259,11 @@ impl Store {
 
     /// What a tenant may have, if something was said about it.
     pub async fn tenant(&self, name: &str) -> Result<Option<Tenant>, StoreError> {
-        let row: Option<TenantRow> = reading!(self.database(), |db| {
-            sqlx::query_as(
-                "SELECT tenant, weight, max_running, max_queued, per_minute FROM tenants WHERE tenant = $1",
-            )
-            .bind(name)
-            .fetch_optional(db)
-            .await?
-        });
+        let sql = self.sql(&format!(
+            "SELECT tenant, weight, max_running, max_queued, per_minute, {OF_TENANT} FROM tenants WHERE tenant = $1"
+        ));
+        let row: Option<TenantRow> =
+            reading!(self.database(), |db| { sqlx::query_as(sql).bind(name).fetch_optional(db).await? });
         Ok(row.map(Into::into))
     }
 
@@ -276,7 +299,7 @@ impl Store {
             .execute(db)
             .await?;
         });
-        Ok(())
+        self.put_ceiling(&tenant.name, "", &tenant.ceiling).await
     }
 }
 

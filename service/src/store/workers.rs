@@ -21,6 +21,8 @@ row! {
         session_id: Option<String>,
         batch_id: Option<String>,
         created_by: Option<String>,
+        wake_ms: i64,
+        started_ms: i64,
         is_begun: i32,
     }
 }
@@ -69,7 +71,7 @@ const CLAIM: &str = "UPDATE jobs SET status = 1, owner = $1, claims = CASE WHEN 
      epoch = epoch + 1, started_ms = COALESCE(started_ms, {now}), wanted = wanted & 3, waits = NULL \
      WHERE job_id IN ({list:$2}) AND status = 0 \
      RETURNING job_id, tenant, flow, hash, request, epoch, claims, wanted, deadline_ms, trace, \
-     priority, session_id, batch_id, created_by, \
+     priority, session_id, batch_id, created_by, wake_ms, started_ms, \
      CASE WHEN EXISTS (SELECT 1 FROM job_events e WHERE e.job_id = jobs.job_id) THEN 1 ELSE 0 END AS is_begun";
 
 /// Moves a tenant's virtual time on by what it was given.
@@ -192,6 +194,8 @@ impl Store {
                 session_id: row.session_id,
                 batch_id: row.batch_id,
                 created_by: row.created_by,
+                ready_ms: row.wake_ms,
+                started_ms: row.started_ms,
                 is_begun: row.is_begun != 0,
             });
         }

@@ -13,6 +13,7 @@ use super::entry::{Claim, Entry, Work};
 use super::wakes::Wakes;
 use super::{StoreError, Wake, limits};
 use crate::job::Submitted;
+use crate::metrics;
 
 /// The writer, as those who hand something in see it.
 pub(super) struct Writer {
@@ -31,6 +32,7 @@ struct State {
     bytes: AtomicUsize,
     commits: AtomicU64,
     committed: AtomicU64,
+    metrics: metrics::Journal,
 }
 
 /// How the writer is doing.
@@ -80,6 +82,7 @@ impl Writer {
             bytes: AtomicUsize::new(0),
             commits: AtomicU64::new(0),
             committed: AtomicU64::new(0),
+            metrics: metrics::Journal::default(),
         });
         let work = Working {
             database,
@@ -138,6 +141,10 @@ impl Writer {
             entries: state.committed.load(Ordering::Relaxed),
             is_away: state.is_away(),
         }
+    }
+
+    pub(super) fn metrics(&self) -> metrics::Journal {
+        self.state.metrics.clone()
     }
 
     /// Waits until everything handed in so far is committed or given up.
@@ -237,8 +244,12 @@ impl Working {
             if batch.is_empty() {
                 return;
             }
+            let begun = Instant::now();
             match commit(&self.database, &batch).await {
-                Ok(outcomes) => return self.tell(batch, outcomes),
+                Ok(outcomes) => {
+                    self.state.metrics.committed(batch.len(), begun.elapsed());
+                    return self.tell(batch, outcomes);
+                }
                 Err(error) if is_away(&error) => {
                     tracing::warn!(%error, entries = batch.len(), "the store cannot be written");
                     self.state.set_away(2 * pause);

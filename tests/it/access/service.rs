@@ -114,6 +114,7 @@ impl Service {
             expires_ms: None,
             revoked_ms: None,
             used_ms: None,
+            ceiling: anabranch::store::Ceiling::default(),
         };
         self.app.store.put_key(&record).await.unwrap();
         self.app.access.changed();

@@ -57,6 +57,7 @@ impl Driver {
             resources: self.context.resources.clone(),
             caller: self.context.caller.clone(),
             deadline: self.context.deadline,
+            purse: self.context.purse.clone(),
             started: self.context.started,
             rested_ns: AtomicU64::new(0),
             on_progress: self.context.on_progress.clone(),

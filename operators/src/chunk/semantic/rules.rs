@@ -40,8 +40,7 @@ impl Rule {
     /// The lowest and highest amount that makes sense.
     pub(super) fn amounts(self) -> (f64, f64) {
         match self {
-            Self::Percentile | Self::Gradient => (0.0, 100.0),
-            Self::StandardDeviation | Self::Interquartile => (0.0, 100.0),
+            Self::Percentile | Self::Gradient | Self::StandardDeviation | Self::Interquartile => (0.0, 100.0),
             Self::Count | Self::TargetSize => (1.0, 1_000_000.0),
             Self::Absolute => (-1.0, 1.0),
         }
@@ -156,7 +155,7 @@ pub(super) fn minima(values: &[f64], mut threshold: f64, adapts: bool) -> Vec<us
         let &[left, here, right] = window else { continue };
         let (fall, rise) = (left - here, right - here);
         let is_low = fall > 0.0 && rise > 0.0 && (fall >= threshold || rise >= threshold);
-        let is_flat = fall > 0.0 && right == here && fall >= threshold;
+        let is_flat = fall > 0.0 && rise.abs() < f64::EPSILON && fall >= threshold;
         if is_low || is_flat {
             found.push(before + 1);
             seen.push(if is_low { fall.min(rise) } else { fall });

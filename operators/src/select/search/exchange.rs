@@ -77,8 +77,8 @@ mod tests {
             let options = Options { exchanges, iterations: 0, is_warm: true, ..options() };
             futures::executor::block_on(search(&problem, &rule, BOUNDS, &options)).unwrap()
         };
-        assert_eq!(found(0).value, 6.0);
-        assert_eq!(found(1).value, 7.0);
+        assert_eq!(found(0).set, Set::default().with(0, false).with(1, false));
+        assert_eq!(found(1).set, Set::default().with(1, false).with(2, false));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Conversations in which a model asks for calls.
 
 use super::*;
-use crate::testing::{Asking, Pretend, rendered, validator};
+use crate::testing::{Asking, Pretend, Says, rendered, validator};
 
 const OSLO: &str = r#"{"city":"Oslo"}"#;
 
@@ -22,7 +22,7 @@ impl Ran {
     }
 }
 
-async fn run_with(settings: Value, input: In, answers: &[(&str, &[(&str, &str, &str)])]) -> Ran {
+async fn run_with(settings: Value, input: In, answers: &[Says<'_>]) -> Ran {
     let model = Asking::new(answers);
     let tools = Pretend::with(&model);
     let mut all = json!({ "tools": ["weather", "report", "flaky", "pay", "broken"] });
@@ -37,7 +37,7 @@ fn asked() -> In {
     In { question: Some("Is it warm?".to_owned()), messages: None, history: None, values: None, tools: None }
 }
 
-async fn run(settings: Value, answers: &[(&str, &[(&str, &str, &str)])]) -> Ran {
+async fn run(settings: Value, answers: &[Says<'_>]) -> Ran {
     run_with(settings, asked(), answers).await
 }
 

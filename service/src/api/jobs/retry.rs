@@ -83,7 +83,7 @@ pub(super) async fn retry(
         }
         (Err(error), _) => return Err(refused(error)),
     };
-    app.admission.enter(&app, &can.tenant, 1).await?;
+    app.admission.enter(&app, (&can.tenant, can.key_id.as_deref()), 1).await?;
     let now = app.now_ms();
     let new = NewJob {
         id: new_id("job"),

@@ -17,8 +17,8 @@ use crate::api::body::{Body, Query};
 use crate::api::caller::{Can, Run};
 use crate::api::headers::{Wanted, idempotency_key, prefer_wait, wanted};
 use crate::api::problem::{Code, Problem};
-use crate::api::{App, Counts, events};
-use crate::job::{Idempotency, Job, Status, Submitted};
+use crate::api::{App, events};
+use crate::job::{Idempotency, Job, NewJob, Status, Submitted};
 
 /// When a caller who did not wait should look again.
 const LOOK_AGAIN: HeaderValue = HeaderValue::from_static("1");
@@ -113,7 +113,7 @@ async fn answer(
     let key = idempotency_key(headers)?;
     let mut prepared = prepare(app, can, request).await?;
     prepared.job.idempotency = key.map(|key| Idempotency { endpoint: endpoint.to_owned(), key, body_hash });
-    app.admission.enter(app, &can.tenant, 1).await?;
+    app.admission.enter(app, (&can.tenant, can.key_id.as_deref()), 1).await?;
     let tenant = can.tenant.as_str();
     let mut response = match wanted {
         Wanted::Stream => return stream(app, tenant, prepared, query.cancel_on_disconnect).await,
@@ -137,23 +137,38 @@ async fn answer(
 /// Takes a job in, and waits for its end if asked to.
 pub async fn take_in(app: &App, prepared: Prepared, wait: Option<Duration>) -> Result<Taken, Problem> {
     let Prepared { job, flow } = prepared;
-    let id = job.id.clone();
+    let named = Named::of(&job);
     let (submitted, ended) = match wait.filter(|wait| !wait.is_zero()) {
         Some(wait) => tokio::select! {
             ended = app.runner.submit_and_wait(job, &flow, wait) => ended?,
             // Its end will be seen elsewhere; whether it was taken in at all is in the store.
-            () = app.handed_over.cancelled() => return Ok(Taken { id, is_replayed: false, job: None }),
+            () = app.handed_over.cancelled() => {
+                return Ok(Taken { id: named.id, is_replayed: false, job: None });
+            }
         },
         None => (app.runner.submit(job, &flow).await?, None),
     };
-    came_of(app, id, submitted, ended)
+    came_of(app, named, submitted, ended)
 }
 
-fn came_of(app: &App, id: String, submitted: Submitted, job: Option<Job>) -> Result<Taken, Problem> {
+/// What is known of a job when it has been given away.
+struct Named {
+    id: String,
+    tenant: String,
+    flow: String,
+}
+
+impl Named {
+    fn of(job: &NewJob) -> Self {
+        Self { id: job.id.clone(), tenant: job.tenant.clone(), flow: job.flow.clone() }
+    }
+}
+
+fn came_of(app: &App, named: Named, submitted: Submitted, job: Option<Job>) -> Result<Taken, Problem> {
     match submitted {
         Submitted::New => {
-            Counts::more(&app.counts.submitted);
-            Ok(Taken { id, is_replayed: false, job })
+            app.metrics.submitted(&named.tenant, &named.flow, 1);
+            Ok(Taken { id: named.id, is_replayed: false, job })
         }
         Submitted::Before(id) => Ok(Taken { id, is_replayed: true, job }),
         Submitted::OtherBody => Err(Problem::new(
@@ -202,11 +217,11 @@ async fn respond(app: &App, tenant: &str, taken: Taken, is_waiting: bool) -> Res
 async fn stream(app: &App, tenant: &str, prepared: Prepared, cancels: bool) -> Result<Response, Problem> {
     let permit = events::permit(app)?;
     let Prepared { job, flow } = prepared;
-    let id = job.id.clone();
+    let named = Named::of(&job);
     let receipt = app.runner.submit(job, &flow);
     // Before anything is awaited: nothing that the job shows is missed.
-    let live = app.runner.watch_with_texts(&id);
-    let taken = came_of(app, id, receipt.await?, None)?;
+    let live = app.runner.watch_with_texts(&named.id);
+    let taken = came_of(app, named, receipt.await?, None)?;
     let live = if taken.is_replayed { None } else { live };
     let watched = events::Watched { id: taken.id.clone(), tenant: tenant.to_owned(), next: 0, cancels };
     let mut response = events::stream(app, watched, permit, live)?;

@@ -11,11 +11,11 @@ use super::answer::Gives;
 use super::conversation::Takes;
 use super::models::Named;
 use super::request::Common;
+use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::headers::idempotency_key;
 use crate::api::jobs::{JobRequest, Prepared, prepare};
 use crate::api::problem::{Code, Problem};
-use crate::api::{App, Counts};
 use crate::flows::Ready;
 use crate::job::{Idempotency, Job, Status, Submitted};
 use crate::runner::Live;
@@ -113,12 +113,13 @@ impl Once {
 /// Takes a job in, and watches it from its beginning.
 pub(super) async fn begin(app: &App, mut prepared: Prepared, once: Once) -> Result<Begun, Problem> {
     once.mark(&mut prepared);
-    app.admission.enter(app, &prepared.job.tenant, 1).await?;
-    let id = prepared.job.id.clone();
+    let job = &prepared.job;
+    app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await?;
+    let (id, flow, tenant) = known(&prepared);
     let (receipt, live) = app.runner.submit_watched(prepared.job, &prepared.flow);
     match receipt.await? {
         Submitted::New => {
-            Counts::more(&app.counts.submitted);
+            app.metrics.submitted(&tenant, &flow, 1);
             Ok(Begun { id, live: Some(live) })
         }
         Submitted::Before(id) => {
@@ -132,18 +133,25 @@ pub(super) async fn begin(app: &App, mut prepared: Prepared, once: Once) -> Resu
 /// Takes a job in and waits for its end.
 pub(super) async fn finish(app: &App, mut prepared: Prepared, once: Once) -> Result<Job, Problem> {
     once.mark(&mut prepared);
-    app.admission.enter(app, &prepared.job.tenant, 1).await?;
-    let id = prepared.job.id.clone();
+    let job = &prepared.job;
+    app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await?;
+    let (id, flow, tenant) = known(&prepared);
     let (submitted, job) = app.runner.submit_and_wait(prepared.job, &prepared.flow, ANSWER_TIME).await?;
     let id = match submitted {
         Submitted::New => {
-            Counts::more(&app.counts.submitted);
+            app.metrics.submitted(&tenant, &flow, 1);
             id
         }
         Submitted::Before(id) => id,
         Submitted::OtherBody => return Err(reused()),
     };
     job.ok_or_else(|| late(&id))
+}
+
+/// What is known of a job when it has been given away: its id, its flow, its tenant.
+fn known(prepared: &Prepared) -> (String, String, String) {
+    let job = &prepared.job;
+    (job.id.clone(), job.flow.clone(), job.tenant.clone())
 }
 
 /// The problem of a job that did not succeed; `None` if it did.

@@ -103,6 +103,7 @@ fn code(code: Code) -> &'static str {
     match code {
         Code::NoKey => "invalid_api_key",
         Code::TooMany => "rate_limit_exceeded",
+        Code::Ceiling => "insufficient_quota",
         code => code.as_str(),
     }
 }

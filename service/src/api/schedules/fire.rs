@@ -45,7 +45,7 @@ impl Submitter {
             // A schedule that is changed between two attempts at a firing does not make two jobs of it.
             body_hash: String::new(),
         });
-        app.admission.enter(app, &schedule.tenant, 1).await?;
+        app.admission.enter(app, (&schedule.tenant, schedule.created_by.as_deref()), 1).await?;
         take_in(app, prepared, None).await.map(|taken| taken.id)
     }
 }

@@ -82,6 +82,7 @@ fn record(wanted: &Wanted<'_>, key: &Key, now: Timestamp) -> Result<KeyRecord, E
         expires_ms: wanted.expires.map(Timestamp::as_millisecond),
         revoked_ms: None,
         used_ms: None,
+        ceiling: crate::store::Ceiling::default(),
     })
 }
 
