@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::unit::{Rows, embeddings};
-use crate::encoder::{Answer, Asked, Batch, EncoderSettings, Route, Server, in_order, prefixed};
+use crate::encoder::{Asked, Batch, EncoderSettings, Route, Server, in_order, prefixed};
 use crate::http::{Root, SettingsError};
 
 const ROUTE: Route = Route { root: Root::AsGiven, path: "embed" };
@@ -32,7 +32,8 @@ impl TeiEmbedder {
 
     /// What the server says at a path beside `/embed`.
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value, key: &Asked<'_>) -> Result<T, Error> {
-        self.server.post_to(path, body, key, Answer::parse).await
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is of one lifetime")]
+        self.server.post_to(path, body, key, |answer| answer.parse()).await
     }
 
     async fn ask(&self, batch: Batch<'_>) -> Result<Rows, Error> {

@@ -190,7 +190,9 @@ fn models(
             answer: rule.answer.value.clone(),
         });
         let scripted = Arc::new(Scripted::rules(rules).map_err(|error| exit::chain(&error))?);
-        models.values_mut().for_each(|model| *model = Model::Chat(scripted.clone()));
+        for model in models.values_mut() {
+            *model = Model::Chat(scripted.clone());
+        }
         return Ok(models);
     }
     let Some(replay) = &test.replay else { return Ok(models) };

@@ -233,6 +233,7 @@ mod tests {
                 finish_reason: FinishReason::Stop,
                 usage: Usage { prompt_tokens: 100, completion_tokens: 1, ..Usage::default() },
                 logprobs: Vec::new(),
+                tool_calls: Vec::new(),
             })
         }
     }
