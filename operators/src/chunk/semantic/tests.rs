@@ -75,7 +75,7 @@ async fn a_shift_backwards_out_of_range_or_in_words_is_asked_again_and_then_pass
         let semantic = settings(json!({ "scorer": "llm_shift", "window_tokens": 50 }));
         let chunks = cut(&semantic, &model.cx(), &text).await.unwrap();
         assert_eq!((&*chunks[0], chunks.len()), (TEXT, 2), "{bad}");
-        assert!(model.requests()[1].messages[2].content.starts_with("That cannot be used"), "{bad}");
+        assert!(model.requests()[1].messages[3].content.starts_with("That cannot be used"), "{bad}");
     }
 }
 
