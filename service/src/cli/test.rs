@@ -182,16 +182,16 @@ fn models(
         world.config.models.keys().map(|name| (name.clone(), Model::Extractive)).collect();
     models.insert(DEFAULT.to_owned(), Model::Extractive);
     if !test.script.is_empty() {
-        let text = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.value.clone());
+        let said = |said: &Option<Spanned<String>>| said.as_ref().map(|said| said.value.clone());
         let rules = test.script.iter().map(|rule| Rule {
             calls: Vec::new(),
-            contains: text(&rule.contains),
-            matches: text(&rule.matches),
+            contains: said(&rule.contains),
+            matches: said(&rule.matches),
             answer: rule.answer.value.clone(),
         });
-        let scripted = Arc::new(Scripted::rules(rules).map_err(|error| exit::chain(&error))?);
-        for model in models.values_mut() {
-            *model = Model::Chat(scripted.clone());
+        let model = Arc::new(Scripted::rules(rules).map_err(|error| exit::chain(&error))?);
+        for one in models.values_mut() {
+            *one = Model::Chat(model.clone());
         }
         return Ok(models);
     }
