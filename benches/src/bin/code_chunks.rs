@@ -177,7 +177,9 @@ fn main() -> Outcome<ExitCode> {
 
 fn report(args: &Args, rows: &BTreeMap<Language, Row>, not_text: usize, secs: f64) -> Outcome<ExitCode> {
     let mut all = Row::default();
-    rows.values().for_each(|row| all.add(row));
+    for row in rows.values() {
+        all.add(row);
+    }
     let is_good = all.lost == 0 && all.longest_chunk <= args.limit && all.files > 0;
     let mut out = std::io::stdout().lock();
     if args.is_json {

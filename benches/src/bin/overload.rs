@@ -123,7 +123,7 @@ async fn main() -> Result<(), Failed> {
         for_ever += over.iter().map(|round| round.refused_for_ever).sum::<usize>();
         other += over.iter().map(|round| round.others).sum::<usize>();
     }
-    if peak.iter().any(|per_s| *per_s == 0.0) {
+    if peak.contains(&0.0) {
         return Err("no job was done".into());
     }
     let (unloaded, peak) = (median(unloaded), median(peak));

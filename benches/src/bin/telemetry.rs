@@ -4,6 +4,7 @@
 //! a second figure has a model that takes as long as a fast one does. The collector is a real one on a port of this
 //! machine that reads and answers.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -160,11 +161,12 @@ async fn main() -> Result<(), Failed> {
             }
             on.close().await;
             let (with, without) = (median(with), median(without));
-            println!(
+            writeln!(
+                std::io::stdout(),
                 "{about}, content {content}: {without:.1} µs a run without, {with:.1} µs with traces: {:+.2} % ({:.1} µs a span)",
                 100.0 * (with / without - 1.0),
                 (with - without) / 9.0
-            );
+            )?;
         }
     }
     Ok(())

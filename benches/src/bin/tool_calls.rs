@@ -46,7 +46,8 @@ struct Spec {
 #[derive(Deserialize)]
 struct Question {
     id: String,
-    question: String,
+    #[serde(rename = "question")]
+    text: String,
     meta: QuestionMeta,
 }
 
@@ -217,7 +218,7 @@ async fn replay(question: &Question, functions: &BTreeMap<String, Spec>, counts:
     resources.models.insert("default".to_owned(), Model::Chat(model));
     let operator: CallTools = serde_json::from_value(json!({ "tools": names, "max_calls": 1000 }))?;
     let input = In {
-        question: Some(question.question.clone()),
+        question: Some(question.text.clone()),
         messages: None,
         history: None,
         values: None,

@@ -1,6 +1,7 @@
 //! A collector in this process: takes spans over HTTP or gRPC, decodes them, and keeps them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -54,7 +55,10 @@ impl Seen {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _unfailing = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[derive(Debug, Default)]
