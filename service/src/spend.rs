@@ -273,17 +273,20 @@ impl Spending {
 
     /// Reads the ceiling and the sum of an account, if they are older than `age`.
     async fn read(&self, account: &Account, age: Duration) -> Result<(), StoreError> {
-        let day_ms = {
-            let state = account.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.read.is_some_and(|read| read.elapsed() < age) {
-                return Ok(());
-            }
-            state.day_ms
-        };
         let Who { tenant, key } = &account.who;
+        // Kept in mind there, and forgotten when somebody changes it: a new ceiling holds at once.
         let ceiling = match key {
             Some(key) => self.0.access.key_ceiling(tenant, key).await?,
             None => self.0.access.tenant_ceiling(tenant).await?,
+        };
+        let day_ms = {
+            let mut state = account.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_summed = !state.ceiling.is_none() || ceiling.is_none();
+            state.ceiling = ceiling;
+            if is_summed && state.read.is_some_and(|read| read.elapsed() < age) {
+                return Ok(());
+            }
+            state.day_ms
         };
         // Without a ceiling nobody asks for the sum.
         let asked = Instant::now();
@@ -293,7 +296,6 @@ impl Spending {
             Some(self.0.store.spent(tenant, key.as_deref(), day_ms).await?)
         };
         let mut state = account.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.ceiling = ceiling;
         state.read = Some(asked);
         if let Some(kept) = kept.filter(|_| state.day_ms == day_ms) {
             state.kept = kept;

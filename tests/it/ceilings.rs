@@ -77,7 +77,7 @@ async fn a_tenant_that_has_spent_its_day_is_told_when_to_come_back_and_what_to_d
 #[tokio::test]
 async fn a_call_that_could_pass_the_ceiling_is_not_sent() {
     let server = model().await;
-    let (service, _, key) = started(&server, "tenant_cost_per_day: 2").await;
+    let (service, _, key) = started(&server, "tenant_cost_per_day: 3").await;
     // It costs 0.86 for 860 tokens read anew, and 1.00 for 100 written.
     let job = succeeds(&service, &key).await;
     assert!((job["usage"]["cost"].as_f64().unwrap() - 1.86).abs() < 1e-9, "{job}");
@@ -90,7 +90,7 @@ async fn a_call_that_could_pass_the_ceiling_is_not_sent() {
         answer.text
     );
     let why = job["error"]["message"].as_str().unwrap();
-    assert!(why.contains("the budget of `tenant acme` is used up: cost_per_day is limited to 2"), "{why}");
+    assert!(why.contains("the budget of `tenant acme` is used up: cost_per_day is limited to 3"), "{why}");
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -98,9 +98,9 @@ async fn a_call_that_could_pass_the_ceiling_is_not_sent() {
 async fn a_key_has_a_ceiling_of_its_own() {
     let server = model().await;
     let (service, _, key) = started(&server, "tokens_per_day: 100000").await;
-    let wanted = json!({ "name": "small", "scopes": ["run"], "tokens_per_day": 1500 });
+    let wanted = json!({ "name": "small", "scopes": ["run"], "tokens_per_day": 1400 });
     let made = service.ask("POST", "/v1/keys").key(&key).json(&wanted).send().await;
-    assert_eq!((made.status.as_u16(), &made.json()["tokens_per_day"]), (201, &json!(1500)), "{}", made.text);
+    assert_eq!((made.status.as_u16(), &made.json()["tokens_per_day"]), (201, &json!(1400)), "{}", made.text);
     let (small, id) = (made.json()["key"].as_str().unwrap().to_owned(), made.json()["id"].clone());
     succeeds(&service, &small).await;
     let over = submit(&service, &small).await.json();

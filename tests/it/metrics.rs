@@ -149,7 +149,7 @@ async fn no_caller_can_make_a_series() {
         Service::start("limits: { requests_per_minute: 1000000, running: 64, queued: 20000 }\n").await;
     let (ours, theirs) = (service.key("default", &Scope::ALL).await, service.key("acme", &Scope::ALL).await);
     let jobs = async |key: &str, tag: &str, jobs: usize| {
-        let name = format!("flow-{tag}");
+        let name = format!("flow_{tag}");
         let put = service.ask("PUT", &format!("/v1/flows/{name}")).key(key).yaml(&flow(&name)).send().await;
         assert_eq!(put.status, 201, "{}", put.text);
         let lines: String = (0..jobs)

@@ -35,7 +35,7 @@ const FLOWS: [(&str, &str); 4] = [
         "around",
         "flow: around\ninputs: { text: text }\nnodes:\n  turn:\n    loop:\n      max_turns: 3\n      carry: { n: 0 }\n      \
          nodes:\n        look: { op: judge.rule, in: { n: carry.n }, with: { pass: n > 0 } }\n      next: { n: carry.n + 1 \
-         }\n      until: { found: look.pass }\n      outputs: { n: carry.n }\n  all:\n    each: \"[1, 2, 3]\"\n    nodes:\n      \
+         }\n      until: { found: look.pass }\n  all:\n    each: \"[1, 2, 3]\"\n    nodes:\n      \
          look: { op: judge.rule, in: { n: item }, with: { pass: n > 1 } }\n    outputs: { pass: look.pass }\noutputs: { n: \
          turn.n }\n",
     ),

@@ -73,7 +73,7 @@ metrics! {
     JOBS_SET_ASIDE = Counter "anabranch_jobs_set_aside" []
         "Jobs that were given up because too many workers in a row were lost on them.";
     LEASES_LOST = Counter "anabranch_leases_lost" []
-        "Times that this process lost its lease, and with it all of its jobs.";
+        "How often this process lost its lease, and with it all of its jobs.";
     FENCED = Counter "anabranch_fence_refusals" []
         "Ends of jobs that were not written because another worker had the job by then.";
     NODE_DURATION = Histogram "anabranch_node_duration_seconds" ["op"]
