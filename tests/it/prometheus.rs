@@ -213,7 +213,7 @@ fn lists() -> Vec<(String, String)> {
 }
 
 /// Does a bit of everything that is counted.
-async fn work(service: &str, poor_key: &str, hook: &str) {
+async fn work(service: &str, poor_key: &str, hook: &str, log: &Path) {
     let post = async |key: &str, path: &str, body: Json| {
         let request = client().post(format!("{service}{path}")).bearer_auth(key).header("prefer", "wait=30");
         let request = request.header("content-type", "application/json").body(body.to_string());
@@ -226,7 +226,8 @@ async fn work(service: &str, poor_key: &str, hook: &str) {
         let body = json!({ "flow": flow, "inputs": { "text": "herons" }, "webhook": hook });
         let (code, said) = post(ROOT_KEY, "/v1/jobs", body).await;
         let job: Json = serde_json::from_str(&said).unwrap();
-        assert_eq!((code, job["status"].as_str()), (200, Some(status)), "{said}");
+        let log = || fs::read_to_string(log).unwrap_or_default();
+        assert_eq!((code, job["status"].as_str()), (200, Some(status)), "{flow}: {said}\n{}", log());
     }
     let refused = post(poor_key, "/v1/jobs", json!({ "flow": "near", "inputs": { "text": "x" } })).await;
     assert_eq!(refused.0, 429, "{}", refused.1);
@@ -262,7 +263,7 @@ async fn every_query_of_every_panel_finds_something_in_a_real_run() {
     let until = Instant::now() + SOON;
     while !left.is_empty() {
         assert!(Instant::now() < until, "these find nothing: {left:#?}");
-        work(&served.url, &poor, &hook).await;
+        work(&served.url, &poor, &hook, &place.folder().join("log")).await;
         let mut empty = Vec::new();
         for (place, query) in left {
             if !prometheus.finds(&query).await {

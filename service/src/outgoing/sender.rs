@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::Guard;
@@ -81,7 +81,9 @@ impl Sender {
 
     /// Sends what is due until `stop`; what is in flight then is left to its bound.
     pub async fn run(self, stop: CancellationToken) {
-        let mut flight = FuturesUnordered::new();
+        // Tasks, which go on by themselves: an attempt that was handed the only connection while nobody polls it would
+        // keep everybody from it, the look for more that is waited for here first of all.
+        let mut flight = JoinSet::<String>::new();
         // How many attempts are in flight to each webhook.
         let mut busy: BTreeMap<String, usize> = BTreeMap::new();
         // Whether the last look found as much as it could take: then there is a next one as soon as there is a place.
@@ -93,9 +95,11 @@ impl Sender {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(hook) = flight.next(), if !flight.is_empty() => {
-                    let hook: String = hook;
-                    release(&mut busy, &hook);
+                Some(ended) = flight.join_next(), if !flight.is_empty() => {
+                    match ended {
+                        Ok(hook) => release(&mut busy, &hook),
+                        Err(error) => tracing::error!(%error, "an attempt at a webhook broke off"),
+                    }
                     if !has_more {
                         continue;
                     }
@@ -116,7 +120,7 @@ impl Sender {
                     for due in claimed {
                         *busy.entry(due.delivery.webhook_id.clone()).or_default() += 1;
                         let sender = self.clone();
-                        flight.push(async move {
+                        flight.spawn(async move {
                             let hook = due.delivery.webhook_id.clone();
                             sender.attempt(due).await;
                             hook
@@ -126,7 +130,7 @@ impl Sender {
                 Err(error) => tracing::warn!(%error, "cannot look for webhooks to send"),
             }
         }
-        drop(tokio::time::timeout(TIMEOUT, async { while flight.next().await.is_some() {} }).await);
+        drop(tokio::time::timeout(TIMEOUT, async { while flight.join_next().await.is_some() {} }).await);
     }
 
     /// Sends all that is due now, and says how much that was.
