@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anabranch_backends::program::{Limits, run};
 use anabranch_benches::Outcome;
+use anabranch_benches::arguments::data_and_json;
 use anabranch_benches::tabmwp::{Problem, Recorded, Said, most_said, problems, recorded};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -86,7 +86,7 @@ impl Counts {
 }
 
 fn main() -> Outcome<()> {
-    let (data, is_json) = parse_args()?;
+    let (data, is_json) = data_and_json("programs")?;
     let folder = data.join("recorded/tabmwp");
     let problems = problems(&folder)?;
     let others = Others {
@@ -148,23 +148,6 @@ fn main() -> Outcome<()> {
         Some(figure) => Err(format!("`{}` differs from the specification", figure.name).into()),
         None => Ok(()),
     }
-}
-
-fn parse_args() -> Outcome<(PathBuf, bool)> {
-    let (mut data, mut is_json) = (PathBuf::from("../shared/data"), false);
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--data" => data = args.next().ok_or("`--data` needs a value")?.into(),
-            "--json" => is_json = true,
-            _ => {
-                return Err(
-                    format!("unknown argument `{arg}`; usage: programs --data FOLDER [--json]").into()
-                );
-            }
-        }
-    }
-    Ok((data, is_json))
 }
 
 /// What each program leaves in `ans`; nothing where it fails.

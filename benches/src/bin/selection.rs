@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anabranch_benches::Outcome;
+use anabranch_benches::arguments::data_and_json;
 use anabranch_evaluation::statistics::{Comparison, RESAMPLES, paired_bootstrap, percentile};
 use anabranch_operators::select::search::Bounds;
 use anabranch_operators::select::search::tree;
@@ -75,7 +75,7 @@ struct Row {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome<ExitCode> {
-    let (data, is_json) = parse_args()?;
+    let (data, is_json) = data_and_json("selection")?;
     let mut out = std::io::stdout().lock();
     let [first, second] = SETS;
     let (first, second) = ((first, read(&data, first)?), (second, read(&data, second)?));
@@ -216,21 +216,4 @@ fn verdict(
         }
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn parse_args() -> Outcome<(PathBuf, bool)> {
-    let (mut data, mut is_json) = (PathBuf::from("../shared/data"), false);
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--data" => data = args.next().ok_or("`--data` needs a value")?.into(),
-            "--json" => is_json = true,
-            _ => {
-                return Err(
-                    format!("unknown argument `{arg}`; usage: selection --data FOLDER [--json]").into()
-                );
-            }
-        }
-    }
-    Ok((data, is_json))
 }

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anabranch_benches::Outcome;
+use anabranch_benches::arguments::data_and_json;
 use anabranch_engine::backend::{
     Call, ChatModel, ChatRequest, ChatResponse, Error, FinishReason, Tool, ToolAnswer, ToolCall, ToolSpec,
     Usage,
@@ -126,7 +126,7 @@ impl ChatModel for Script {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome<()> {
-    let (data, is_json) = parse_args()?;
+    let (data, is_json) = data_and_json("tool_calls")?;
     let folder = data.join("sets/bfcl_static");
     let functions: Vec<Function> = read_lines(&folder.join(CORPUS))?;
     let functions: BTreeMap<String, Spec> =
@@ -156,23 +156,6 @@ async fn main() -> Outcome<()> {
         && counts.results == counts.gold + counts.damaged
         && counts.damaged_sent == 0;
     if is_whole { Ok(()) } else { Err("a call is missing, differs, or was sent though it is damaged".into()) }
-}
-
-fn parse_args() -> Outcome<(PathBuf, bool)> {
-    let (mut data, mut is_json) = (PathBuf::from("../shared/data"), false);
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--data" => data = args.next().ok_or("`--data` needs a value")?.into(),
-            "--json" => is_json = true,
-            _ => {
-                return Err(
-                    format!("unknown argument `{arg}`; usage: tool_calls --data FOLDER [--json]").into()
-                );
-            }
-        }
-    }
-    Ok((data, is_json))
 }
 
 async fn replay(question: &Question, functions: &BTreeMap<String, Spec>, counts: &mut Counts) -> Outcome<()> {

@@ -191,11 +191,11 @@ impl<'a, R: Reward + ?Sized> Evaluator<'a, R> {
         self.best.as_ref().map(|(set, value)| (set, *value))
     }
 
-    /// All sets that were looked at, best first.
-    pub(crate) fn ranked(&self) -> impl Iterator<Item = &Set> {
+    /// All sets that were looked at with their rewards, best first.
+    pub(crate) fn ranked(&self) -> impl Iterator<Item = (&Set, f64)> {
         let mut sets: Vec<(&Set, f64)> = self.values.iter().map(|(set, value)| (set, *value)).collect();
         sets.sort_by(|one, other| self.order(*one, *other));
-        sets.into_iter().map(|(set, _)| set)
+        sets.into_iter()
     }
 
     pub(crate) fn problem(&self) -> &'a Problem {
@@ -216,20 +216,12 @@ impl<'a, R: Reward + ?Sized> Evaluator<'a, R> {
     /// What was found, with up to `n_runners_up` sets beside it.
     pub(crate) fn finish(self, iterations: usize, stop: Stop, n_runners_up: usize) -> Found {
         let evals = self.values.len();
-        let mut runners_up: Vec<(&Set, f64)> = Vec::new();
-        for (set, value) in self.values.iter().filter(|_| n_runners_up > 0) {
-            let one = (set, *value);
-            if self.best().is_some_and(|best| best.0 == set) {
-                continue;
-            }
-            let at = runners_up.partition_point(|other| self.is_better(*other, one));
-            if at < n_runners_up {
-                runners_up.insert(at, one);
-                runners_up.truncate(n_runners_up);
-            }
+        let mut runners_up = Vec::new();
+        if n_runners_up > 0 {
+            // The best one stands in front of them.
+            let others = self.ranked().skip(1).take(n_runners_up);
+            runners_up = others.map(|(set, value)| (set.clone(), value)).collect();
         }
-        let mut runners_up: Vec<(Set, f64)> =
-            runners_up.into_iter().map(|(set, value)| (set.clone(), value)).collect();
         let nothing = self.reward.of_nothing();
         let (set, value) = match self.best {
             Some((set, value)) if nothing.is_none_or(|nothing| value > nothing) => (set, value),

@@ -24,6 +24,16 @@ enum Bind {
     Int(i64),
 }
 
+/// A query of either database with all that is bound to it.
+macro_rules! bound {
+    ($query:expr, $binds:expr) => {
+        $binds.into_iter().fold($query, |query, bind| match bind {
+            Bind::Text(text) => query.bind(text),
+            Bind::Int(number) => query.bind(number),
+        })
+    };
+}
+
 /// The conditions of a list, and what is bound to them.
 #[derive(Default)]
 struct Conditions {
@@ -67,16 +77,8 @@ impl Store {
         let floor = if filter.is_search() { self.floor(tenant, filter, cursor).await? } else { None };
         let (text, binds) = list(tenant, filter, (cursor, floor.as_deref()), COLUMNS, i64::from(limit) + 1);
         let sql = self.sql(&text);
-        let mut rows: Vec<JobRow> = reading!(self.database(), |db| {
-            let mut query = sqlx::query_as(sql);
-            for bind in binds {
-                query = match bind {
-                    Bind::Text(text) => query.bind(text),
-                    Bind::Int(number) => query.bind(number),
-                };
-            }
-            query.fetch_all(db).await?
-        });
+        let mut rows: Vec<JobRow> =
+            reading!(self.database(), |db| { bound!(sqlx::query_as(sql), binds).fetch_all(db).await? });
         let is_more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = if is_more { rows.last().map(|row| row.job_id().to_owned()) } else { floor };
@@ -100,16 +102,7 @@ impl Store {
         let sql = self.sql(&format!(
             "SELECT CASE WHEN COUNT(*) = {depth} THEN MIN(job_id) END AS job_id FROM ({text}) passed"
         ));
-        Ok(reading!(self.database(), |db| {
-            let mut query = sqlx::query_scalar(sql);
-            for bind in binds {
-                query = match bind {
-                    Bind::Text(text) => query.bind(text),
-                    Bind::Int(number) => query.bind(number),
-                };
-            }
-            query.fetch_one(db).await?
-        }))
+        Ok(reading!(self.database(), |db| { bound!(sqlx::query_scalar(sql), binds).fetch_one(db).await? }))
     }
 }
 

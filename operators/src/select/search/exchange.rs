@@ -33,7 +33,7 @@ pub(super) async fn improve<R: Reward + ?Sized>(
 
 fn starts<R: Reward + ?Sized>(evaluator: &Evaluator<'_, R>) -> Vec<Set> {
     let mut starts: Vec<Set> = Vec::new();
-    for set in evaluator.ranked() {
+    for (set, _) in evaluator.ranked() {
         if starts.iter().all(|start| start.n_exchanged(set) > 1) {
             starts.push(set.clone());
         }
