@@ -16,14 +16,15 @@ mod failure;
 mod tls;
 
 pub(crate) use address::Root;
-pub(crate) use body::{parse, pieces, read_body};
+pub(crate) use body::{parse, pieces, read_body, read_start};
 pub(crate) use events::Events;
 pub(crate) use failure::Failures;
+pub(crate) use tls::client_builder;
 
 /// Most bytes read of an answer that reports a failure.
-const ERROR_BYTES: usize = 64 * 1024;
+pub(crate) const ERROR_BYTES: usize = 64 * 1024;
 /// Longest time for reading them, no more than a quarter of a call: the status has said most of it already.
-const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
+pub(crate) const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
 
 /// Why settings describe no server.
 #[derive(Debug, thiserror::Error)]

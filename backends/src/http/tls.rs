@@ -10,7 +10,7 @@ static PROVIDER: Once = Once::new();
 /// A client for addresses of `scheme`.
 ///
 /// Over plain http, no certificates are loaded: a slim container has none, and reading them would fail.
-pub(super) fn client_builder(scheme: &str) -> ClientBuilder {
+pub(crate) fn client_builder(scheme: &str) -> ClientBuilder {
     PROVIDER.call_once(|| {
         // An error means that the process has chosen a provider already, which serves as well.
         drop(rustls::crypto::ring::default_provider().install_default());

@@ -1,5 +1,6 @@
 //! Webhooks: who is told of the ends of jobs, with signatures that receivers can check.
 
+use anabranch_backends::egress::Guard;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
@@ -17,7 +18,6 @@ use super::caller::{Caller, Can, Edit, Read};
 use super::problem::{Code, Mistake, Problem};
 use super::usage::time;
 use crate::job::new_id;
-use crate::outgoing::guard::Guard;
 use crate::outgoing::{EVENTS, OLD_SECRET, OLD_SECRET_MAX, signature};
 use crate::store::{Webhook, WebhookChange, WebhookPut};
 
@@ -275,7 +275,7 @@ fn check(
     let mut mistakes = Vec::new();
     let guard = Guard::new(app.config.server.webhook_allow.iter().cloned());
     if let Some(Err(refused)) = url.map(|url| guard.url(url)) {
-        let hint = Some(refused.hint().to_owned());
+        let hint = Some(refused.hint("server.webhook_allow"));
         mistakes.push(Mistake { hint, ..Mistake::at("/url", refused.to_string()) });
     }
     for (n, event) in events.unwrap_or_default().iter().enumerate() {

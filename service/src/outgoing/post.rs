@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use anabranch_backends::egress::Guard;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 
-use super::guard::Guard;
 use crate::exit::chain;
 use crate::tls;
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anabranch_backends::egress::Guard;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::guard::Guard;
 use super::post::{Outcome, Post, TIMEOUT};
 use super::{Clock, backoff, message, signature, system_clock};
 use crate::metrics::Metrics;

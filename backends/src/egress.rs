@@ -1,4 +1,4 @@
-//! Where webhooks may go: nowhere inside, whatever a name resolves to, unless the configuration lists it.
+//! Where webhooks and tools may go: nowhere inside, whatever a name resolves to, unless the configuration lists it.
 //!
 //! A name is resolved by the client itself, at the moment of the connection, and only addresses that were checked are
 //! connected to: a name that changes between a check and the connection gains nothing.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Longest address of a webhook, in bytes.
+/// Longest address that is taken, in bytes.
 pub const URL_BYTES_MAX: usize = 2048;
 
 /// Why nothing is sent to an address.
@@ -42,18 +42,18 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// What would be right.
-    pub fn hint(&self) -> &'static str {
+    /// What would be right; `setting` is where hosts inside are listed.
+    pub fn hint(&self, setting: &str) -> String {
         match self {
-            Self::NoUrl { .. } => "write it as `https://example.com/hook`",
-            Self::Plain(_) => "use https; plain http only goes to hosts listed in `server.webhook_allow`",
-            Self::Credentials => "leave them out; receivers check the signature instead",
-            Self::Inside { .. } => "an address inside must be listed in `server.webhook_allow`",
+            Self::NoUrl { .. } => "write it as `https://example.com/hook`".to_owned(),
+            Self::Plain(_) => format!("use https; plain http only goes to hosts listed in `{setting}`"),
+            Self::Credentials => "leave them out".to_owned(),
+            Self::Inside { .. } => format!("an address inside must be listed in `{setting}`"),
         }
     }
 }
 
-/// A host or network that webhooks may go to although it is inside: `localhost`, `hooks.internal`, `10.2.0.0/16`.
+/// A host or network that requests may go to although it is inside: `localhost`, `hooks.internal`, `10.2.0.0/16`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
     /// A host, by the name that addresses give it.
@@ -97,12 +97,12 @@ fn is_host(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
-/// Says where webhooks may go. Cheap to clone.
+/// Says where requests may go. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Guard(Arc<[Allowed]>);
 
 impl Guard {
-    /// A guard that lets webhooks go outside and to what is listed.
+    /// A guard that lets requests go outside and to what is listed.
     pub fn new(allowed: impl IntoIterator<Item = Allowed>) -> Self {
         Self(allowed.into_iter().collect())
     }

@@ -1,0 +1,360 @@
+//! Tools from an `OpenAPI` document: one for each operation.
+
+use std::collections::BTreeSet;
+
+use anabranch_engine::backend::ToolSpec;
+use serde_json::{Map, Value, json};
+
+use super::{HttpSettings, Placement, SettingsError};
+
+/// Most operations that are read from a document.
+pub const OPERATIONS_MAX: usize = 1_000;
+/// How deep references may lead to others.
+const DEPTH_MAX: usize = 32;
+/// Most values that the schemas of one operation may have once references are followed.
+const VALUES_MAX: usize = 20_000;
+/// The argument that is the body of a request.
+const BODY: &str = "body";
+
+/// What is no JSON Schema, or of no use to a model.
+const LEFT_OUT: [&str; 6] = ["nullable", "example", "examples", "xml", "discriminator", "externalDocs"];
+
+/// Headers that `OpenAPI` takes out of the parameters.
+const OWN_HEADERS: [&str; 3] = ["accept", "content-type", "authorization"];
+
+const METHODS: [&str; 7] = ["get", "put", "post", "delete", "head", "patch", "options"];
+
+/// The operations of `document`, `OpenAPI` 3.0 or 3.1 as JSON; those in `only`, if it is given. `base` is where they are
+/// called; the first of the document's servers if unset.
+pub fn operations(
+    document: &Value,
+    base: Option<&str>,
+    only: Option<&[String]>,
+) -> Result<Vec<HttpSettings>, SettingsError> {
+    let wrong = |why: String| SettingsError::OpenApi(why);
+    let version = document.get("openapi").and_then(Value::as_str).unwrap_or_default();
+    if !version.starts_with("3.") {
+        return Err(wrong(format!("`openapi` is `{version}`, where it should be 3.0 or 3.1")));
+    }
+    let server = || document.pointer("/servers/0/url").and_then(Value::as_str);
+    let base = base.or_else(server).unwrap_or_default().trim_end_matches('/').to_owned();
+    if !base.contains("://") {
+        return Err(wrong("it names no server; give its address as `url`".to_owned()));
+    }
+    let mut found = Vec::new();
+    for (path, item) in document.get("paths").and_then(Value::as_object).into_iter().flatten() {
+        for method in METHODS {
+            let Some(operation) = item.get(method) else { continue };
+            let name = name_of(operation, method, path);
+            if only.is_some_and(|only| !only.contains(&name)) {
+                continue;
+            }
+            if found.len() >= OPERATIONS_MAX {
+                return Err(wrong(format!(
+                    "it has more than {OPERATIONS_MAX} operations; name those that you need in `only`"
+                )));
+            }
+            let read =
+                Reader { document, left: VALUES_MAX, following: Vec::new() }.operation(item, operation);
+            let (schema, placement) = read.map_err(|why| wrong(format!("`{name}`: {why}")))?;
+            let about = ["summary", "description"]
+                .map(|key| operation.get(key).and_then(Value::as_str).unwrap_or_default());
+            let description =
+                about.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
+            found.push(HttpSettings {
+                spec: ToolSpec { name: name.into(), description: description.into(), schema },
+                method: method.to_owned(),
+                url: format!("{base}{path}"),
+                placement: Some(placement),
+                idempotent: None,
+            });
+        }
+    }
+    let has = |name: &String| found.iter().any(|operation| *operation.spec.name == **name);
+    if let Some(missing) = only.into_iter().flatten().find(|name| !has(name)) {
+        return Err(wrong(format!("it has no operation `{missing}`")));
+    }
+    if found.is_empty() {
+        return Err(wrong("it has no operations".to_owned()));
+    }
+    let mut names = BTreeSet::new();
+    match found.iter().find(|operation| !names.insert(operation.spec.name.clone())) {
+        Some(twice) => Err(wrong(format!("two operations are called `{}`", twice.spec.name))),
+        None => Ok(found),
+    }
+}
+
+/// The operation's id, or what it is made of where it has none: `get_pets_petId`.
+fn name_of(operation: &Value, method: &str, path: &str) -> String {
+    let id = operation.get("operationId").and_then(Value::as_str).filter(|id| !id.is_empty());
+    id.map_or_else(
+        || {
+            let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+            [method].into_iter().chain(words).collect::<Vec<_>>().join("_")
+        },
+        str::to_owned,
+    )
+}
+
+struct Reader<'a> {
+    document: &'a Value,
+    /// Values that the schemas may still have.
+    left: usize,
+    /// The references that are being followed.
+    following: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// The schema of an operation's arguments, and where each goes.
+    fn operation(&mut self, item: &Value, operation: &Value) -> Result<(Value, Placement), String> {
+        let mut properties = Map::new();
+        let mut required = BTreeSet::new();
+        let mut placement = Placement::default();
+        // What the operation says stands over what all operations of the path say.
+        for owner in [item, operation] {
+            for parameter in owner.get("parameters").and_then(Value::as_array).into_iter().flatten() {
+                let parameter = self.target(parameter)?;
+                let name = parameter.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let place = parameter.get("in").and_then(Value::as_str).unwrap_or_default();
+                match place {
+                    "path" => {}
+                    "query" => {
+                        placement.query.insert(name.clone());
+                    }
+                    // These are no parameters, whatever is written of them: they would stand in for our own.
+                    "header" if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) => continue,
+                    "header" => {
+                        placement.header.insert(name.clone());
+                    }
+                    // Cookies are for browsers.
+                    _ => continue,
+                }
+                let schema = parameter.get("schema").cloned().unwrap_or_else(|| json!({}));
+                let mut schema = self.resolved(&schema)?;
+                describe(&mut schema, parameter.get("description"));
+                properties.insert(name.clone(), schema);
+                if place == "path" || parameter.get("required") == Some(&Value::Bool(true)) {
+                    required.insert(name);
+                }
+            }
+        }
+        if let Some(body) = operation.get("requestBody") {
+            let body = self.target(body)?;
+            let content = body.get("content").and_then(Value::as_object);
+            let json = content.and_then(|content| content.iter().find(|(kind, _)| kind.contains("json")));
+            let Some((_, media)) = json else {
+                return Err("its body is no JSON".to_owned());
+            };
+            if properties.contains_key(BODY) {
+                return Err("it has a parameter called `body` beside its body".to_owned());
+            }
+            let schema = media.get("schema").cloned().unwrap_or_else(|| json!({}));
+            let mut schema = self.resolved(&schema)?;
+            describe(&mut schema, body.get("description"));
+            properties.insert(BODY.to_owned(), schema);
+            placement.body = Some(BODY.to_owned());
+            if body.get("required") == Some(&Value::Bool(true)) {
+                required.insert(BODY.to_owned());
+            }
+        }
+        let schema = json!({
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        });
+        Ok((schema, placement))
+    }
+
+    /// What a value refers to, or the value itself.
+    fn target(&self, value: &Value) -> Result<Value, String> {
+        let mut value = value;
+        for _ in 0..DEPTH_MAX {
+            let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return Ok(value.clone()) };
+            let pointer = reference
+                .strip_prefix('#')
+                .ok_or_else(|| format!("`{reference}` leads out of the document"))?;
+            value = self.document.pointer(pointer).ok_or_else(|| format!("`{reference}` leads nowhere"))?;
+        }
+        Err("a reference leads in a circle".to_owned())
+    }
+
+    /// A schema with what it refers to in place of the references, and as JSON Schema writes it.
+    fn resolved(&mut self, schema: &Value) -> Result<Value, String> {
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| format!("its schemas have more than {VALUES_MAX} values"))?;
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            // A type that holds itself: what is inside may be anything.
+            if self.following.iter().any(|known| known == reference) || self.following.len() >= DEPTH_MAX {
+                return Ok(json!({}));
+            }
+            let target = self.target(schema)?;
+            self.following.push(reference.to_owned());
+            let resolved = self.resolved(&target);
+            self.following.pop();
+            return resolved;
+        }
+        match schema {
+            Value::Array(items) => {
+                items.iter().map(|item| self.resolved(item)).collect::<Result<_, _>>().map(Value::Array)
+            }
+            Value::Object(entries) => {
+                let mut out = Map::new();
+                for (key, value) in entries.iter().filter(|(key, _)| !LEFT_OUT.contains(&key.as_str())) {
+                    let value = match (key.as_str(), value) {
+                        // Names of the user's, not of the schema language.
+                        ("properties" | "patternProperties", Value::Object(fields)) => {
+                            let fields =
+                                fields.iter().map(|(name, field)| Ok((name.clone(), self.resolved(field)?)));
+                            Value::Object(fields.collect::<Result<_, String>>()?)
+                        }
+                        ("enum" | "const" | "default" | "required", value) => value.clone(),
+                        (_, value) => self.resolved(value)?,
+                    };
+                    out.insert(key.clone(), value);
+                }
+                // OpenAPI 3.0 has its own word for it.
+                if entries.get("nullable") == Some(&Value::Bool(true))
+                    && let Some(Value::String(kind)) = out.get("type").cloned()
+                {
+                    out.insert("type".to_owned(), json!([kind, "null"]));
+                }
+                Ok(Value::Object(out))
+            }
+            scalar => Ok(scalar.clone()),
+        }
+    }
+}
+
+/// Puts what is said of a parameter where a model looks for it.
+fn describe(schema: &mut Value, description: Option<&Value>) {
+    if let (Value::Object(entries), Some(description)) = (schema, description) {
+        entries.entry("description").or_insert_with(|| description.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn petstore() -> Value {
+        json!({
+            "openapi": "3.0.3",
+            "servers": [{ "url": "https://pets.example/v1/" }],
+            "paths": {
+                "/pets": {
+                    "get": {
+                        "operationId": "listPets", "summary": "Lists pets.", "description": "All of them.",
+                        "parameters": [
+                            { "name": "limit", "in": "query", "description": "How many.", "schema": { "type": "integer" } },
+                            { "name": "x-trace", "in": "header", "schema": { "type": "string", "nullable": true } },
+                            { "name": "session", "in": "cookie", "schema": { "type": "string" } },
+                            { "name": "Authorization", "in": "header", "schema": { "type": "string" } },
+                        ],
+                    },
+                    "post": {
+                        "requestBody": { "required": true, "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Pet" } } } },
+                    },
+                },
+                "/pets/{petId}": {
+                    "parameters": [{ "$ref": "#/components/parameters/petId" }],
+                    "get": { "operationId": "showPet" },
+                },
+            },
+            "components": {
+                "parameters": { "petId": { "name": "petId", "in": "path", "required": true, "schema": { "type": "string" } } },
+                "schemas": { "Pet": {
+                    "type": "object", "required": ["name"], "example": { "name": "Rex" },
+                    "properties": { "name": { "type": "string" }, "example": { "type": "string" }, "parent": { "$ref": "#/components/schemas/Pet" } },
+                } },
+            },
+        })
+    }
+
+    #[test]
+    fn each_operation_becomes_a_tool() {
+        let found = operations(&petstore(), None, None).unwrap();
+        let names: Vec<&str> = found.iter().map(|operation| &*operation.spec.name).collect();
+        assert_eq!(names, ["listPets", "post_pets", "showPet"]);
+        let list = &found[0];
+        assert_eq!((list.method.as_str(), list.url.as_str()), ("get", "https://pets.example/v1/pets"));
+        assert_eq!(&*list.spec.description, "Lists pets.\nAll of them.");
+        let expected = json!({
+            "type": "object",
+            "properties": {
+                "limit": { "type": "integer", "description": "How many." },
+                "x-trace": { "type": ["string", "null"] },
+            },
+            "required": [],
+            "additionalProperties": false,
+        });
+        assert_eq!(list.spec.schema, expected);
+        let placement = list.placement.clone().unwrap();
+        assert!(placement.query.contains("limit") && placement.header.contains("x-trace"));
+        let post = &found[1];
+        assert_eq!(post.placement.clone().unwrap().body.as_deref(), Some("body"));
+        assert_eq!(post.spec.schema["properties"]["body"]["properties"]["name"], json!({ "type": "string" }));
+        assert_eq!(post.spec.schema["required"], json!(["body"]));
+        assert_eq!(found[2].url, "https://pets.example/v1/pets/{petId}");
+        assert_eq!(found[2].spec.schema["required"], json!(["petId"]));
+    }
+
+    #[test]
+    fn a_type_that_holds_itself_ends_somewhere() {
+        let found = operations(&petstore(), None, Some(&["post_pets".to_owned()])).unwrap();
+        assert_eq!(found.len(), 1);
+        let pet = &found[0].spec.schema["properties"]["body"];
+        assert_eq!(pet["properties"]["parent"], json!({}));
+        assert_eq!(pet["properties"]["example"], json!({ "type": "string" }), "a field may be called so");
+        assert_eq!(pet.get("example"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        let error = |change: fn(&mut Value), only: Option<&[String]>| {
+            let mut document = petstore();
+            change(&mut document);
+            operations(&document, None, only).unwrap_err().to_string()
+        };
+        let none = ["fly".to_owned()];
+        for (got, why) in [
+            (error(|d| d["openapi"] = json!("2.0"), None), "should be 3.0 or 3.1"),
+            (error(|d| d["servers"] = json!([]), None), "it names no server"),
+            (error(|_| {}, Some(&none)), "it has no operation `fly`"),
+            (error(|d| d["paths"] = json!({}), None), "it has no operations"),
+            (
+                error(|d| d["components"]["parameters"] = json!({}), None),
+                "`showPet`: `#/components/parameters/petId` leads nowhere",
+            ),
+            (
+                error(|d| d["paths"]["/pets"]["post"]["operationId"] = json!("listPets"), None),
+                "two operations are called `listPets`",
+            ),
+            (
+                error(
+                    |d| d["paths"]["/pets"]["post"]["requestBody"] = json!({ "content": { "text/csv": {} } }),
+                    None,
+                ),
+                "its body is no JSON",
+            ),
+            (
+                error(
+                    |d| d["components"]["schemas"]["Pet"] = json!({ "$ref": "#/components/schemas/Pet" }),
+                    None,
+                ),
+                "a reference leads in a circle",
+            ),
+            (
+                error(
+                    |d| d["components"]["schemas"]["Pet"] = json!({ "$ref": "http://other.example/x" }),
+                    None,
+                ),
+                "leads out of the document",
+            ),
+        ] {
+            assert!(got.contains(why), "{got}");
+        }
+    }
+}
