@@ -21,6 +21,7 @@ mod server;
 mod server_section;
 mod store_section;
 mod telemetry;
+mod tool;
 mod word;
 
 pub use encoder::{
@@ -38,6 +39,7 @@ pub use server::ServerConfig;
 pub use server_section::ServerSection;
 pub use store_section::{Durability, StoreSection, StoreUrl, WakeBy};
 pub use telemetry::{ContentLevel, LogFormat, OtlpProtocol, TelemetrySection};
+pub use tool::{HttpToolConfig, McpConfig, McpPlace, OpenApiConfig, ProgramConfig, ToolConfig, ToolReach};
 
 /// Where the configuration is looked for if no other file is named.
 pub const FILE: &str = "anabranch.yaml";
@@ -59,6 +61,9 @@ pub struct Config {
     /// Rerankers by the name that flows give them; `default` is used where a flow names none, and is `lexical` if it is
     /// not set.
     pub rerankers: BTreeMap<String, RerankerConfig>,
+    /// Tools by the name that flows give them; `program`, which runs programs that models write, is there without. A name
+    /// that has several tools stands for all of them, `name.tool` for one.
+    pub tools: BTreeMap<String, ToolConfig>,
     /// Indexes by the name that flows give them; those with `paths` are built on first use, brought up to date
     /// afterwards.
     pub indexes: BTreeMap<String, IndexConfig>,
@@ -85,6 +90,7 @@ impl Default for Config {
             models: BTreeMap::from([(DEFAULT.to_owned(), ModelConfig::Extractive)]),
             embedders: BTreeMap::from([(DEFAULT.to_owned(), EmbedderConfig::Hashed)]),
             rerankers: BTreeMap::from([(DEFAULT.to_owned(), RerankerConfig::Lexical)]),
+            tools: BTreeMap::new(),
             indexes: BTreeMap::new(),
             data: PathBuf::from("./.anabranch"),
             prices: BTreeMap::new(),
@@ -188,6 +194,7 @@ impl Config {
         self.embedders.values_mut().filter_map(EmbedderConfig::path_mut).for_each(rebase);
         self.rerankers.values_mut().filter_map(RerankerConfig::path_mut).for_each(rebase);
         self.indexes.values_mut().flat_map(IndexConfig::paths_mut).for_each(rebase);
+        self.tools.values_mut().flat_map(ToolConfig::paths_mut).for_each(rebase);
         self.store.path_mut().into_iter().for_each(rebase);
         self.server.paths_mut().for_each(rebase);
         self.telemetry.paths_mut().for_each(rebase);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use anabranch_backends::egress::Guard;
 use anabranch_engine::cx::Resources;
 use anabranch_engine::operator::Registry;
 use tokio::net::TcpListener;
@@ -19,7 +20,7 @@ use crate::flows::{FlowError, Flows};
 use crate::indexes::{Indexes, TenantResources};
 use crate::job::new_id;
 use crate::metrics::{self, Metrics};
-use crate::outgoing::{self, guard::Guard};
+use crate::outgoing;
 use crate::resources::{Env, Pools};
 use crate::runner::{self, Runner};
 use crate::schedules::Firing;

@@ -85,6 +85,15 @@ pub enum Error {
         #[source]
         source: SecretError,
     },
+    /// It is no tool.
+    #[error("{what}")]
+    Tool {
+        /// What it is.
+        what: Named,
+        /// Why.
+        #[source]
+        source: Box<tools::ToolError>,
+    },
     /// It is a folder, and this program was built without what it needs.
     #[error(
         "{0} is a model folder, which this program was built without; build it with \
@@ -200,7 +209,7 @@ pub fn with_pools(
         .iter()
         .map(|(name, config)| Ok((name.clone(), encoders::reranker(name, config, env)?)))
         .collect::<Result<_, Error>>()?;
-    let tools = tools::built_in();
+    let tools = tools::tools(config, env)?;
     let resources =
         Resources { models, embedders, rerankers, prices, indexes, tools, ..Resources::default() };
     Ok((resources, pools))

@@ -18,6 +18,7 @@ mod models;
 mod papers;
 mod project;
 mod server;
+mod tools;
 mod vectors;
 mod waits;
 

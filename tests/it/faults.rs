@@ -17,6 +17,7 @@ mod flow;
 mod schema;
 pub(crate) mod server;
 mod table;
+mod tools;
 
 /// The time limit of calls that run into it.
 const DEADLINE: Duration = Duration::from_millis(300);

@@ -14,7 +14,7 @@ mod backends;
 mod disk;
 mod store;
 
-/// Check the configuration, the store, the disk, the clock, each model and index, and the server
+/// Check the configuration, the store, the disk, the clock, each model, tool and index, and the server
 ///
 /// Each line says ok, warn or fail, and what to do.
 #[derive(Debug, clap::Args)]
@@ -23,14 +23,15 @@ mod store;
   anabranch doctor --config production.yaml --json
   anabranch doctor --no-probe                    # do not ask the models
 
-Each model is asked for one token, each embedder for one vector.
+Each model is asked for one token, each embedder for one vector, each server of
+tools for their list; no tool is called.
 
 JSON (--json):
   {ok, checks: [{check, state: \"ok\"|\"warn\"|\"fail\", found, fix?}]}
 
 Exit codes: 0 nothing failed, 1 something did, 4 only what could not be reached.")]
 pub(crate) struct Args {
-    /// Ask no model and no embedder
+    /// Ask no model, no embedder and no server of tools
     #[arg(long)]
     no_probe: bool,
     /// Print one JSON object

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anabranch_engine::cx::{IndexEntry, Resources};
-use anabranch_engine::operator::{Names, PROGRAM_TOOL};
+use anabranch_engine::operator::Names;
 use tokio_util::sync::CancellationToken;
 
 use super::print;
@@ -75,13 +75,14 @@ impl World {
         let mut indexes = catalog::existing(&self.config.data);
         indexes.extend(self.config.indexes.keys().cloned());
         let names = |section: BTreeSet<&String>| section.into_iter().cloned().collect();
+        let (tools, tool_servers) = crate::resources::tools::names(&self.config);
         Names {
             models: names(self.config.models.keys().collect()),
             indexes,
             embedders: names(self.config.embedders.keys().collect()),
             rerankers: names(self.config.rerankers.keys().collect()),
-            tools: [PROGRAM_TOOL.to_owned()].into(),
-            ..Names::default()
+            tools,
+            tool_servers,
         }
     }
 

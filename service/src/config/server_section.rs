@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anabranch_backends::egress::Allowed;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::limits::some_duration;
 use super::secret::SecretRef;
-use crate::outgoing::guard::Allowed;
 
 /// Where the service listens, which flows it starts with, how it stops.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]

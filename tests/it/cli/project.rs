@@ -31,6 +31,12 @@ impl Project {
         fs::write(path, text).unwrap();
     }
 
+    /// The same with a file more.
+    pub(super) fn with(self, path: &str, text: &str) -> Self {
+        self.write(path, text);
+        self
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.0.path()
     }

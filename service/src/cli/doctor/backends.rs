@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anabranch_engine::backend::{Call, ChatRequest, Namespace, Passage};
-use anabranch_engine::cx::{Model, Resources};
+use anabranch_engine::cx::{Model, Resources, ToolEntry};
 use anabranch_engine::value::{Message, Role};
 
 use super::Check;
@@ -34,6 +34,9 @@ pub(super) async fn checks(world: &World, is_probing: bool) -> Vec<Check> {
     }
     for name in resources.embedders.keys().filter(|_| is_probing) {
         checks.push(embedder(name, &resources).await);
+    }
+    for (name, entry) in resources.tools.iter().filter(|(name, _)| world.config.tools.contains_key(*name)) {
+        checks.push(tool(name, entry, is_probing).await);
     }
     for name in world.names().indexes {
         checks.push(index(&name, world, &resources).await);
@@ -73,6 +76,27 @@ async fn embedder(name: &str, resources: &Resources) -> Check {
             let n = made.vectors.first().map_or(0, |vector| vector.len());
             Check::ok(what, format!("`{}` gives {n} numbers", embedder.identity()))
         }
+        Ok(Err(error)) => Check::away(what, error.to_string(), fix),
+        Err(_) => Check::away(what, format!("no answer within {} s", PROBE.as_secs()), fix),
+    }
+}
+
+/// What a tool is, and whether a server of tools lists them. None is called: it may have effects.
+async fn tool(name: &str, entry: &ToolEntry, is_probing: bool) -> Check {
+    let what = format!("tool {name}");
+    let fix = format!("start its server, or put `tools.{name}` right");
+    let server = match entry {
+        ToolEntry::One(tool) => {
+            let kind =
+                if tool.is_idempotent() { "can be called twice" } else { "is called once, whatever happens" };
+            return Check::ok(what, format!("there; it {kind}"));
+        }
+        ToolEntry::Several(tools) => return Check::ok(what, print::count(tools.len(), "operation")),
+        ToolEntry::Server(_) if !is_probing => return Check::ok(what, "not asked"),
+        ToolEntry::Server(server) => server,
+    };
+    match tokio::time::timeout(PROBE, server.tools()).await {
+        Ok(Ok(tools)) => Check::ok(what, format!("it has {}", print::count(tools.len(), "tool"))),
         Ok(Err(error)) => Check::away(what, error.to_string(), fix),
         Err(_) => Check::away(what, format!("no answer within {} s", PROBE.as_secs()), fix),
     }
