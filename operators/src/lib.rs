@@ -99,6 +99,7 @@ pub fn registry() -> Registry {
         .with::<select::mcts::Mcts>() // select.mcts
         .with::<select::mmr::Mmr>() // select.mmr
         .with::<tool::call::Call>() // tool.call
+        .with::<tool::retrieve::Retrieve>() // tool.retrieve
         .with::<tool::run::Run>() // tool.run
         .with::<verify::citations::Citations>() // verify.citations
         .with::<verify::llm::Llm>() // verify.llm

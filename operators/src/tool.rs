@@ -3,6 +3,7 @@
 pub mod call;
 mod offered;
 mod references;
+pub mod retrieve;
 pub mod run;
 
 use anabranch_engine::cx::NamedTool;
