@@ -363,8 +363,19 @@ pub struct Scripted {
     pub contains: Option<Spanned<String>>,
     /// `matches:`, a regular expression that one of the messages matches.
     pub matches: Option<Spanned<String>>,
-    /// `answer:`.
+    /// `answer:`; empty if it is left out where there are `calls`.
     pub answer: Spanned<String>,
+    /// `calls:`, the tools that the answer asks for.
+    pub calls: Vec<ScriptedCall>,
+}
+
+/// A call of a tool in a test's `script:`.
+#[derive(Debug, Clone)]
+pub struct ScriptedCall {
+    /// `tool:`, its name.
+    pub tool: Spanned<String>,
+    /// `arguments:`, taken as they are: a test may well show what becomes of wrong ones.
+    pub arguments: Vec<Entry<Spanned<serde_json::Value>>>,
 }
 
 /// `expect:` of a test.

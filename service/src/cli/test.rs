@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anabranch_backends::chat::{Replay, Rule, Scripted, Tape};
+use anabranch_backends::chat::{Replay, Rule, RuleCall, Scripted, Tape};
 use anabranch_backends::embed::Hashed;
 use anabranch_backends::rerank::Lexical;
 use anabranch_engine::backend::{Embedder, Reranker};
@@ -13,7 +13,7 @@ use anabranch_engine::cx::{Model, Resources};
 use anabranch_engine::diagnostic::{self, SourceFile, Spanned};
 use anabranch_engine::event::{FailureKind, RunId};
 use anabranch_engine::expect::{self, Unmet};
-use anabranch_engine::flow::{Library as _, TestDecl};
+use anabranch_engine::flow::{Library as _, ScriptedCall, TestDecl};
 use anabranch_engine::plan::Plan;
 use anabranch_engine::run::{self, Options, Stub};
 use anabranch_engine::value::{Map, Value};
@@ -183,8 +183,16 @@ fn models(
     models.insert(DEFAULT.to_owned(), Model::Extractive);
     if !test.script.is_empty() {
         let said = |said: &Option<Spanned<String>>| said.as_ref().map(|said| said.value.clone());
+        let call = |call: &ScriptedCall| RuleCall {
+            tool: call.tool.value.clone(),
+            arguments: call
+                .arguments
+                .iter()
+                .map(|one| (one.key.value.clone(), one.value.value.clone()))
+                .collect(),
+        };
         let rules = test.script.iter().map(|rule| Rule {
-            calls: Vec::new(),
+            calls: rule.calls.iter().map(call).collect(),
             contains: said(&rule.contains),
             matches: said(&rule.matches),
             answer: rule.answer.value.clone(),

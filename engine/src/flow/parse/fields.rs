@@ -62,7 +62,9 @@ constructs! {
           "timeout" => "wall" "money" => "cost" };
     TEST "a test" ["name" "inputs" "stub" "replay" "script" "expect"]
         { "input" => "inputs" "in" => "inputs" "stubs" => "stub" "mock" => "stub" "assert" => "expect" };
-    SCRIPTED "a rule of `script`" ["contains" "matches" "answer"] { "regex" => "matches" "text" => "answer" };
+    SCRIPTED "a rule of `script`" ["contains" "matches" "answer" "calls"]
+        { "regex" => "matches" "text" => "answer" "tool_calls" => "calls" };
+    SCRIPTED_CALL "a call of a rule" ["tool" "arguments"] { "name" => "tool" "args" => "arguments" };
     EXPECT "`expect`" ["ran" "skipped" "outputs" "absent" "fails"]
         { "output" => "outputs" "not_run" => "skipped" "error" => "fails" };
 }

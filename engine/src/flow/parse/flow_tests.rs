@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Code, Spanned};
 use crate::flow::yaml::Node;
-use crate::flow::{Entry, ExpectDecl, Scripted, TestDecl};
+use crate::flow::{Entry, ExpectDecl, Scripted, ScriptedCall, TestDecl};
 
 use super::{Reader, fields};
 
@@ -63,10 +63,32 @@ impl Reader<'_> {
         let mut fields = self.fields(node, &fields::SCRIPTED, self.place(node))?;
         let contains = fields.take("contains").and_then(|node| self.text(node));
         let matches = fields.take("matches").and_then(|node| self.text(node));
-        let answer = self.required(&mut fields, "answer", "answer: what the model says");
-        let answer = answer.and_then(|node| self.text(node));
+        let calls = fields.take("calls").map(|node| self.scripted_calls(node)).unwrap_or_default();
+        let answer = if calls.is_empty() {
+            let answer = self.required(&mut fields, "answer", "answer: what the model says");
+            answer.and_then(|node| self.text(node))
+        } else {
+            let answer = fields.take("answer").and_then(|node| self.text(node));
+            Some(answer.unwrap_or_else(|| Spanned::new(String::new(), self.place(node))))
+        };
         fields.done();
-        Some(Scripted { contains, matches, answer: answer? })
+        Some(Scripted { contains, matches, answer: answer?, calls })
+    }
+
+    fn scripted_calls(&mut self, node: &Node) -> Vec<ScriptedCall> {
+        let Some(calls) = node.as_list() else {
+            self.wrong_kind(node, "a list of calls", Some("each is `{tool: its name, arguments: {...}}`"));
+            return Vec::new();
+        };
+        calls.iter().filter_map(|call| self.scripted_call(call)).collect()
+    }
+
+    fn scripted_call(&mut self, node: &Node) -> Option<ScriptedCall> {
+        let mut fields = self.fields(node, &fields::SCRIPTED_CALL, self.place(node))?;
+        let tool = self.required(&mut fields, "tool", "tool: its name").and_then(|node| self.text(node));
+        let arguments = fields.take("arguments").map(|node| self.literals(node)).unwrap_or_default();
+        fields.done();
+        Some(ScriptedCall { tool: tool?, arguments })
     }
 
     /// `stub:`; what each node is given keeps its places.

@@ -106,6 +106,7 @@ pub(super) fn objects() -> Vec<Object> {
         budget(),
         test(),
         scripted(),
+        scripted_call(),
         expect(),
     ]
 }
@@ -427,7 +428,7 @@ fn scripted() -> Object {
     Object {
         name: "scripted",
         construct: &fields::SCRIPTED,
-        required: &["answer"],
+        required: &[],
         properties: vec![
             (
                 "contains",
@@ -435,8 +436,22 @@ fn scripted() -> Object {
                 "Text that one of the messages contains; with neither this nor `matches`, any request.",
             ),
             ("matches", text(), "Regular expression that one of the messages matches."),
-            ("answer", text(), "What the model says."),
+            ("answer", text(), "What the model says; may be left out where there are `calls`."),
+            (
+                "calls",
+                json!({ "type": "array", "items": at("scripted_call") }),
+                "The tools that the answer asks for.",
+            ),
         ],
+    }
+}
+
+fn scripted_call() -> Object {
+    Object {
+        name: "scripted_call",
+        construct: &fields::SCRIPTED_CALL,
+        required: &["tool"],
+        properties: vec![("tool", text(), "Its name."), ("arguments", map_of("value"), "Its arguments.")],
     }
 }
 
