@@ -60,9 +60,23 @@ function Model({ model }) {
       <div><dt>cached</dt><dd>${model.cached_share === null ? "–" : share(model.cached_share, 1)}</dd></div>
       ${turned > 0 && html`<div><dt>refused</dt><dd class="bad-text">${count(turned)}</dd></div>`}
       ${moved > 0 && html`<div><dt>sent again elsewhere</dt><dd>${count(moved)}</dd></div>`}
+      ${shared(model.sharing).map(([what, how]) => html`<div key=${what}><dt>${what}</dt><dd>${how}</dd></div>`)}
     </dl>
     <div class="scroll-x" tabindex="0" role="region" aria-label=${`Servers of ${model.model}`}><table class="plain"><thead><tr><th>Server</th><th>State</th><th>Load</th><th class="n">Answered</th><th class="n">Failed</th><th class="n">Median</th><th class="n">p95</th><th class="n">Tokens/s</th><th class="n">Cached</th></tr></thead>
       <tbody>${model.replicas.map((replica) => html`<${Replica} key=${replica.index} replica=${replica} />`)}</tbody></table></div></article>`;
+}
+
+/** How calls were spared or made cheaper by others, as far as they were. */
+function shared(sharing) {
+  if (!sharing) return []; // An older service does not tell.
+  const { single_flight, cache, warmup, hedges } = sharing;
+  const kept = cache ? cache.hits + cache.disk_hits : 0;
+  return [
+    kept > 0 && ["answered from the cache", `${count(kept)} (${share(kept, kept + cache.misses)})`],
+    single_flight > 0 && ["answered with an identical call", count(single_flight)],
+    warmup.followed > 0 && ["let one go first", `${count(warmup.followed)} behind ${count(warmup.led)}`],
+    hedges.sent > 0 && ["asked twice for being late", `${count(hedges.sent)}, the second was faster ${count(hedges.won)} times`],
+  ].filter(Boolean);
 }
 
 const BREAKERS = { closed: ["succeeded", "up"], half_open: ["waiting", "being tried"], open: ["failed", "down"] };

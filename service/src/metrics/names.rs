@@ -133,7 +133,9 @@ metrics! {
     BACKEND_RETRIES = Counter "anabranch_backend_retries" ["model" "reason"]
         "Calls that went on to another server, by how the one before had failed.";
     BACKEND_SHARED = Counter "anabranch_backend_shared" ["model" "way"]
-        "Calls that were spared: `single_flight` (an identical one was in flight).";
+        "Calls that were spared or made cheaper by others: `single_flight` (an identical one was in flight), `cache` (its \
+         answer was kept), `led` (went ahead of others that begin alike), `followed` (waited for such a one), `hedged` (a \
+         second copy was sent), `hedge_won` (the second copy answered first), `hedge_denied` (late, without a second copy).";
     INDEX_DOCUMENTS = Gauge "anabranch_index_documents" ["index"]
         "Documents in an index of the configuration.";
     INDEX_CHUNKS = Gauge "anabranch_index_chunks" ["index"]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anabranch_backends::pool::PoolStats;
-use anabranch_backends::pool::stats::{BreakerState, ReplicaStats, Times, WAIT_BUCKETS};
+use anabranch_backends::pool::stats::{BreakerState, ReplicaStats, Sharing, Times, WAIT_BUCKETS};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
@@ -89,7 +89,20 @@ fn queues(to: &mut DescriptorEncoder<'_>, stats: &Stats) -> Result<(), fmt::Erro
         ]
     })?;
     words(to, stats, &names::BACKEND_SHARED, |pool| {
-        vec![("single_flight", pool.sharing.single_flight as f64)]
+        let Sharing { single_flight, cache, led, followed, hedges, hedges_won, hedges_denied, .. } =
+            pool.sharing;
+        let kept = cache.map(|cache| ("cache", (cache.hits + cache.disk_hits) as f64));
+        [
+            ("single_flight", single_flight as f64),
+            ("led", led as f64),
+            ("followed", followed as f64),
+            ("hedged", hedges as f64),
+            ("hedge_won", hedges_won as f64),
+            ("hedge_denied", hedges_denied as f64),
+        ]
+        .into_iter()
+        .chain(kept)
+        .collect()
     })?;
     words(to, stats, &names::BACKEND_RETRIES, |pool| {
         let moved = pool.moved;
