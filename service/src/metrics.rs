@@ -1,4 +1,4 @@
-//! What Prometheus is told: counted as it happens, or looked up when it asks. The names are in [`names`]; labels come from
+//! What Prometheus and collectors are told: counted as it happens, or looked up when somebody asks. The names are in [`names`]; labels come from
 //! the configuration alone ([`labels`]).
 
 use std::collections::{HashMap, HashSet};
@@ -27,11 +27,13 @@ mod encode;
 mod labels;
 mod moment;
 pub mod names;
+mod otlp;
 mod pools;
 mod process;
 mod sizes;
 
 pub use moment::{Moment, QueueNow};
+pub use otlp::Span;
 pub use sizes::Size;
 
 use labels::{Class, Flow, FlowOutcome, Flows, Op, OpOutcome, Outcome, Reason, Type};
@@ -207,6 +209,12 @@ impl Metrics {
         let written = prometheus_text::encode(&mut text, &self.registry);
         debug_assert!(written.is_ok());
         text
+    }
+
+    /// All of it as a collector takes it, with how full things are now.
+    pub fn otlp(&self, now: Moment, span: Span) -> Vec<opentelemetry_proto::tonic::metrics::v1::Metric> {
+        self.latest.set(now);
+        otlp::of(&self.registry, span)
     }
 
     /// Has every call of a model or encoder timed.

@@ -26,7 +26,7 @@ use crate::runner::{self, Runner};
 use crate::schedules::Firing;
 use crate::spend::{self, Spending};
 use crate::store::{self, At, Store, StoreError};
-use crate::telemetry::{Telemetry, TelemetryError};
+use crate::telemetry::{MetricsPush, Telemetry, TelemetryError};
 
 mod listen;
 
@@ -65,7 +65,7 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// There can be no traces.
+    /// Nothing can be sent to the collector.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     /// The folder of flows cannot be taken in.
@@ -102,6 +102,8 @@ pub struct Process {
     closed: CancellationToken,
     listener: Option<TcpListener>,
     address: Option<SocketAddr>,
+    /// Where metrics are sent to.
+    push: Option<Arc<MetricsPush>>,
 }
 
 /// Whether other processes can have the same store.
@@ -161,6 +163,7 @@ impl Process {
         let spending = Spending::new(store.clone(), access.clone());
         let slots = if roles.worker { u32::try_from(config.limits.running).unwrap_or(u32::MAX) } else { 0 };
         let telemetry = Telemetry::start(&config.telemetry, config.secrets(env), env)?;
+        let push = MetricsPush::of(&config.telemetry, env)?.map(Arc::new);
         let options = runner::Options {
             slots,
             telemetry: telemetry.clone(),
@@ -196,8 +199,11 @@ impl Process {
             telemetry,
             config,
         });
-        let process = Self { app, closed: CancellationToken::new(), listener, address };
+        let process = Self { app, closed: CancellationToken::new(), listener, address, push };
         process.spawn(spending.keep());
+        if let Some(push) = &process.push {
+            process.spawn(push_metrics(process.app.clone(), push.clone()));
+        }
         if roles.worker {
             process.spawn(prune(process.app.clone()));
             if process.app.config.store.url == Some(StoreUrl::Memory) {
@@ -253,6 +259,9 @@ impl Process {
         if let Err(error) = self.app.spending.flush().await {
             tracing::warn!(%error, "what was spent last could not be written");
         }
+        if let Some(push) = &self.push {
+            push_once(&self.app, push).await;
+        }
         self.app.store.close().await;
         self.app.telemetry.close().await;
         tracing::info!("stopped");
@@ -279,6 +288,21 @@ async fn take_in(flows: &Flows, folder: &std::path::Path) -> Result<Vec<String>,
     }
     let changed = loaded.changed.into_iter().map(|(flow, _)| flow);
     Ok(changed.chain(loaded.unchanged).collect())
+}
+
+/// Sends metrics to the collector, as long as it takes them.
+async fn push_metrics(app: App, push: Arc<MetricsPush>) {
+    loop {
+        tokio::time::sleep(push.every()).await;
+        if !push_once(&app, &push).await {
+            return;
+        }
+    }
+}
+
+async fn push_once(app: &App, push: &MetricsPush) -> bool {
+    let metrics = app.metrics.otlp(api::ops::moment(app).await, push.span());
+    push.send(metrics).await
 }
 
 /// Forgets jobs that ended longer ago than they are to be kept.

@@ -1,4 +1,5 @@
-//! Traces over OTLP: a trace a run, made of what the engine tells its observer, exported beside the work.
+//! Traces over OTLP: a trace a run, made of what the engine tells its observer, exported beside the work. Metrics go the
+//! same way, at an interval ([`push`]).
 //!
 //! ```text
 //!  notices and calls of a run ─► spans ─► queue ─► collector
@@ -22,17 +23,20 @@ use crate::resources::Env;
 
 mod attributes;
 mod call;
+mod collector;
 mod content;
 mod documents;
 mod exporter;
 pub mod names;
 mod parent;
+mod push;
 mod queue;
 mod run;
 mod sampling;
 
 pub use content::{Contents, Redactor};
 pub use parent::Parent;
+pub use push::MetricsPush;
 pub use run::{JobOfRun, RunSpans};
 
 use queue::Queue;
@@ -40,7 +44,7 @@ use queue::Queue;
 /// Longest time for what is left to leave when the process ends.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// Why there can be no traces.
+/// Why nothing can be sent to a collector.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// A secret header is not where it should be.

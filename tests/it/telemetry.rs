@@ -29,6 +29,7 @@ use crate::faults::server::{Fake, Step, response};
 use crate::support::{Repository, files, read, root, source};
 
 mod collector;
+mod counts;
 mod tools;
 
 use collector::{Collector, Seen};

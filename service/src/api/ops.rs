@@ -82,6 +82,12 @@ async fn readyz(State(app): State<App>) -> Response {
 /// `docs/metrics.md` lists them all.
 #[utoipa::path(get, path = "/metrics", operation_id = "show_metrics", tag = "ops", responses((status = 200, description = "Prometheus text", body = str, content_type = "text/plain")))]
 async fn metrics(State(app): State<App>) -> Response {
+    let now = moment(&app).await;
+    ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], app.metrics.text(now)).into_response()
+}
+
+/// How full things are.
+pub(crate) async fn moment(app: &App) -> Moment {
     let queue = tokio::time::timeout(STORE_TIME, app.store.queue(None)).await.ok().and_then(Result::ok);
     let queue = queue.map(|queue| {
         let age_ms = queue.oldest_ms.map_or(0, |oldest| app.now_ms().saturating_sub(oldest));
@@ -94,7 +100,7 @@ async fn metrics(State(app): State<App>) -> Response {
         }
     });
     let (limits, load, writing) = (&app.config.limits, app.runner.load(), app.store.writing());
-    let now = Moment {
+    Moment {
         queue,
         active: load.running,
         slots: load.slots,
@@ -104,8 +110,7 @@ async fn metrics(State(app): State<App>) -> Response {
         requests: limits.requests.saturating_sub(app.requests.available_permits()),
         streams: limits.streams.saturating_sub(app.streams.available_permits()),
         indexes: app.metrics.sizes(&app.indexes).await,
-    };
-    ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], app.metrics.text(now)).into_response()
+    }
 }
 
 /// This document

@@ -1,4 +1,4 @@
-//! Where traces go and what is in them: the section `telemetry`.
+//! Where traces and metrics go and what is in them: the section `telemetry`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::limits::some_duration;
 use super::secret::SecretRef;
 
-/// Where traces go and what is in them, and how the log is written.
+/// Where traces and metrics go, what is in them, and how the log is written.
 ///
 /// What is not set here is taken from the standard variables: `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin,
-/// `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_SDK_DISABLED`.
+/// `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_METRIC_EXPORT_INTERVAL`,
+/// `OTEL_SDK_DISABLED`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetrySection {
@@ -43,6 +44,13 @@ pub struct TelemetrySection {
     #[serde(deserialize_with = "queue")]
     #[schemars(range(min = 1))]
     pub queue: usize,
+    /// Whether metrics go to the collector as well; they are at `/metrics` in any case. Not with
+    /// `OTEL_METRICS_EXPORTER=none`.
+    pub metrics: bool,
+    /// How often they do; 60s if it is set nowhere.
+    #[serde(deserialize_with = "some_time")]
+    #[schemars(with = "Option<String>")]
+    pub metrics_every: Option<Duration>,
     /// How the log is written; `auto` if unset.
     pub log: LogFormat,
 }
@@ -94,12 +102,17 @@ impl Default for TelemetrySection {
             sample: None,
             content: ContentLevel::default(),
             queue: 16_384,
+            metrics: true,
+            metrics_every: None,
             log: LogFormat::default(),
         }
     }
 }
 
 impl TelemetrySection {
+    /// How often metrics are sent if nobody says so.
+    pub const METRICS_EVERY: Duration = Duration::from_secs(60);
+
     /// The paths in it, which start from the folder of the configuration.
     pub(super) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.headers.values_mut().filter_map(|secret| match secret {
@@ -107,6 +120,10 @@ impl TelemetrySection {
             SecretRef::Env(_) => None,
         })
     }
+}
+
+fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    some_duration(deserializer).map(Some)
 }
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {

@@ -1,4 +1,4 @@
-//! A collector in this process: takes spans over HTTP or gRPC, decodes them, and keeps them.
+//! A collector in this process: takes spans and metrics over HTTP or gRPC, decodes them, and keeps them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,6 +9,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -20,6 +26,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 
 /// A span with its attributes by name.
@@ -66,6 +73,8 @@ struct Inner {
     spans: Mutex<Vec<Seen>>,
     /// Headers of each export.
     keys: Mutex<Vec<String>>,
+    /// The latest metrics.
+    metrics: watch::Sender<ExportMetricsServiceRequest>,
 }
 
 impl Inner {
@@ -109,15 +118,26 @@ impl TraceService for Collector {
         &self,
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        let key = request
-            .metadata()
-            .get("authorization")
-            .and_then(|key| key.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
+        let key = key_of(request.metadata().as_ref());
         self.0.take_in(request.into_inner(), key);
         Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
     }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        self.0.keys.lock().unwrap().push(key_of(request.metadata().as_ref()));
+        self.0.metrics.send_replace(request.into_inner());
+        Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+fn key_of(headers: &HeaderMap) -> String {
+    headers.get("authorization").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// A running collector. Cheap to clone.
@@ -129,11 +149,16 @@ impl Collector {
     pub(super) async fn http() -> (Self, String) {
         let collector = Self::default();
         let take = async |State(collector): State<Self>, headers: HeaderMap, body: Bytes| {
-            let key = headers.get("authorization").and_then(|key| key.to_str().ok()).unwrap_or_default();
-            collector.0.take_in(ExportTraceServiceRequest::decode(body).unwrap(), key.to_owned());
+            collector.0.take_in(ExportTraceServiceRequest::decode(body).unwrap(), key_of(&headers));
             ExportTraceServiceResponse::default().encode_to_vec()
         };
-        let router = Router::new().route("/v1/traces", post(take)).with_state(collector.clone());
+        let count = async |State(collector): State<Self>, headers: HeaderMap, body: Bytes| {
+            collector.0.keys.lock().unwrap().push(key_of(&headers));
+            collector.0.metrics.send_replace(ExportMetricsServiceRequest::decode(body).unwrap());
+            ExportMetricsServiceResponse::default().encode_to_vec()
+        };
+        let router = Router::new().route("/v1/traces", post(take)).route("/v1/metrics", post(count));
+        let router = router.with_state(collector.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -147,6 +172,7 @@ impl Collector {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = tonic::transport::Server::builder()
             .add_service(TraceServiceServer::new(collector.clone()))
+            .add_service(MetricsServiceServer::new(collector.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
         tokio::spawn(async move { serving.await.unwrap() });
         (collector, url)
@@ -160,5 +186,14 @@ impl Collector {
     /// The keys that came with each export.
     pub(super) fn keys(&self) -> Vec<String> {
         self.0.keys.lock().unwrap().clone()
+    }
+
+    /// Metrics, once some have come of which `is_it` is true.
+    pub(super) async fn metrics(
+        &self,
+        is_it: impl Fn(&ExportMetricsServiceRequest) -> bool,
+    ) -> ExportMetricsServiceRequest {
+        let mut metrics = self.0.metrics.subscribe();
+        metrics.wait_for(is_it).await.unwrap().clone()
     }
 }
