@@ -6,4 +6,4 @@ pub mod scripted;
 
 pub use openai::{OpenAiChat, OpenAiSettings};
 pub use recorded::{Recorder, Recording, Replay, Tape};
-pub use scripted::{Rule, RuleCall, Scripted};
+pub use scripted::{Rule, Scripted};

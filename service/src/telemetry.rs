@@ -27,6 +27,7 @@ mod collector;
 mod content;
 mod documents;
 mod exporter;
+mod messages;
 pub mod names;
 mod parent;
 mod push;

@@ -8,13 +8,15 @@ use anabranch::access::Scope;
 use anabranch::config::{self, Config};
 use anabranch::job::{End, Progress, Status, Usage};
 use anabranch::telemetry::{JobOfRun, RunSpans, Telemetry};
-use anabranch_backends::chat::{Replay, Tape};
+use anabranch_backends::chat::{Replay, Rule, Scripted, Tape};
 use anabranch_backends::embed::Hashed;
+use anabranch_backends::program::Limits;
 use anabranch_backends::rerank::Lexical;
+use anabranch_backends::tool::program::{ProgramTool, RESULT};
 use anabranch_engine::backend::{
     self, Call, ChatModel, ChatRequest, ChatResponse, FinishReason, Index, IndexStats, Namespace, SearchQuery,
 };
-use anabranch_engine::cx::{Asking, IndexEntry, Model, Resources, WatchCall};
+use anabranch_engine::cx::{Asking, IndexEntry, Model, Resources, ToolEntry, WatchCall};
 use anabranch_engine::diagnostic::SourceFile;
 use anabranch_engine::event::FailureKind;
 use anabranch_engine::flow::TestDecl;
@@ -137,11 +139,13 @@ async fn traced(
     indexes: BTreeMap<String, IndexEntry>,
 ) {
     let spans = Arc::new(Watching(RunSpans::new(telemetry, job(&plan.name))));
+    let program = ProgramTool::new("program", RESULT, Limits::default());
     let resources = Resources {
         models,
         embedders: [("default".to_owned(), Arc::new(Hashed) as _)].into(),
         rerankers: [("default".to_owned(), Arc::new(Lexical) as _)].into(),
         indexes,
+        tools: [("program".to_owned(), ToolEntry::One(Arc::new(program)))].into(),
         ..Resources::default()
     };
     let options = Options { observer: Some(spans.clone()), stubs, park: true, ..Options::default() };
@@ -168,6 +172,10 @@ fn stub(json: &Json) -> Stub {
 /// The models that a flow's test is run with.
 fn models(test: &TestDecl) -> BTreeMap<String, Model> {
     let mut models = BTreeMap::from([("default".to_owned(), Model::Extractive)]);
+    if !test.script.is_empty() {
+        let model = Scripted::rules(test.script.iter().map(Rule::from)).unwrap();
+        models.insert("default".to_owned(), Model::Chat(Arc::new(model)));
+    }
     if let Some(replay) = &test.replay {
         let tape = Tape::load(root().join("flows").join(&replay.value)).unwrap();
         let names: Vec<String> = tape.models().map(str::to_owned).chain(["default".to_owned()]).collect();
@@ -184,6 +192,8 @@ fn row_of(seen: &Seen) -> &'static str {
     match seen.text("openinference.span.kind") {
         _ if seen.span.name.starts_with("invoke_workflow ") => "run",
         "LLM" => "model call",
+        "AGENT" => "agent (`tool.call`)",
+        "TOOL" => "tool call",
         "EMBEDDING" => "embedder call",
         _ if seen.attributes.contains_key("anabranch.model") => "reranker call",
         _ if seen.attributes.contains_key("anabranch.index") => "turn or item",

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use anabranch_engine::backend::{
     Call, ChatModel, ChatRequest, ChatResponse, Error, FinishReason, ToolCall, Usage,
 };
+use anabranch_engine::diagnostic::Spanned;
+use anabranch_engine::flow;
 use async_trait::async_trait;
 use regex::Regex;
 use schemars::JsonSchema;
@@ -39,6 +41,26 @@ pub struct RuleCall {
     /// Its arguments.
     #[serde(default)]
     pub arguments: serde_json::Map<String, serde_json::Value>,
+}
+
+impl From<&flow::Scripted> for Rule {
+    fn from(rule: &flow::Scripted) -> Self {
+        let text = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.value.clone());
+        let call = |call: &flow::ScriptedCall| RuleCall {
+            tool: call.tool.value.clone(),
+            arguments: call
+                .arguments
+                .iter()
+                .map(|argument| (argument.key.value.clone(), argument.value.value.clone()))
+                .collect(),
+        };
+        Self {
+            contains: text(&rule.contains),
+            matches: text(&rule.matches),
+            answer: rule.answer.value.clone(),
+            calls: rule.calls.iter().map(call).collect(),
+        }
+    }
 }
 
 impl RuleCall {

@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anabranch_backends::chat::{Replay, Rule, RuleCall, Scripted, Tape};
+use anabranch_backends::chat::{Replay, Rule, Scripted, Tape};
 use anabranch_backends::embed::Hashed;
 use anabranch_backends::rerank::Lexical;
 use anabranch_engine::backend::{Embedder, Reranker};
 use anabranch_engine::cx::{Model, Resources};
-use anabranch_engine::diagnostic::{self, SourceFile, Spanned};
+use anabranch_engine::diagnostic::{self, SourceFile};
 use anabranch_engine::event::{FailureKind, RunId};
 use anabranch_engine::expect::{self, Unmet};
-use anabranch_engine::flow::{Library as _, ScriptedCall, TestDecl};
+use anabranch_engine::flow::{Library as _, TestDecl};
 use anabranch_engine::plan::Plan;
 use anabranch_engine::run::{self, Options, Stub};
 use anabranch_engine::value::{Map, Value};
@@ -182,21 +182,7 @@ fn models(
         world.config.models.keys().map(|name| (name.clone(), Model::Extractive)).collect();
     models.insert(DEFAULT.to_owned(), Model::Extractive);
     if !test.script.is_empty() {
-        let said = |said: &Option<Spanned<String>>| said.as_ref().map(|said| said.value.clone());
-        let call = |call: &ScriptedCall| RuleCall {
-            tool: call.tool.value.clone(),
-            arguments: call
-                .arguments
-                .iter()
-                .map(|one| (one.key.value.clone(), one.value.value.clone()))
-                .collect(),
-        };
-        let rules = test.script.iter().map(|rule| Rule {
-            calls: rule.calls.iter().map(call).collect(),
-            contains: said(&rule.contains),
-            matches: said(&rule.matches),
-            answer: rule.answer.value.clone(),
-        });
+        let rules = test.script.iter().map(Rule::from);
         let model = Arc::new(Scripted::rules(rules).map_err(|error| exit::chain(&error))?);
         for one in models.values_mut() {
             *one = Model::Chat(model.clone());

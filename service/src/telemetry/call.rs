@@ -7,14 +7,13 @@ use std::time::SystemTime;
 use anabranch_engine::backend::{self, ChatRequest, ChatResponse, FinishReason, Usage};
 use anabranch_engine::cx::{Answered, Asked, Asking, WatchCall};
 use anabranch_engine::operator::OpError;
-use anabranch_engine::value::Role;
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use opentelemetry::{Array, StringValue, Value};
 use serde_json::json;
 
 use super::attributes::{Attributes, Over};
 use super::parent::{new_span, traceparent};
-use super::{Pipeline, names};
+use super::{Pipeline, messages, names};
 
 /// Texts of an encoder, and messages of a model, that are told.
 const TEXTS: usize = 32;
@@ -83,8 +82,9 @@ impl CallSpan {
                 attributes.set(names::OPERATION, "execute_tool");
                 attributes.set(names::TOOL, asking.name.to_owned());
                 attributes.set(names::TOOL_NAME, asking.name.to_owned());
-                let arguments = || serde_json::Value::Object(arguments.clone());
-                attributes.set_some(names::INPUT, pipeline.contents.json(arguments));
+                let given = pipeline.contents.json(|| serde_json::Value::Object(arguments.clone()));
+                attributes.set_some(names::TOOL_ARGUMENTS, given.clone());
+                attributes.value(names::INPUT, names::INPUT_TYPE, given);
                 (Kind::Tool, "execute_tool")
             }
         };
@@ -189,36 +189,24 @@ fn chat(attributes: &mut Attributes, model: &str, request: &ChatRequest, pipelin
     let parameters =
         json!({ "temperature": request.temperature, "max_tokens": request.max_tokens, "seed": request.seed });
     attributes.set(names::LLM_PARAMETERS, parameters.to_string());
-    for (index, message) in request.messages.iter().take(TEXTS).enumerate() {
-        attributes.set(format!("llm.input_messages.{index}.message.role"), role(message.role));
-        if let Some(text) = pipeline.contents.text(&message.content) {
-            attributes.set(format!("llm.input_messages.{index}.message.content"), text);
-        }
-    }
-    let messages = || {
-        let message = |message: &anabranch_engine::value::Message| json!({ "role": role(message.role), "parts": [{ "type": "text", "content": &*message.content }] });
-        request.messages.iter().map(message).collect()
-    };
-    attributes.set_some(names::INPUT_MESSAGES, pipeline.contents.json(messages));
+    messages::asked(attributes, request, &pipeline.contents);
 }
 
 fn answered(attributes: &mut Attributes, answer: Answered<'_>, pipeline: &Pipeline) {
     match answer {
-        Answered::Chat(ChatResponse { text, finish_reason, model, .. }) => {
-            attributes.set(names::RESPONSE_MODEL, model.clone());
-            attributes.set(names::LLM_MODEL, model.clone());
-            let reason = finish(*finish_reason);
+        Answered::Chat(response) => {
+            attributes.set(names::RESPONSE_MODEL, response.model.clone());
+            attributes.set(names::LLM_MODEL, response.model.clone());
+            let reason = finish(response);
             attributes.set(names::FINISH, strings([reason.into()]));
-            attributes.set("llm.output_messages.0.message.role", "assistant");
-            if let Some(text) = pipeline.contents.text(text) {
-                attributes.set("llm.output_messages.0.message.content", text);
-            }
-            let message = || json!([{ "role": "assistant", "parts": [{ "type": "text", "content": text }], "finish_reason": reason }]);
-            attributes.set_some(names::OUTPUT_MESSAGES, pipeline.contents.json(message));
+            messages::answered(attributes, response, reason, &pipeline.contents);
         }
         Answered::Embed(_) => {}
         Answered::Tool(answer) => {
             attributes.set_some(names::OUTPUT, pipeline.contents.text(&answer.words()));
+            if answer.is_error {
+                attributes.set(names::ERROR, "tool_error");
+            }
         }
         Answered::Rerank(scores) => {
             for (index, score) in scores.iter().take(TEXTS).enumerate() {
@@ -257,19 +245,12 @@ fn strings(texts: impl IntoIterator<Item = StringValue>) -> Value {
     Value::Array(Array::String(texts.into_iter().collect()))
 }
 
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    }
-}
-
-fn finish(reason: FinishReason) -> &'static str {
-    match reason {
+fn finish(response: &ChatResponse) -> &'static str {
+    match response.finish_reason {
         FinishReason::Length => "length",
         FinishReason::ContentFilter => "content_filter",
-        FinishReason::Stop => "stop",
+        FinishReason::Stop if response.tool_calls.is_empty() => "stop",
+        FinishReason::Stop => "tool_call",
     }
 }
 

@@ -11,7 +11,8 @@ macro_rules! names {
 }
 
 names! {
-    /// What kind of step: `CHAIN`, `LLM`, `RETRIEVER`, `RERANKER`, `EMBEDDING`, `TOOL`, `GUARDRAIL`, `EVALUATOR`.
+    /// What kind of step: `CHAIN`, `LLM`, `RETRIEVER`, `RERANKER`, `EMBEDDING`, `TOOL`, `AGENT`, `GUARDRAIL`,
+    /// `EVALUATOR`.
     KIND = "openinference.span.kind";
     /// What it read.
     INPUT = "input.value";
@@ -34,7 +35,7 @@ names! {
     /// What it is inside of.
     NODE_PARENT = "graph.node.parent_id";
 
-    /// `invoke_workflow`, `chat`, `embeddings`, `retrieval`, `execute_tool`.
+    /// `invoke_workflow`, `chat`, `embeddings`, `retrieval`, `invoke_agent`, `execute_tool`.
     OPERATION = "gen_ai.operation.name";
     /// The flow.
     WORKFLOW = "gen_ai.workflow.name";
@@ -70,6 +71,10 @@ names! {
     DATA_SOURCE = "gen_ai.data_source.id";
     /// The tool.
     TOOL = "gen_ai.tool.name";
+    /// What it is called with, as JSON.
+    TOOL_ARGUMENTS = "gen_ai.tool.call.arguments";
+    /// The node in which a model calls tools.
+    AGENT = "gen_ai.agent.name";
     /// What kind of failure.
     ERROR = "error.type";
 

@@ -290,8 +290,8 @@ impl RunSpans {
     ) {
         let contents = &tracing.pipeline.contents;
         let mut attributes = Attributes::default();
-        let module = ended.op.split('.').next().unwrap_or_default();
-        attributes.set(names::KIND, kind_of(module));
+        let module = module_of(ended.op);
+        attributes.set(names::KIND, kind_of(ended.op));
         attributes.set(names::OPERATOR, ended.op.to_owned());
         attributes.count(names::ATTEMPT, u64::from(ended.attempt));
         attributes.set(names::QUEUED, ended.timing.queued.as_secs_f64() * 1e3);
@@ -308,10 +308,9 @@ impl RunSpans {
                 documents::tell(&mut attributes, "reranker.input_documents", &read, contents);
                 documents::tell(&mut attributes, "reranker.output_documents", &given, contents);
             }
-            "tool" => {
-                attributes.set(names::OPERATION, "execute_tool");
-                attributes.set(names::TOOL, ended.op.to_owned());
-                attributes.set(names::TOOL_NAME, ended.op.to_owned());
+            _ if ended.op == AGENT => {
+                attributes.set(names::OPERATION, "invoke_agent");
+                attributes.set(names::AGENT, ended.scope.node.to_string());
             }
             _ => {}
         }
@@ -351,7 +350,7 @@ impl RunSpans {
     /// An attempt was stopped before its end.
     fn given_up(&self, tracing: &Tracing, state: &State, scope: &Scope, running: Running, end: SystemTime) {
         let mut attributes = Attributes::default();
-        attributes.set(names::KIND, kind_of(running.op.split('.').next().unwrap_or_default()));
+        attributes.set(names::KIND, kind_of(&running.op));
         attributes.set(names::OPERATOR, running.op);
         attributes.count(names::ATTEMPT, u64::from(running.attempt));
         self.node(&mut attributes, scope);
@@ -476,12 +475,19 @@ fn above(path: &str) -> &str {
     cut.and_then(|at| path.get(..at)).unwrap_or_default()
 }
 
-/// What kind of step the operators of a module are.
-fn kind_of(module: &str) -> &'static str {
-    match module {
+/// The operator in which a model calls tools: the calls below it are the tools' own spans.
+const AGENT: &str = "tool.call";
+
+fn module_of(op: &str) -> &str {
+    op.split('.').next().unwrap_or_default()
+}
+
+/// What kind of step an operator is: its module says.
+fn kind_of(op: &str) -> &'static str {
+    match module_of(op) {
         "retrieve" => "RETRIEVER",
         "rerank" => "RERANKER",
-        "tool" => "TOOL",
+        _ if op == AGENT => "AGENT",
         "guard" => "GUARDRAIL",
         "judge" | "verify" => "EVALUATOR",
         _ => "CHAIN",
