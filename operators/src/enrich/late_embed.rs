@@ -1,5 +1,6 @@
 //! Makes the vectors of chunks from one reading of their document.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use anabranch_engine::operator::{EmbedderName, OpError, Operator};
 use anabranch_engine::ports;
 use anabranch_engine::value::{Chunk, Document, Text};
 use async_trait::async_trait;
+use regex::RegexBuilder;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -21,9 +23,12 @@ use crate::tokens;
 /// beginning with what was before; a chunk is never parted. Use it in an indexing flow, with its `vectors` as an output beside
 /// the chunks; the embedder must be the one of the index, since questions are embedded by that. It needs the vectors of
 /// single tokens and so an embedder of kind `tei` or `local` with mean pooling; `/v1/embeddings` has none, and `hashed`,
-/// whose words know nothing of one another, only stands in. Asks no chat model; calls the embedder once a window.
+/// whose words know nothing of one another, only stands in. With `separator`, the chunks themselves are read one after the
+/// other with that between them, as models are trained that know it. With `phrases`, tokens in one of these weigh more than
+/// others. Asks no chat model; calls the embedder once a window.
 ///
-/// Source: late chunking (arXiv 2409.04701); against contextual retrieval it is cheaper and may lose relevance
+/// Source: late chunking (arXiv 2409.04701), separators as in `ConTEB` (arXiv 2505.24782), weights as in `ChuLo` (arXiv
+/// 2410.11119); against contextual retrieval it is cheaper and may lose relevance
 /// ("Reconstructing Context", arXiv 2504.19754).
 ///
 /// ```yaml
@@ -45,6 +50,15 @@ pub struct LateEmbed {
     pub overlap_tokens: usize,
     /// Whether the first chunk of a window takes the mark at its beginning, and the last the one at its end.
     pub include_special: bool,
+    /// What stands between two chunks, such as `[SEP]`; empty: the document is read as it is.
+    #[schemars(length(max = 100))]
+    pub separator: String,
+    /// What a token within one of the `phrases` weighs.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub phrase_weight: f64,
+    /// What any other token weighs where there are `phrases`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub other_weight: f64,
 }
 
 impl Default for LateEmbed {
@@ -54,6 +68,9 @@ impl Default for LateEmbed {
             window_tokens: 8192,
             overlap_tokens: 256,
             include_special: true,
+            separator: String::new(),
+            phrase_weight: 0.8,
+            other_weight: 0.1,
         }
     }
 }
@@ -65,6 +82,8 @@ ports! {
         pub document: Arc<Document>,
         /// The chunks, in the order of the document.
         pub chunks: Vec<Arc<Chunk>>,
+        /// What matters most in the document, in its own words; case counts for nothing.
+        pub phrases: Option<Vec<String>>,
     }
 }
 
@@ -76,6 +95,45 @@ ports! {
         /// The vector of each, of unit length.
         pub vectors: Vec<Vec<f64>>,
     }
+}
+
+/// What is read, where each chunk stands in it, and where in it what matters stands.
+struct Reading<'a> {
+    text: Cow<'a, str>,
+    spans: Vec<Range<usize>>,
+    /// None where all tokens weigh the same.
+    marked: Option<Vec<Range<usize>>>,
+}
+
+/// The chunks with `separator` between them.
+fn joined(chunks: &[Arc<Chunk>], separator: &str) -> (String, Vec<Range<usize>>) {
+    let mut text = String::new();
+    let mut spans = Vec::with_capacity(chunks.len());
+    for (at, chunk) in chunks.iter().enumerate() {
+        if at > 0 {
+            text.push_str(separator);
+        }
+        spans.push(text.len()..text.len() + chunk.text.len());
+        text.push_str(&chunk.text);
+    }
+    (text, spans)
+}
+
+/// Where `phrases` stand in `text` as whole words.
+fn occurrences(text: &str, phrases: &[String]) -> Result<Vec<Range<usize>>, OpError> {
+    let phrases: Vec<String> = phrases
+        .iter()
+        .map(|phrase| phrase.trim())
+        .filter(|phrase| !phrase.is_empty())
+        .map(regex::escape)
+        .collect();
+    if phrases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let any = RegexBuilder::new(&format!(r"\b(?:{})\b", phrases.join("|"))).case_insensitive(true).build();
+    let any =
+        any.map_err(|error| OpError::InvalidInput(format!("`phrases` cannot be looked for: {error}")))?;
+    Ok(any.find_iter(text).map(|found| found.range()).collect())
 }
 
 /// Where each chunk stands in the document's text.
@@ -97,13 +155,8 @@ fn spans(text: &str, chunks: &[Arc<Chunk>]) -> Result<Vec<Range<usize>>, OpError
 
 impl LateEmbed {
     /// The vectors of the spans of a window, and how many of its spans, from the first on, they are.
-    async fn window(
-        &self,
-        cx: &Cx,
-        text: &str,
-        spans: &[Range<usize>],
-        first: usize,
-    ) -> Result<Vec<Vec<f64>>, OpError> {
+    async fn window(&self, cx: &Cx, reading: &Reading<'_>, first: usize) -> Result<Vec<Vec<f64>>, OpError> {
+        let Reading { text, spans, marked } = reading;
         let mut most = self.window_tokens;
         let mut overlap = self.overlap_tokens;
         loop {
@@ -128,6 +181,13 @@ impl LateEmbed {
                 most = (tokens::count(seen.get(..n_read).unwrap_or_default())).min(most / 2).max(1);
                 continue;
             }
+            let weight = |token: &TokenVector| {
+                let Some(marked) = marked else { return 1.0 };
+                let place = token.range.start + window.start..token.range.end + window.start;
+                let after = marked.partition_point(|range| range.end <= place.start);
+                let is_marked = marked.get(after).is_some_and(|range| range.start < place.end);
+                if is_marked { self.phrase_weight } else { self.other_weight }
+            };
             let within = spans.get(first..until).unwrap_or_default();
             return within
                 .iter()
@@ -135,7 +195,7 @@ impl LateEmbed {
                 .map(|(at, span)| {
                     let local = span.start - window.start..span.end - window.start;
                     let ends = (at == 0 && start == first, at + 1 == within.len());
-                    pooled(&tokens, &local, if self.include_special { ends } else { (false, false) })
+                    pooled(&tokens, &local, if self.include_special { ends } else { (false, false) }, weight)
                 })
                 .collect();
         }
@@ -164,11 +224,13 @@ fn overlapping(text: &str, spans: &[Range<usize>], first: usize, most: usize) ->
     first - fits.count()
 }
 
-/// The mean of the tokens that touch the span, at unit length; with the marks at the beginning and the end where asked for.
+/// The weighted mean of the tokens that touch the span, at unit length; with the marks at the beginning and the end where
+/// asked for.
 fn pooled(
     tokens: &[TokenVector],
     span: &Range<usize>,
     (first, last): (bool, bool),
+    weight: impl Fn(&TokenVector) -> f64,
 ) -> Result<Vec<f64>, OpError> {
     let is_mark = |token: &TokenVector| token.range.is_empty();
     let n_before = tokens.iter().take_while(|token| is_mark(token)).count();
@@ -186,8 +248,11 @@ fn pooled(
     // A chunk behind what the model reads: the mean of all that it has read is nearer than nothing.
     let taken = if taken.is_empty() { tokens.iter().collect() } else { taken };
     let mut sum = vec![0.0_f64; taken.first().map_or(0, |token| token.vector.len())];
+    // Of tokens that all weigh nothing, all count alike.
+    let is_weighed = taken.iter().any(|token| weight(token) > 0.0);
     for token in taken {
-        sum.iter_mut().zip(&token.vector).for_each(|(sum, number)| *sum += f64::from(*number));
+        let weight = if is_weighed { weight(token) } else { 1.0 };
+        sum.iter_mut().zip(&token.vector).for_each(|(sum, number)| *sum += weight * f64::from(*number));
     }
     let norm = sum.iter().map(|number| number * number).sum::<f64>().sqrt();
     if norm == 0.0 || !norm.is_finite() {
@@ -203,11 +268,18 @@ impl Operator for LateEmbed {
     type Out = Out;
 
     async fn run(&self, cx: &Cx, input: In) -> Result<Out, OpError> {
-        let text = &*input.document.text;
-        let spans = spans(text, &input.chunks)?;
-        let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(spans.len());
-        while vectors.len() < spans.len() {
-            let found = self.window(cx, text, &spans, vectors.len()).await?;
+        let (text, spans) = if self.separator.is_empty() {
+            let text = &*input.document.text;
+            (Cow::Borrowed(text), spans(text, &input.chunks)?)
+        } else {
+            let (text, spans) = joined(&input.chunks, &self.separator);
+            (Cow::Owned(text), spans)
+        };
+        let marked = input.phrases.as_deref().map(|phrases| occurrences(&text, phrases)).transpose()?;
+        let reading = Reading { text, spans, marked };
+        let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(reading.spans.len());
+        while vectors.len() < reading.spans.len() {
+            let found = self.window(cx, &reading, vectors.len()).await?;
             if found.is_empty() {
                 break;
             }
@@ -235,7 +307,7 @@ mod tests {
                 chunk_at("a.md", from as u64, 1, part)
             })
             .collect();
-        In { document: Arc::new(document("a.md", "markdown", text)), chunks }
+        In { document: Arc::new(document("a.md", "markdown", text)), chunks, phrases: None }
     }
 
     async fn vectors(settings: serde_json::Value, input: In) -> Result<Vec<Vec<f64>>, OpError> {
@@ -303,6 +375,42 @@ mod tests {
         let error = vectors(json!({}), other).await.unwrap_err().to_string();
         assert!(error.contains("is not in `document`"), "{error}");
         assert!(vectors(json!({}), input(TEXT, &[])).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn with_a_separator_the_chunks_alone_are_read() {
+        // They are of no document: nothing is looked up there.
+        let mut apart = input(TEXT, &["cc aab.", "zz zzy."]);
+        apart.document = Arc::new(document("b.md", "markdown", "Something else."));
+        let settings = json!({ "include_special": false, "separator": " qqq " });
+        let found = vectors(settings, apart).await.unwrap();
+        let plain =
+            vectors(json!({ "include_special": false }), input(TEXT, &["cc aab.", "zz zzy."])).await.unwrap();
+        // The test's embedder reads words by themselves: what stands between them is in no chunk.
+        assert!(found.iter().zip(&plain).all(|(a, b)| near(a, b)));
+        let (text, spans) = joined(&input(TEXT, &["cc aab.", "zz zzy."]).chunks, " [SEP] ");
+        assert_eq!(text, "cc aab. [SEP] zz zzy.");
+        assert_eq!(spans.iter().map(|span| &text[span.clone()]).collect::<Vec<_>>(), ["cc aab.", "zz zzy."]);
+    }
+
+    #[tokio::test]
+    async fn tokens_of_phrases_weigh_more() {
+        let with = |phrases: &[&str]| In {
+            phrases: Some(phrases.iter().map(|phrase| (*phrase).to_owned()).collect()),
+            ..input(TEXT, &["cc aab.", "zz zzy."])
+        };
+        let settings = |phrase: f64, other: f64| json!({ "include_special": false, "phrase_weight": phrase, "other_weight": other });
+        let plain =
+            vectors(json!({ "include_special": false }), input(TEXT, &["cc aab.", "zz zzy."])).await.unwrap();
+        let found = vectors(settings(1.0, 0.0), with(&["AAB", "nowhere", " "])).await.unwrap();
+        let aab: Vec<f64> = letters("aab").await.iter().map(|x| f64::from(*x)).collect();
+        assert!(near(&found[0], &aab), "only that counts");
+        assert!(near(&found[1], &plain[1]), "none of it stands there: all count alike");
+        let found = vectors(settings(0.8, 0.1), with(&["aab"])).await.unwrap();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        assert!(dot(&found[0], &aab) > dot(&plain[0], &aab));
+        let found = vectors(settings(0.8, 0.1), with(&["aa"])).await.unwrap();
+        assert!(near(&found[0], &plain[0]), "a part of a word is no phrase");
     }
 
     #[test]
