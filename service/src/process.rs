@@ -36,8 +36,6 @@ const STORE_FILE: &str = "anabranch.db";
 const CLOSE: Duration = Duration::from_secs(5);
 /// How often jobs that are older than the retention are looked for.
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
-/// How often a store in memory is looked after.
-const PRUNE_MEMORY_EVERY: Duration = Duration::from_millis(250);
 /// Jobs that are forgotten at once.
 const PRUNE_MAX: u32 = 10_000;
 
@@ -330,10 +328,8 @@ async fn prune(app: App) {
 
 /// Keeps a store in memory from growing: it has room for the newest jobs.
 async fn prune_memory(app: App) {
-    let mut ticks = tokio::time::interval(PRUNE_MEMORY_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        app.store.ended(store::limits::MEMORY_SLACK).await;
         if let Err(error) = app.store.prune_to(store::limits::MEMORY_JOBS).await {
             tracing::warn!(%error, "old jobs could not be forgotten");
         }

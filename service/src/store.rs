@@ -305,6 +305,11 @@ impl Store {
         }
     }
 
+    /// Waits until so many more jobs have ended here than the calls before have waited for.
+    pub async fn ended(&self, jobs: u32) {
+        self.0.writer.ended(jobs).await;
+    }
+
     /// What its commits are like, for Prometheus.
     pub fn journal_metrics(&self) -> crate::metrics::Journal {
         self.0.writer.metrics()

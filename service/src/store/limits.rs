@@ -66,3 +66,5 @@ pub const SQLITE_CHECKPOINT_PAGES: u32 = 4_000;
 pub const SQLITE_CACHE_KIB: u32 = 8_192;
 /// Jobs that have ended and are kept by a store that is in memory; older ones are forgotten.
 pub const MEMORY_JOBS: u32 = 1_000;
+/// Jobs that end before a store that is in memory forgets as many.
+pub const MEMORY_SLACK: u32 = 100;

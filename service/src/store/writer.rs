@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::commit::{Outcome, Reply, commit};
 use super::database::Database;
@@ -32,6 +32,8 @@ struct State {
     bytes: AtomicUsize,
     commits: AtomicU64,
     committed: AtomicU64,
+    /// A permit for each job that has ended.
+    ended: Semaphore,
     metrics: metrics::Journal,
 }
 
@@ -82,6 +84,7 @@ impl Writer {
             bytes: AtomicUsize::new(0),
             commits: AtomicU64::new(0),
             committed: AtomicU64::new(0),
+            ended: Semaphore::new(0),
             metrics: metrics::Journal::default(),
         });
         let work = Working {
@@ -145,6 +148,15 @@ impl Writer {
 
     pub(super) fn metrics(&self) -> metrics::Journal {
         self.state.metrics.clone()
+    }
+
+    /// Waits until so many more jobs have ended than the calls before have waited for.
+    pub(super) async fn ended(&self, jobs: u32) {
+        match self.state.ended.acquire_many(jobs).await {
+            Ok(permits) => permits.forget(),
+            // Never closed.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Waits until everything handed in so far is committed or given up.
@@ -347,6 +359,9 @@ impl Working {
         let mut changed = BTreeSet::new();
         let (mut is_work, mut is_wanted) = (false, false);
         for (entry, outcome) in batch.into_iter().zip(outcomes) {
+            if matches!(entry.work, Work::End(_)) && outcome.is_ok() {
+                self.state.ended.add_permits(1);
+            }
             is_work |= match &entry.work {
                 Work::Submit(submission) => {
                     submission.job.claimed_by.is_none()
