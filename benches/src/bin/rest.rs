@@ -1,4 +1,5 @@
-//! What the service costs: jobs a second over REST, durable and not, beside plain HTTP; what it does under overload.
+//! What the service costs: jobs a second over REST, durable and not, beside plain HTTP. What it does under overload is
+//! measured by `overload`.
 //!
 //! Starts the built binary on a port of its own (`cargo build --release` first, or `--binary FILE`), asks it over
 //! keep-alive connections as 32 clients would, and prints JSON: the median of several rounds, the ratio to an HTTP
@@ -63,7 +64,6 @@ async fn main() -> Result<(), Failed> {
     let durable = serve("{}")?;
     let (durable_per_s, durable_p99) = measured(&durable, &sync, CLIENTS).await?;
     let durable_rss = durable.rss_mb().unwrap_or(f64::NAN);
-    let overload = round(&durable.address, &sync, 10 * CLIENTS, ROUND, None).await?;
     drop(durable);
     let memory = serve("{ url: memory }")?;
     let (memory_per_s, memory_p99) = measured(&memory, &sync, CLIENTS).await?;
@@ -83,10 +83,6 @@ async fn main() -> Result<(), Failed> {
             "p99_ms": row(memory_p99, "<= 20", memory_p99 <= 20.0),
             "rss_mb": row(memory_rss, "<= 60", memory_rss <= 60.0),
             "ratio_to_plain_http": (memory_per_s / plain * 1000.0).round() / 1000.0,
-        },
-        "overload_10x_clients": {
-            "goodput_of_peak": row(overload.per_s / durable_per_s, ">= 0.9", overload.per_s >= 0.9 * durable_per_s),
-            "accepted_p99_ms": overload.percentile(0.99).round(), "refused": overload.refused, "other": overload.others,
         },
         // Newest releases of November 2026 on a like 2-core machine, +-30 %.
         "peers": { "hayhooks_2.1": { "per_s": 162, "p99_ms": 446, "rss_mb": 137 },

@@ -111,7 +111,7 @@ impl Default for TelemetrySection {
 
 impl TelemetrySection {
     /// How often metrics are sent if nobody says so.
-    pub const METRICS_EVERY: Duration = Duration::from_secs(60);
+    pub const METRICS_EVERY: Duration = Duration::from_mins(1);
 
     /// The paths in it, which start from the folder of the configuration.
     pub(super) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {

@@ -50,7 +50,9 @@ pub(super) fn answered(
     tell(attributes, "llm.output_messages.0", message, contents);
     let all = || {
         let mut message = json_of(message);
-        message["finish_reason"] = json!(reason);
+        if let Some(fields) = message.as_object_mut() {
+            fields.insert("finish_reason".to_owned(), json!(reason));
+        }
         json!([message])
     };
     attributes.set_some(names::OUTPUT_MESSAGES, contents.json(all));
