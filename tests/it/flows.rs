@@ -4,7 +4,7 @@ use anabranch_engine::diagnostic::render;
 use anabranch_engine::plan::explain::{Format, explain};
 use anabranch_engine::plan::{Environment, Plan, compile};
 
-use crate::support::{Repository, flow_files, names, read, source, stem};
+use crate::support::{Repository, files, flow_files, names, read, source, stem};
 
 fn plan(path: &str) -> Plan {
     let registry = anabranch_operators::registry();
@@ -24,6 +24,13 @@ fn every_flow_loads_without_warnings_and_carries_tests() {
         assert!(!plan.tests.is_empty(), "{path} has no tests");
         assert!(plan.about.is_some(), "{path} does not say what it is for");
         assert!(read(&path).contains("arXiv"), "{path} does not name its source");
+    }
+}
+
+#[test]
+fn the_flows_of_the_benches_load_without_warnings() {
+    for path in files("benches/reproduce/flows", "yaml") {
+        assert_eq!(&*plan(&path).name, stem(&path));
     }
 }
 
