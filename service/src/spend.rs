@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_engine::backend::Usage;
 use anabranch_engine::budget::{OverBudget, Purse};
+use tokio::sync::RwLock;
 
 use crate::access::Access;
 use crate::store::{Ceiling, Spent, Store, StoreError};
@@ -34,6 +35,9 @@ struct Inner {
     store: Store,
     access: Access,
     accounts: Mutex<HashMap<Who, Arc<Account>>>,
+    /// Held while a sum moves from here to the store, and while one is read there: what is read in between would count
+    /// what moves twice.
+    moving: RwLock<()>,
 }
 
 impl std::fmt::Debug for Spending {
@@ -183,7 +187,7 @@ impl Purse for Both {
 impl Spending {
     /// The accounts of the store, within the ceilings that `access` knows of.
     pub fn new(store: Store, access: Access) -> Self {
-        Self(Arc::new(Inner { store, access, accounts: Mutex::default() }))
+        Self(Arc::new(Inner { store, access, accounts: Mutex::default(), moving: RwLock::default() }))
     }
 
     /// What the calls of a job draw on: a key's and a tenant's.
@@ -258,6 +262,7 @@ impl Spending {
             if spent.is_none() {
                 continue;
             }
+            let _moves = self.0.moving.write().await;
             self.0.store.add_spent(tenant, key, day_ms, spent).await?;
             for account in [account, &*of_tenant] {
                 let mut state = account.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,6 +293,7 @@ impl Spending {
             }
             state.day_ms
         };
+        let _stays = self.0.moving.read().await;
         // Without a ceiling nobody asks for the sum.
         let asked = Instant::now();
         let kept = if ceiling.is_none() {

@@ -1,7 +1,8 @@
 //! What the service costs: jobs a second over REST, durable and not, beside plain HTTP. What it does under overload is
 //! measured by `overload`.
 //!
-//! Starts the built binary on a port of its own (`cargo build --release` first, or `--binary FILE`), asks it over
+//! Starts the built binary on a port of its own (`cargo build --release` first, or `--binary FILE`; memory is that of the
+//! shipped one, `--profile dist`), asks it over
 //! keep-alive connections as 32 clients would, and prints JSON: the median of several rounds, the ratio to an HTTP
 //! server that only echoes, in the same run, and the figures of comparable systems.
 
