@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anabranch_engine::backend::{Call, Error, Tool, ToolAnswer, ToolServer, ToolSpec};
@@ -27,8 +27,10 @@ use crate::http::{Failures, client_builder};
 
 /// Most tools that are taken from one server.
 pub const TOOLS_MAX: usize = 1_000;
+/// Longest line that a program may always write, in bytes: the list of its tools is one.
+const LINE_BYTES: usize = 16 << 20;
 /// How much of what a program writes to its standard error is told when it does not start, in bytes.
-const STDERR_BYTES: u64 = 2_048;
+const STDERR_BYTES: usize = 2_048;
 /// How long that is waited for.
 const STDERR_TIME: Duration = Duration::from_millis(500);
 /// What a program of this machine inherits; everything else it has to be given.
@@ -147,7 +149,11 @@ impl Shared {
     async fn connection(&self) -> Result<Arc<Connection>, Error> {
         // Held while connecting: whoever comes meanwhile waits for the same connection.
         let mut connection = self.connection.lock().await;
-        if let Some(known) = connection.as_ref().filter(|known| !known.service.is_closed()) {
+        let is_alive = |known: &&Arc<Connection>| {
+            // A program that ended closes the transport, not the service.
+            !known.service.is_closed() && !known.service.is_transport_closed()
+        };
+        if let Some(known) = connection.as_ref().filter(is_alive) {
             return Ok(known.clone());
         }
         let limit = self.settings.reach.connect_timeout.max(self.settings.reach.timeout);
@@ -161,14 +167,11 @@ impl Shared {
         let failures = self.failures();
         let (service, child) = match &self.settings.place {
             Place::Program { command, env, folder } => {
-                let (child, transport, stderr) = self.start(command, env, folder.as_ref())?;
+                let (child, transport, said) = self.start(command, env, folder.as_ref())?;
                 match rmcp::serve_client((), transport).await {
-                    Ok(service) => {
-                        drain(stderr);
-                        (service, Some(child))
-                    }
+                    Ok(service) => (service, Some(child)),
                     Err(error) => {
-                        let said = last_words(stderr).await;
+                        let said = said.words().await;
                         let said = if said.is_empty() { said } else { format!("; it says: {said}") };
                         return Err(failures.unavailable(format!("it did not start: {error}{said}")));
                     }
@@ -204,7 +207,7 @@ impl Shared {
         command: &[String],
         env: &BTreeMap<String, String>,
         folder: Option<&PathBuf>,
-    ) -> Result<(Child, Pipes, Option<ChildStderr>), Error> {
+    ) -> Result<(Child, Pipes, Said), Error> {
         let failures = self.failures();
         let Some((program, args)) = command.split_first() else {
             return Err(failures.rejected("the command is empty"));
@@ -221,17 +224,18 @@ impl Shared {
         let Some((stdout, stdin)) = child.stdout.take().zip(child.stdin.take()) else {
             return Err(failures.unavailable(format!("`{program}` has no pipes")));
         };
-        let pipes =
-            AsyncRwTransport::new(stdout, stdin).with_max_line_length(self.settings.reach.max_response_bytes);
-        let stderr = child.stderr.take();
-        Ok((child, pipes, stderr))
+        // A longer line is passed over as if it had never come, so what is only too long an answer has to get through.
+        let line = self.settings.reach.max_response_bytes.saturating_mul(4).max(LINE_BYTES);
+        let pipes = AsyncRwTransport::new(stdout, stdin).with_max_line_length(line);
+        let said = Said::listen(child.stderr.take());
+        Ok((child, pipes, said))
     }
 
     fn transport(&self, url: &str) -> Result<StreamableHttpClientTransport<reqwest::Client>, Error> {
         let reach = &self.settings.reach;
         let scheme = url.split(':').next().unwrap_or_default();
         let client = client_builder(scheme)
-            .dns_resolver(reach.guard.clone())
+            .dns_resolver(reach.guard.resolver(scheme))
             // A proxy would resolve names by itself, past the guard; a redirect would lead past the check.
             .no_proxy()
             .redirect(Policy::none())
@@ -304,7 +308,15 @@ impl Tool for McpTool {
         let answered =
             answered.map_err(|_| failures.timed_out(format!("no answer within {limit:?} (`timeout`)")))?;
         match answered {
-            Ok(CallToolResponse::Complete(result)) => Ok(self.answer(result)),
+            Ok(CallToolResponse::Complete(result)) => {
+                let answer = self.answer(result);
+                let most = self.server.settings.reach.max_response_bytes;
+                if answer.words().len() > most {
+                    return Err(failures
+                        .garbled(format!("its answer has more than {most} bytes (`max_response_bytes`)")));
+                }
+                Ok(answer)
+            }
             Ok(_) => Err(failures
                 .rejected(format!("`{}` asks for more input, which nobody can give", self.listed.spec.name))),
             // What the protocol calls an error is about this call: its name, its arguments, what it met with.
@@ -349,19 +361,92 @@ impl McpTool {
     }
 }
 
-/// Reads away what a program writes to its standard error, so that it never waits for somebody to do so.
-fn drain(stderr: Option<ChildStderr>) {
-    if let Some(mut stderr) = stderr {
-        tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
+/// What a program writes to its standard error: read from the start, so that it never waits for somebody to do so, and
+/// kept as far as it is told.
+struct Said {
+    start: Arc<std::sync::Mutex<Vec<u8>>>,
+    reading: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Said {
+    fn listen(stderr: Option<ChildStderr>) -> Self {
+        let start = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let kept = start.clone();
+        let read = |mut stderr: ChildStderr| async move {
+            let mut piece = [0; 4_096];
+            while let Ok(n @ 1..) = stderr.read(&mut piece).await {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let left = STDERR_BYTES.saturating_sub(kept.len()).min(n);
+                kept.extend_from_slice(piece.get(..left).unwrap_or_default());
+            }
+        };
+        Self { start, reading: stderr.map(|stderr| tokio::spawn(read(stderr))) }
+    }
+
+    /// The beginning of what it wrote before it ended.
+    async fn words(self) -> String {
+        if let Some(reading) = self.reading {
+            // A program that goes on living says nothing more: what came so far is what there is.
+            drop(tokio::time::timeout(STDERR_TIME, reading).await);
+        }
+        let said = self.start.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&said).trim().to_owned()
     }
 }
 
-/// The beginning of what a program wrote before it ended.
-async fn last_words(stderr: Option<ChildStderr>) -> String {
-    let Some(stderr) = stderr else { return String::new() };
-    let mut said = Vec::new();
-    let mut start = stderr.take(STDERR_BYTES);
-    // A program that goes on living says nothing more: what came so far is what there is.
-    drop(tokio::time::timeout(STDERR_TIME, start.read_to_end(&mut said)).await);
-    String::from_utf8_lossy(&said).trim().to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers one call and ends: `$1` is what it answers with.
+    const ONCE: &str = r#"
+while read -r line; do
+  id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+  case "$line" in
+    *'"initialize"'*) r='{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"once","version":"1"}}' ;;
+    *'"tools/list"'*) r='{"tools":[{"name":"say","description":"Says it.","inputSchema":{"type":"object"}}]}' ;;
+    *'"tools/call"'*) r='{"content":[{"type":"text","text":"'"$1"'"}]}' ;;
+    *) continue ;;
+  esac
+  printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$r"
+  case "$line" in *'"tools/call"'*) exit 0 ;; esac
+done
+"#;
+
+    fn server(says: &str, reach: Reach) -> McpServer {
+        let command = ["sh", "-c", ONCE, "sh", says].map(str::to_owned).to_vec();
+        McpServer::new(McpSettings {
+            name: "once".to_owned(),
+            place: Place::Program { command, env: BTreeMap::new(), folder: None },
+            reach,
+            only: None,
+            idempotent: BTreeSet::new(),
+        })
+        .unwrap()
+    }
+
+    async fn say(server: &McpServer) -> Result<ToolAnswer, Error> {
+        let tools = server.tools().await?;
+        tools[0].call(&Map::new(), &Call::keyed("k")).await
+    }
+
+    #[tokio::test]
+    async fn a_program_that_has_ended_is_started_again() {
+        let server = server("hello", Reach::default());
+        for _ in 0..3 {
+            let said = match say(&server).await {
+                // It may end at the very moment of the call; then its end is known.
+                Err(Error::Unavailable { .. }) => say(&server).await,
+                said => said,
+            };
+            assert_eq!(said.unwrap().value, "hello");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_is_told_at_once() {
+        let reach = Reach { max_response_bytes: 1_000, ..Reach::default() };
+        let error = say(&server(&"x".repeat(2_000), reach)).await.unwrap_err();
+        assert!(error.to_string().contains("more than 1000 bytes (`max_response_bytes`)"), "{error}");
+    }
 }
