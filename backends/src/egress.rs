@@ -153,11 +153,26 @@ impl Guard {
         }
     }
 
-    /// Those of the addresses of `host` that may be connected to.
-    fn addresses(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+    /// Resolves the names of addresses of `scheme`, to what may be connected to.
+    pub fn resolver(&self, scheme: &str) -> impl Resolve + use<> {
+        Resolver { guard: self.clone(), is_encrypted: scheme == "https" }
+    }
+
+    /// Those of the addresses of `host` that may be connected to, in the clear only if they are listed.
+    fn addresses(
+        &self,
+        host: &str,
+        found: Vec<SocketAddr>,
+        is_encrypted: bool,
+    ) -> Result<Vec<SocketAddr>, Refused> {
+        let may = |address: IpAddr| match self.address(host, address) {
+            Ok(()) if is_encrypted || self.lists_host(host) || self.lists_address(address) => Ok(()),
+            Ok(()) => Err(Refused::Plain(host.to_owned())),
+            Err(refused) => Err(refused),
+        };
         let mut refused = None;
         let mut kept = found;
-        kept.retain(|address| match self.address(host, address.ip()) {
+        kept.retain(|address| match may(address.ip()) {
             Ok(()) => true,
             Err(why) => {
                 refused = Some(why);
@@ -184,14 +199,21 @@ impl Guard {
     }
 }
 
-impl Resolve for Guard {
+/// Resolves names for a client of one scheme.
+#[derive(Debug, Clone)]
+struct Resolver {
+    guard: Guard,
+    is_encrypted: bool,
+}
+
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.clone();
+        let Self { guard, is_encrypted } = self.clone();
         Box::pin(async move {
             let host = name.as_str();
             // The port is the client's business: it puts its own in.
             let found = tokio::net::lookup_host((host, 0)).await?.collect();
-            let kept = guard.addresses(host, found)?;
+            let kept = guard.addresses(host, found, is_encrypted)?;
             Ok(Box::new(kept.into_iter()) as Addrs)
         })
     }
@@ -327,6 +349,20 @@ mod tests {
     }
 
     #[test]
+    fn in_the_clear_nothing_goes_outside() {
+        let guard = Guard::new(["10.2.0.0/16".parse().unwrap(), "hooks.example".parse().unwrap()]);
+        // A name may turn out to be of the network that is listed.
+        assert!(guard.url("http://api.example/").is_ok());
+        let at = |text: &str| vec![text.parse::<SocketAddr>().unwrap()];
+        let (outside, listed) = (at("93.184.216.34:0"), at("10.2.3.4:0"));
+        let refused = guard.addresses("api.example", outside.clone(), false).unwrap_err();
+        assert_eq!(refused, Refused::Plain("api.example".to_owned()));
+        assert!(guard.addresses("api.example", outside.clone(), true).is_ok());
+        assert!(guard.addresses("api.example", listed, false).is_ok());
+        assert!(guard.addresses("hooks.example", outside, false).is_ok());
+    }
+
+    #[test]
     fn addresses_outside_are_let_through() {
         let guard = Guard::default();
         for url in [
@@ -382,19 +418,20 @@ mod tests {
         let addresses =
             |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<SocketAddr>>();
         let mixed = addresses(&["127.0.0.1:0", "93.184.216.34:0", "[::1]:0"]);
-        assert_eq!(guard.addresses("a.example", mixed).unwrap(), addresses(&["93.184.216.34:0"]));
+        assert_eq!(guard.addresses("a.example", mixed, true).unwrap(), addresses(&["93.184.216.34:0"]));
         let rebound = addresses(&["169.254.169.254:0"]);
-        assert!(guard.addresses("a.example", rebound.clone()).is_err());
-        assert_eq!(guard.addresses("inside.example", rebound.clone()).unwrap(), rebound);
+        assert!(guard.addresses("a.example", rebound.clone(), true).is_err());
+        assert_eq!(guard.addresses("inside.example", rebound.clone(), true).unwrap(), rebound);
     }
 
     #[tokio::test]
     async fn a_name_is_checked_when_it_is_resolved() {
         let name = |text: &str| text.parse::<Name>().unwrap();
         // Resolved without a network: it stands in the hosts file of every machine.
-        let refused = Guard::default().resolve(name("localhost")).await.err().unwrap().to_string();
+        let refused =
+            Guard::default().resolver("https").resolve(name("localhost")).await.err().unwrap().to_string();
         assert_eq!(refused, "`localhost` is this machine, not a public address");
         let guard = Guard::new(["localhost".parse().unwrap()]);
-        assert!(guard.resolve(name("localhost")).await.unwrap().count() > 0);
+        assert!(guard.resolver("http").resolve(name("localhost")).await.unwrap().count() > 0);
     }
 }

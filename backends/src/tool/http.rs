@@ -11,7 +11,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::{Map, Value};
 
-use crate::egress::{Guard, Refused};
+use crate::egress::{Guard, Refused, URL_BYTES_MAX};
 use crate::http::{ERROR_BODY_TIME, ERROR_BYTES, Failures, client_builder, parse, read_body, read_start};
 
 pub mod openapi;
@@ -177,7 +177,7 @@ impl HttpServer {
         }
         let client = |scheme| {
             client_builder(scheme)
-                .dns_resolver(reach.guard.clone())
+                .dns_resolver(reach.guard.resolver(scheme))
                 // A proxy would resolve names by itself, past the guard.
                 .no_proxy()
                 // Followed by hand: each address is checked.
@@ -242,15 +242,25 @@ impl HttpTool {
         let in_url: BTreeSet<&str> = self.url.names().collect();
         let (mut query, mut headers, mut fields) = (Vec::new(), Vec::new(), Map::new());
         let mut body = None;
-        for (name, value) in
-            arguments.iter().filter(|(name, value)| !in_url.contains(name.as_str()) && !value.is_null())
-        {
-            if self.placement.body.as_ref() == Some(name) {
+        let is_field = |name: &String| {
+            let Placement { query, header, body, rest_in_body } = &self.placement;
+            *rest_in_body && !query.contains(name) && !header.contains(name) && body.as_ref() != Some(name)
+        };
+        // Null takes away what was set where it is a field; elsewhere it is nothing.
+        let is_sent = |(name, value): &(&String, &Value)| {
+            !in_url.contains(name.as_str()) && (!value.is_null() || is_field(name))
+        };
+        for (name, value) in arguments.iter().filter(is_sent) {
+            if is_field(name) {
+                fields.insert(name.clone(), value.clone());
+            } else if self.placement.body.as_ref() == Some(name) {
                 body = Some(value.clone());
             } else if self.placement.header.contains(name) {
-                headers.push((name.clone(), plain(value)));
-            } else if self.placement.rest_in_body && !self.placement.query.contains(name) {
-                fields.insert(name.clone(), value.clone());
+                let value = plain(value);
+                if HeaderValue::try_from(&value).is_err() {
+                    return Err(format!("`{name}` goes into a header, which is a line of text"));
+                }
+                headers.push((name.clone(), value));
             } else {
                 match value {
                     Value::Array(items) => {
@@ -275,11 +285,16 @@ impl HttpTool {
             Ok(request) => request,
             Err(problem) => return Ok(ToolAnswer::error(problem)),
         };
+        if url.as_str().len() > URL_BYTES_MAX {
+            let problem = format!("they make an address of more than {URL_BYTES_MAX} bytes; send less");
+            return Ok(ToolAnswer::error(problem));
+        }
         let origin = url.origin();
         for _ in 0..=REDIRECTS_MAX {
             // Whatever the address says, names are resolved by the guard at the moment of the connection.
+            let at = || url.origin().ascii_serialization();
             let refused =
-                |refused: Refused| failures.rejected(format!("nothing is sent to {url}: {refused}"));
+                |refused: Refused| failures.rejected(format!("nothing is sent to {}: {refused}", at()));
             self.shared.guard.url(url.as_str()).map_err(refused)?;
             let client = match url.scheme() {
                 "https" => self.shared.encrypted.as_ref().ok_or_else(|| {
@@ -306,7 +321,8 @@ impl HttpTool {
                 return Err(failures.garbled(format!("{} without an address", response.status())));
             };
             if !matches!(self.method, Method::GET | Method::HEAD) {
-                let message = format!("it redirects to {next}, which is not followed with {}", self.method);
+                let to = next.origin().ascii_serialization();
+                let message = format!("it redirects to {to}, which is not followed with {}", self.method);
                 return Err(failures.rejected(message));
             }
             url = next;

@@ -48,7 +48,7 @@ impl Post {
     pub(super) fn new(guard: Guard) -> Self {
         let client = |scheme| {
             tls::client_builder(scheme)
-                .dns_resolver(guard.clone())
+                .dns_resolver(guard.resolver(scheme))
                 // A proxy would resolve names by itself, past the guard.
                 .no_proxy()
                 // A redirect would lead past the check of the address.
