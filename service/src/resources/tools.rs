@@ -168,7 +168,8 @@ fn mcp(name: &str, config: &McpConfig, env: Env<'_>) -> Result<McpSettings, Secr
 
 fn operations(api: &OpenApiConfig) -> Result<Vec<HttpSettings>, ToolError> {
     let document = document(&api.document)?;
-    Ok(openapi::operations(&document, api.url.as_deref(), api.only.as_deref())?)
+    let sent: Vec<&str> = api.reach.headers.keys().map(String::as_str).collect();
+    Ok(openapi::operations(&document, api.url.as_deref(), api.only.as_deref(), &sent)?)
 }
 
 fn document(path: &Path) -> Result<Value, ToolError> {

@@ -13,36 +13,57 @@ pub const OPERATIONS_MAX: usize = 1_000;
 const DEPTH_MAX: usize = 32;
 /// Most values that the schemas of one operation may have once references are followed.
 const VALUES_MAX: usize = 20_000;
+/// Why an operation cannot be called.
+const NO_JSON: &str = "its body is no JSON";
 /// The argument that is the body of a request.
 const BODY: &str = "body";
 
 /// What is no JSON Schema, or of no use to a model.
 const LEFT_OUT: [&str; 6] = ["nullable", "example", "examples", "xml", "discriminator", "externalDocs"];
 
-/// Headers that `OpenAPI` takes out of the parameters.
-const OWN_HEADERS: [&str; 3] = ["accept", "content-type", "authorization"];
+/// Headers that are no parameters: those that `OpenAPI` itself takes out of them, and those that are ours to set.
+const OWN_HEADERS: [&str; 10] = [
+    "accept",
+    "content-type",
+    "authorization",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "idempotency-key",
+    "traceparent",
+    "tracestate",
+];
 
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "head", "patch", "options"];
 
 /// The operations of `document`, `OpenAPI` 3.0 or 3.1 as JSON; those in `only`, if it is given. `base` is where they are
-/// called; the first of the document's servers if unset.
+/// called; the first of the document's servers if unset. Headers in `sent` go along with every call, and are nothing that
+/// a model is asked for. Operations whose body is no JSON are left out unless `only` names them.
 pub fn operations(
     document: &Value,
     base: Option<&str>,
     only: Option<&[String]>,
+    sent: &[&str],
 ) -> Result<Vec<HttpSettings>, SettingsError> {
     let wrong = |why: String| SettingsError::OpenApi(why);
     let version = document.get("openapi").and_then(Value::as_str).unwrap_or_default();
     if !version.starts_with("3.") {
         return Err(wrong(format!("`openapi` is `{version}`, where it should be 3.0 or 3.1")));
     }
-    let server = || document.pointer("/servers/0/url").and_then(Value::as_str);
-    let base = base.or_else(server).unwrap_or_default().trim_end_matches('/').to_owned();
+    let base = base.map_or_else(|| server(document), str::to_owned);
+    let base = base.trim_end_matches('/');
     if !base.contains("://") {
         return Err(wrong("it names no server; give its address as `url`".to_owned()));
     }
     let mut found = Vec::new();
     for (path, item) in document.get("paths").and_then(Value::as_object).into_iter().flatten() {
+        // Anything else is an extension, or would change the host that is called.
+        if !path.starts_with('/') {
+            continue;
+        }
+        let reader = || Reader { document, sent, left: VALUES_MAX, following: Vec::new() };
+        let item = &reader().target(item).map_err(|why| wrong(format!("`{path}`: {why}")))?;
         for method in METHODS {
             let Some(operation) = item.get(method) else { continue };
             let name = name_of(operation, method, path);
@@ -54,9 +75,11 @@ pub fn operations(
                     "it has more than {OPERATIONS_MAX} operations; name those that you need in `only`"
                 )));
             }
-            let read =
-                Reader { document, left: VALUES_MAX, following: Vec::new() }.operation(item, operation);
-            let (schema, placement) = read.map_err(|why| wrong(format!("`{name}`: {why}")))?;
+            let (schema, placement) = match reader().operation(item, operation) {
+                Ok(read) => read,
+                Err(why) if why == NO_JSON && only.is_none() => continue,
+                Err(why) => return Err(wrong(format!("`{name}`: {why}"))),
+            };
             let about = ["summary", "description"]
                 .map(|key| operation.get(key).and_then(Value::as_str).unwrap_or_default());
             let description =
@@ -84,6 +107,17 @@ pub fn operations(
     }
 }
 
+/// The first of the document's servers, with what its variables are by default.
+fn server(document: &Value) -> String {
+    let Some(server) = document.pointer("/servers/0") else { return String::new() };
+    let mut url = server.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
+    for (name, variable) in server.get("variables").and_then(Value::as_object).into_iter().flatten() {
+        let default = variable.get("default").and_then(Value::as_str).unwrap_or_default();
+        url = url.replace(&format!("{{{name}}}"), default);
+    }
+    url
+}
+
 /// The operation's id, or what it is made of where it has none: `get_pets_petId`.
 fn name_of(operation: &Value, method: &str, path: &str) -> String {
     let id = operation.get("operationId").and_then(Value::as_str).filter(|id| !id.is_empty());
@@ -98,6 +132,8 @@ fn name_of(operation: &Value, method: &str, path: &str) -> String {
 
 struct Reader<'a> {
     document: &'a Value,
+    /// Headers that go along with every call.
+    sent: &'a [&'a str],
     /// Values that the schemas may still have.
     left: usize,
     /// The references that are being followed.
@@ -122,7 +158,11 @@ impl Reader<'_> {
                         placement.query.insert(name.clone());
                     }
                     // These are no parameters, whatever is written of them: they would stand in for our own.
-                    "header" if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) => continue,
+                    "header"
+                        if OWN_HEADERS.iter().chain(self.sent).any(|own| name.eq_ignore_ascii_case(own)) =>
+                    {
+                        continue;
+                    }
                     "header" => {
                         placement.header.insert(name.clone());
                     }
@@ -143,7 +183,7 @@ impl Reader<'_> {
             let content = body.get("content").and_then(Value::as_object);
             let json = content.and_then(|content| content.iter().find(|(kind, _)| kind.contains("json")));
             let Some((_, media)) = json else {
-                return Err("its body is no JSON".to_owned());
+                return Err(NO_JSON.to_owned());
             };
             if properties.contains_key(BODY) {
                 return Err("it has a parameter called `body` beside its body".to_owned());
@@ -220,6 +260,18 @@ impl Reader<'_> {
                     && let Some(Value::String(kind)) = out.get("type").cloned()
                 {
                     out.insert("type".to_owned(), json!([kind, "null"]));
+                    if let Some(Value::Array(known)) = out.get_mut("enum") {
+                        known.push(Value::Null);
+                    }
+                }
+                for (flag, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
+                    // There they only say how the bound is meant.
+                    if let Some(Value::Bool(is_exclusive)) = out.get(flag).cloned() {
+                        out.remove(flag);
+                        if is_exclusive && let Some(bound) = out.remove(bound) {
+                            out.insert(flag.to_owned(), bound);
+                        }
+                    }
                 }
                 Ok(Value::Object(out))
             }
@@ -275,7 +327,7 @@ mod tests {
 
     #[test]
     fn each_operation_becomes_a_tool() {
-        let found = operations(&petstore(), None, None).unwrap();
+        let found = operations(&petstore(), None, None, &[]).unwrap();
         let names: Vec<&str> = found.iter().map(|operation| &*operation.spec.name).collect();
         assert_eq!(names, ["listPets", "post_pets", "showPet"]);
         let list = &found[0];
@@ -303,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_type_that_holds_itself_ends_somewhere() {
-        let found = operations(&petstore(), None, Some(&["post_pets".to_owned()])).unwrap();
+        let found = operations(&petstore(), None, Some(&["post_pets".to_owned()]), &[]).unwrap();
         assert_eq!(found.len(), 1);
         let pet = &found[0].spec.schema["properties"]["body"];
         assert_eq!(pet["properties"]["parent"], json!({}));
@@ -312,13 +364,47 @@ mod tests {
     }
 
     #[test]
+    fn documents_are_read_as_they_are_written_out_there() {
+        let mut document = petstore();
+        document["servers"] = json!([{
+            "url": "https://{region}.pets.example/{version}",
+            "variables": { "region": { "default": "eu" }, "version": { "default": "v2" } },
+        }]);
+        let item = document["paths"]["/pets/{petId}"].take();
+        document["components"]["pathItems"] = json!({ "pet": item });
+        document["paths"] = json!({
+            "/pets/{petId}": { "$ref": "#/components/pathItems/pet" },
+            ".evil.example/x": { "get": {} },
+            "x-internal": { "get": {} },
+            "/upload": { "post": { "requestBody": { "content": { "multipart/form-data": {} } } } },
+            "/sizes": { "get": { "operationId": "sizes", "parameters": [
+                { "name": "min", "in": "query", "schema": { "type": "number", "minimum": 0, "exclusiveMinimum": true } },
+                { "name": "max", "in": "query", "schema": { "type": "number", "maximum": 9, "exclusiveMaximum": false } },
+                { "name": "kind", "in": "query", "schema": { "type": "string", "nullable": true, "enum": ["a"] } },
+                { "name": "X-API-Key", "in": "header", "required": true, "schema": { "type": "string" } },
+                { "name": "Host", "in": "header", "schema": { "type": "string" } },
+            ] } },
+        });
+        let found = operations(&document, None, None, &["x-api-key"]).unwrap();
+        let urls: Vec<&str> = found.iter().map(|operation| operation.url.as_str()).collect();
+        assert_eq!(urls, ["https://eu.pets.example/v2/pets/{petId}", "https://eu.pets.example/v2/sizes"]);
+        let expected = json!({
+            "min": { "type": "number", "exclusiveMinimum": 0 },
+            "max": { "type": "number", "maximum": 9 },
+            "kind": { "type": ["string", "null"], "enum": ["a", null] },
+        });
+        assert_eq!(found[1].spec.schema["properties"], expected);
+        assert_eq!(found[1].spec.schema["required"], json!([]));
+    }
+
+    #[test]
     fn what_cannot_be_used_says_why() {
         let error = |change: fn(&mut Value), only: Option<&[String]>| {
             let mut document = petstore();
             change(&mut document);
-            operations(&document, None, only).unwrap_err().to_string()
+            operations(&document, None, only, &[]).unwrap_err().to_string()
         };
-        let none = ["fly".to_owned()];
+        let (none, post) = (["fly".to_owned()], ["post_pets".to_owned()]);
         for (got, why) in [
             (error(|d| d["openapi"] = json!("2.0"), None), "should be 3.0 or 3.1"),
             (error(|d| d["servers"] = json!([]), None), "it names no server"),
@@ -335,7 +421,7 @@ mod tests {
             (
                 error(
                     |d| d["paths"]["/pets"]["post"]["requestBody"] = json!({ "content": { "text/csv": {} } }),
-                    None,
+                    Some(&post),
                 ),
                 "its body is no JSON",
             ),

@@ -1,8 +1,12 @@
 //! Addresses with places for arguments: `https://api.example.com/weather/{city}`.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::SettingsError;
+
+/// All but letters, digits and `-_.~`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// An address with places for arguments, none of them before the path: who is called is never up to the arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +92,7 @@ impl Template {
                     if !is_query && matches!(value.as_str(), "" | "." | "..") {
                         return Err(format!("`{name}` cannot be `{value}`: it is a part of the address"));
                     }
-                    encode(&value, &mut url);
+                    url.extend(utf8_percent_encode(&value, ENCODED));
                 }
             }
         }
@@ -102,19 +106,6 @@ pub(super) fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
         value => value.to_string(),
-    }
-}
-
-/// Percent-encodes all but letters, digits and `-_.~`.
-fn encode(value: &str, out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let digit = |n: u8| DIGITS.get(usize::from(n)).copied().map_or('0', char::from);
-            out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
     }
 }
 
