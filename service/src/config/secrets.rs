@@ -4,7 +4,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{
     Config, EmbedderConfig, ModelConfig, PostgresUrl, RerankerConfig, SecretRef, ServerConfig, StoreConfig,
-    StoreUrl,
+    StoreUrl, ToolConfig,
 };
 
 impl Config {
@@ -38,7 +38,8 @@ impl Config {
         let others = store
             .into_iter()
             .chain(self.server.root_key.clone())
-            .chain(self.telemetry.headers.values().cloned());
+            .chain(self.telemetry.headers.values().cloned())
+            .chain(self.tools.values().flat_map(ToolConfig::secrets).cloned());
         models
             .chain(embedders)
             .chain(rerankers)
@@ -55,5 +56,34 @@ fn of_url(url: &PostgresUrl) -> Option<SecretRef> {
     match url {
         PostgresUrl::Secret(secret) => Some(secret.clone()),
         PostgresUrl::Plain(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_place_that_takes_a_secret_is_looked_at() {
+        let text = "\
+models: { default: { url: 'http://m', model: m, api_key: '${env:MODEL}' } }
+embedders: { default: { url: 'http://e', model: e, api_key: '${env:EMBEDDER}' } }
+store: { url: '${env:STORE}' }
+server: { root_key: '${env:ROOT}' }
+telemetry: { headers: { k: '${env:COLLECTOR}' } }
+tools:
+  a: { about: A., url: 'https://h.example/x', headers: { K: 'Bearer ${env:ADDRESS}' } }
+  b: { openapi: b.yaml, headers: { K: '${env:API}' } }
+  c: { mcp: 'https://h.example/mcp', headers: { K: '${env:SERVER}' } }
+  d: { command: [x], env: { K: '${env:PROGRAM}' } }
+";
+        let config = Config::parse("anabranch.yaml", text).unwrap();
+        let known: BTreeSet<String> =
+            config.secrets(&|name| Some(format!("the {name}"))).into_iter().collect();
+        let names =
+            ["MODEL", "EMBEDDER", "STORE", "ROOT", "COLLECTOR", "ADDRESS", "API", "SERVER", "PROGRAM"];
+        assert_eq!(known, names.map(|name| format!("the {name}")).into());
     }
 }
