@@ -1,6 +1,7 @@
 //! Makes the vectors of chunks from one reading of their document.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -121,16 +122,17 @@ fn joined(chunks: &[Arc<Chunk>], separator: &str) -> (String, Vec<Range<usize>>)
 
 /// Where `phrases` stand in `text` as whole words.
 fn occurrences(text: &str, phrases: &[String]) -> Result<Vec<Range<usize>>, OpError> {
-    let phrases: Vec<String> = phrases
-        .iter()
-        .map(|phrase| phrase.trim())
-        .filter(|phrase| !phrase.is_empty())
-        .map(regex::escape)
-        .collect();
+    let mut phrases: Vec<&str> =
+        phrases.iter().map(|phrase| phrase.trim()).filter(|phrase| !phrase.is_empty()).collect();
     if phrases.is_empty() {
         return Ok(Vec::new());
     }
-    let any = RegexBuilder::new(&format!(r"\b(?:{})\b", phrases.join("|"))).case_insensitive(true).build();
+    // Of two that begin alike the longer is meant.
+    phrases.sort_by_key(|phrase| Reverse(phrase.len()));
+    let phrases: Vec<String> = phrases.into_iter().map(regex::escape).collect();
+    // `C++` ends before the mark of a word's end does: what counts is that no word goes on.
+    let pattern = format!(r"\b{{start-half}}(?:{})\b{{end-half}}", phrases.join("|"));
+    let any = RegexBuilder::new(&pattern).case_insensitive(true).build();
     let any =
         any.map_err(|error| OpError::InvalidInput(format!("`phrases` cannot be looked for: {error}")))?;
     Ok(any.find_iter(text).map(|found| found.range()).collect())
@@ -409,6 +411,11 @@ mod tests {
         let found = vectors(settings(0.8, 0.1), with(&["aab"])).await.unwrap();
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         assert!(dot(&found[0], &aab) > dot(&plain[0], &aab));
+        let phrases = ["New", "New York", "C++"].map(str::to_owned);
+        let text = "In new york they write C++, not C++x, and Newton.";
+        let places = occurrences(text, &phrases).unwrap();
+        let places: Vec<&str> = places.into_iter().map(|range| &text[range]).collect();
+        assert_eq!(places, ["new york", "C++"]);
         let found = vectors(settings(0.8, 0.1), with(&["aa"])).await.unwrap();
         assert!(near(&found[0], &plain[0]), "a part of a word is no phrase");
     }

@@ -210,7 +210,11 @@ impl Retrieve {
         let n = tools.len();
         let texts: Vec<Text> = specs()
             .map(|spec| Text::from(whole(spec)))
-            .chain(specs().map(|spec| spec.description.clone()))
+            // Not all tools have one, and not all embedders take nothing.
+            .chain(specs().map(|spec| match spec.description.trim() {
+                "" => Text::from(words(&spec.name)),
+                _ => spec.description.clone(),
+            }))
             .chain(specs().map(|spec| Text::from(words(&spec.name))))
             .collect();
         let asked: Vec<Text> = [question, &proposal.description]
