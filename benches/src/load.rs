@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anabranch_evaluation::statistics::percentile;
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -26,11 +27,7 @@ pub struct Round {
 impl Round {
     /// The time within which the share `p` of the answers came, in ms.
     pub fn percentile(&self, p: f64) -> f64 {
-        let mut sorted = self.ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        let at = ((sorted.len() as f64 - 1.0) * p).round();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of the list")]
-        sorted.get(at.max(0.0) as usize).copied().unwrap_or(f64::NAN)
+        percentile(&self.ms, p).unwrap_or(f64::NAN)
     }
 }
 

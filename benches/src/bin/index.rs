@@ -17,6 +17,7 @@ use anabranch_backends::index::{EmbeddedIndex, Entry, Fingerprint, VectorSpace};
 use anabranch_benches::Outcome;
 use anabranch_engine::backend::{Namespace, SearchQuery};
 use anabranch_engine::value::{ByteRange, Chunk, ChunkId, DocumentId, LineRange, Metadata, TokenCount};
+use anabranch_evaluation::statistics::percentile;
 use serde_json::{Value as Json, json};
 
 #[path = "index/baseline.rs"]
@@ -264,23 +265,21 @@ const COLUMNS: [&str; 3] = ["p50", "p99", "mean"];
 impl Rounds {
     fn add(&mut self, round: [Vec<Duration>; SYSTEMS.len()]) {
         self.0.push(round.map(|times| {
-            let mut ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
-            ms.sort_by(f64::total_cmp);
+            let ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
             let mean = ms.iter().sum::<f64>() / ms.len() as f64;
-            [percentile(&ms, 50), percentile(&ms, 99), mean]
+            [at(&ms, 0.5), at(&ms, 0.99), mean]
         }));
     }
 
     /// The median of the rounds.
     fn of(&self, system: System, column: usize) -> f64 {
         let position = SYSTEMS.iter().position(|other| *other == system).unwrap_or_default();
-        let mut rounds: Vec<f64> = self
+        let rounds: Vec<f64> = self
             .0
             .iter()
             .filter_map(|round| round.get(position).and_then(|columns| columns.get(column)).copied())
             .collect();
-        rounds.sort_by(f64::total_cmp);
-        percentile(&rounds, 50)
+        at(&rounds, 0.5)
     }
 
     /// How many times as fast the second is, by the median and by the mean: the lesser of the two.
@@ -303,11 +302,9 @@ impl Rounds {
 
 type Map = serde_json::Map<String, Json>;
 
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    sorted
-        .get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or_default()
+/// The value that this share of all does not exceed; 0 of nothing.
+fn at(values: &[f64], share: f64) -> f64 {
+    percentile(values, share).unwrap_or_default()
 }
 
 fn rounded(figure: f64) -> f64 {
