@@ -36,6 +36,8 @@ const STORE_FILE: &str = "anabranch.db";
 const CLOSE: Duration = Duration::from_secs(5);
 /// How often jobs that are older than the retention are looked for.
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
+/// Longest time between two looks at a store in memory.
+const PRUNE_MEMORY_EVERY: Duration = Duration::from_secs(5);
 /// Jobs that are forgotten at once.
 const PRUNE_MAX: u32 = 10_000;
 
@@ -257,8 +259,10 @@ impl Process {
         if let Err(error) = self.app.spending.flush().await {
             tracing::warn!(%error, "what was spent last could not be written");
         }
-        if let Some(push) = &self.push {
-            push_once(&self.app, push).await;
+        if let Some(push) = self.push.as_ref().filter(|push| push.is_wanted())
+            && tokio::time::timeout(CLOSE, push_once(&self.app, push)).await.is_err()
+        {
+            tracing::warn!("the collector did not take the last metrics in time");
         }
         self.app.store.close().await;
         self.app.telemetry.close().await;
@@ -329,7 +333,9 @@ async fn prune(app: App) {
 /// Keeps a store in memory from growing: it has room for the newest jobs.
 async fn prune_memory(app: App) {
     loop {
-        app.store.ended(store::limits::MEMORY_SLACK).await;
+        // Jobs that are cancelled while they wait end without being counted.
+        let ended = app.store.ended(store::limits::MEMORY_SLACK);
+        let _is_time = tokio::time::timeout(PRUNE_MEMORY_EVERY, ended).await;
         if let Err(error) = app.store.prune_to(store::limits::MEMORY_JOBS).await {
             tracing::warn!(%error, "old jobs could not be forgotten");
         }

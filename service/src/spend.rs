@@ -293,13 +293,13 @@ impl Spending {
             }
             state.day_ms
         };
-        let _stays = self.0.moving.read().await;
-        // Without a ceiling nobody asks for the sum.
         let asked = Instant::now();
-        let kept = if ceiling.is_none() {
-            None
+        // Without a ceiling nobody asks for the sum.
+        let (kept, _stays) = if ceiling.is_none() {
+            (None, None)
         } else {
-            Some(self.0.store.spent(tenant, key.as_deref(), day_ms).await?)
+            let stays = self.0.moving.read().await;
+            (Some(self.0.store.spent(tenant, key.as_deref(), day_ms).await?), Some(stays))
         };
         let mut state = account.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.read = Some(asked);

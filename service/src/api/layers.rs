@@ -19,6 +19,8 @@ use super::{App, openai, rates};
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that a caller may give a request.
 const REQUEST_ID_BYTES: usize = 128;
+/// Longest `traceparent` that is taken; today's have 55.
+const TRACEPARENT_BYTES: usize = 256;
 /// What a message says at most when it comes from the framework and not from us.
 const FOREIGN_BYTES: usize = 2 << 10;
 
@@ -44,7 +46,7 @@ impl Ids {
         let given = text(REQUEST_ID.as_str()).filter(|id| {
             (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
         });
-        let traceparent = text("traceparent").filter(|value| trace_id(value).is_some());
+        let traceparent = text("traceparent").filter(|value| is_traceparent(value));
         Self {
             request_id: given.map_or_else(|| format!("req_{}", uuid::Uuid::now_v7().simple()), str::to_owned),
             trace_id: traceparent.and_then(trace_id).map_or_else(new_trace, str::to_owned),
@@ -76,6 +78,11 @@ pub fn begun(trace: &str) -> String {
 /// The trace id of what a job keeps.
 pub fn trace_of_job(trace: &str) -> Option<&str> {
     trace.split('-').nth(1)
+}
+
+/// Whether somebody's trace can go on with it: later versions may be longer than this one, but not without bound.
+pub fn is_traceparent(text: &str) -> bool {
+    text.len() <= TRACEPARENT_BYTES && trace_id(text).is_some()
 }
 
 /// The trace id of a `traceparent`: `00-TRACE-SPAN-FLAGS`.

@@ -17,7 +17,7 @@ use super::{TOOLS_MAX, object, refused, text};
 use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::jobs::{JobRequest, prepare};
-use crate::api::layers::trace_id;
+use crate::api::layers::is_traceparent;
 use crate::api::openai::answer::Gives;
 use crate::api::openai::call::{ANSWER_TIME, failure, late};
 use crate::api::problem::Problem;
@@ -74,7 +74,7 @@ pub(super) async fn call(
         ..JobRequest::default()
     };
     let mut prepared = prepare(app, caller, request).await.map_err(|problem| refused(&told_once(problem)))?;
-    if let Some(trace) = context.meta.get_traceparent().filter(|trace| trace_id(trace).is_some()) {
+    if let Some(trace) = context.meta.get_traceparent().filter(|trace| is_traceparent(trace)) {
         // SEP-414: nearer to the call than a header, and over pipes there is none.
         prepared.job.trace = Some(trace.to_owned());
     }

@@ -35,6 +35,7 @@ pub struct MetricsPush {
     timeout: Duration,
     from_ns: u64,
     is_failing: AtomicBool,
+    is_unwanted: AtomicBool,
 }
 
 /// How the collector is spoken to.
@@ -62,7 +63,8 @@ impl MetricsPush {
             return Ok(None);
         }
         let Some(mut address) = collector::of(section, env, Signal::Metrics)? else { return Ok(None) };
-        address.headers.extend(standard_headers(env)?);
+        // Those of the section stand over the standard ones.
+        address.headers.splice(..0, standard_headers(env)?);
         let fields = address.fields()?;
         let timeout = section.timeout;
         let way = match address.protocol {
@@ -81,12 +83,18 @@ impl MetricsPush {
             timeout,
             from_ns: now_ns(),
             is_failing: AtomicBool::new(false),
+            is_unwanted: AtomicBool::new(false),
         }))
     }
 
     /// How often.
     pub fn every(&self) -> Duration {
         self.every
+    }
+
+    /// Whether the collector has not yet said that it takes none.
+    pub fn is_wanted(&self) -> bool {
+        !self.is_unwanted.load(Ordering::Relaxed)
     }
 
     /// What an export is about that is made now.
@@ -116,6 +124,7 @@ impl MetricsPush {
                 }
             }
             Err(why @ Refused::Ever) => {
+                self.is_unwanted.store(true, Ordering::Relaxed);
                 tracing::warn!(%why, "no more metrics are sent; `/metrics` has them");
                 return false;
             }

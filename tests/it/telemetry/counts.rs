@@ -48,10 +48,14 @@ async fn a_collector_gets_what_prometheus_gets() {
         );
         let (service, key) = service(&model, &section).await;
         routed(&service, &key, None).await;
-        let has_ended = |request: &ExportMetricsServiceRequest| {
-            counts(request).get("anabranch_jobs_finished_total").is_some_and(|jobs| *jobs > 0.0)
+        // A job may be over before its submission is counted.
+        let is_all = |request: &ExportMetricsServiceRequest| {
+            let counted = counts(request);
+            ["anabranch_jobs_submitted_total", "anabranch_jobs_finished_total"]
+                .iter()
+                .all(|name| counted.get(*name).is_some_and(|jobs| *jobs > 0.0))
         };
-        let got = collector.metrics(has_ended).await;
+        let got = collector.metrics(is_all).await;
         let counted = counts(&got);
         for (name, count) in [
             ("anabranch_jobs_submitted_total", 1.0),
