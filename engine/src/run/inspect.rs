@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use super::report::Nodes;
 use super::{NodeReport, Notice, OpenWait};
 use crate::backend::Usage;
 use crate::event::{Event, Record};
 use crate::plan::Plan;
+use crate::scope::Scope;
 use crate::state::{Action, IllegalEvent, RunResult, RunState, Setup, Start};
 use crate::value::Map;
 
@@ -32,7 +35,7 @@ pub struct Inspection {
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenNode {
     /// Which node.
-    pub scope: crate::scope::Scope,
+    pub scope: Scope,
     /// The operator.
     pub op: &'static str,
     /// Which attempt, from 1.
@@ -48,13 +51,13 @@ pub fn inspect(plan: &Arc<Plan>, records: &[Record]) -> Result<Inspection, Illeg
     let setup = Setup { notes: true, ..Setup::default() };
     let mut state = RunState::new(plan.clone(), setup);
     let mut nodes = Nodes::default();
-    let mut begun: Vec<(Box<Start>, Duration)> = Vec::new();
+    // By what ends them: a large each begins thousands at once.
+    let mut begun: IndexMap<Scope, (Box<Start>, Duration)> = IndexMap::new();
     let mut waits: Vec<OpenWait> = Vec::new();
     for record in records {
         if let Event::AttemptEnded { scope, attempt, result, usage, timing } = &record.event
-            && let Some(position) = begun.iter().position(|(start, _)| start.scope == *scope)
+            && let Some((start, _)) = begun.swap_remove(scope)
         {
-            let (start, _) = begun.swap_remove(position);
             let (op, attempt, inputs) = (start.op, *attempt, start.named_inputs());
             nodes.notice(&Notice::Started { scope: scope.clone(), op: op.into(), attempt, inputs });
             let outputs =
@@ -72,8 +75,12 @@ pub fn inspect(plan: &Arc<Plan>, records: &[Record]) -> Result<Inspection, Illeg
         }
         for action in state.apply(record)? {
             match action {
-                Action::Start(start) => begun.push((start, record.at)),
-                Action::Abort(scope) => begun.retain(|(start, _)| start.scope != scope),
+                Action::Start(start) => {
+                    begun.insert(start.scope.clone(), (start, record.at));
+                }
+                Action::Abort(scope) => {
+                    begun.swap_remove(&scope);
+                }
                 Action::Note(notice) => {
                     if let Notice::Waiting(wait) = &*notice {
                         waits.push(wait.clone());
@@ -90,8 +97,8 @@ pub fn inspect(plan: &Arc<Plan>, records: &[Record]) -> Result<Inspection, Illeg
             _ => {}
         }
     }
-    let open = begun.into_iter().map(|(start, since)| OpenNode {
-        scope: start.scope.clone(),
+    let open = begun.into_iter().map(|(scope, (start, since))| OpenNode {
+        scope,
         op: start.op,
         attempt: start.attempt,
         inputs: start.named_inputs(),
