@@ -122,13 +122,12 @@ impl Guard {
             return Err(Refused::Credentials);
         }
         let host = url.host_str().unwrap_or_default().to_owned();
-        let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-        let is_listed = self.lists_host(&host) || literal.is_some_and(|address| self.lists_address(address));
-        if is_listed {
-            return Ok(url);
+        let is_encrypted = url.scheme() == "https";
+        if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return self.address(&host, address, is_encrypted).map(|()| url);
         }
-        if let Some(address) = literal {
-            self.address(&host, address)?;
+        if self.lists_host(&host) {
+            return Ok(url);
         }
         // Names that by themselves lead inside are refused at once rather than when something is sent.
         let name = host.trim_end_matches('.').to_ascii_lowercase();
@@ -136,20 +135,22 @@ impl Guard {
             return Err(Refused::Inside { host, what: "this machine" });
         }
         // A listed network may hold what a name resolves to: that is seen when something is sent.
-        let may_be_listed = literal.is_none() && self.0.iter().any(|a| matches!(a, Allowed::Network(..)));
-        if url.scheme() == "http" && !may_be_listed {
+        let may_be_listed = self.0.iter().any(|a| matches!(a, Allowed::Network(..)));
+        if !is_encrypted && !may_be_listed {
             return Err(Refused::Plain(host));
         }
         Ok(url)
     }
 
-    /// Whether `address`, which `host` stands for, may be connected to.
-    fn address(&self, host: &str, address: IpAddr) -> Result<(), Refused> {
+    /// Whether `address`, which `host` stands for, may be connected to: in the clear only if it is listed.
+    fn address(&self, host: &str, address: IpAddr, is_encrypted: bool) -> Result<(), Refused> {
+        if self.lists_host(host) || self.lists_address(address) {
+            return Ok(());
+        }
         match inside(address) {
-            Some(what) if !self.lists_host(host) && !self.lists_address(address) => {
-                Err(Refused::Inside { host: host.to_owned(), what })
-            }
-            _ => Ok(()),
+            Some(what) => Err(Refused::Inside { host: host.to_owned(), what }),
+            None if is_encrypted => Ok(()),
+            None => Err(Refused::Plain(host.to_owned())),
         }
     }
 
@@ -158,21 +159,16 @@ impl Guard {
         Resolver { guard: self.clone(), is_encrypted: scheme == "https" }
     }
 
-    /// Those of the addresses of `host` that may be connected to, in the clear only if they are listed.
+    /// Those of the addresses of `host` that may be connected to.
     fn addresses(
         &self,
         host: &str,
         found: Vec<SocketAddr>,
         is_encrypted: bool,
     ) -> Result<Vec<SocketAddr>, Refused> {
-        let may = |address: IpAddr| match self.address(host, address) {
-            Ok(()) if is_encrypted || self.lists_host(host) || self.lists_address(address) => Ok(()),
-            Ok(()) => Err(Refused::Plain(host.to_owned())),
-            Err(refused) => Err(refused),
-        };
         let mut refused = None;
         let mut kept = found;
-        kept.retain(|address| match may(address.ip()) {
+        kept.retain(|address| match self.address(host, address.ip(), is_encrypted) {
             Ok(()) => true,
             Err(why) => {
                 refused = Some(why);

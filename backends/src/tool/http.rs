@@ -8,7 +8,7 @@ use anabranch_engine::backend::{Call, Error, Tool, ToolAnswer, ToolSpec};
 use async_trait::async_trait;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::{Map, Value};
 
 use crate::egress::{Guard, Refused, URL_BYTES_MAX};
@@ -93,6 +93,34 @@ impl Default for Reach {
     }
 }
 
+impl Reach {
+    /// The headers that go along with every call; the log never shows them.
+    pub(super) fn header_map(&self) -> Result<HeaderMap, SettingsError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            // The value is not repeated: it may be a secret.
+            let wrong = || SettingsError::Header(name.clone());
+            let key = HeaderName::try_from(name.as_str()).map_err(|_invalid| wrong())?;
+            let mut value = HeaderValue::try_from(value.as_str()).map_err(|_invalid| wrong())?;
+            value.set_sensitive(true);
+            headers.insert(key, value);
+        }
+        Ok(headers)
+    }
+
+    /// A client for addresses of `scheme` that goes only where the guard lets it.
+    pub(super) fn client(&self, scheme: &str) -> ClientBuilder {
+        client_builder(scheme)
+            .dns_resolver(self.guard.resolver(scheme))
+            // A proxy would resolve names by itself, past the guard.
+            .no_proxy()
+            // A redirect would lead past the check of the address.
+            .redirect(Policy::none())
+            .connect_timeout(self.connect_timeout)
+            .user_agent(concat!("anabranch/", env!("CARGO_PKG_VERSION")))
+    }
+}
+
 /// Where the arguments of a call go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
@@ -166,31 +194,11 @@ pub struct HttpServer(Arc<Shared>);
 impl HttpServer {
     /// The server that `reach` describes. Nothing is sent before the first call.
     pub fn new(reach: Reach) -> Result<Self, SettingsError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &reach.headers {
-            // The value is not repeated: it may be a secret.
-            let wrong = || SettingsError::Header(name.clone());
-            let key = HeaderName::try_from(name.as_str()).map_err(|_invalid| wrong())?;
-            let mut value = HeaderValue::try_from(value.as_str()).map_err(|_invalid| wrong())?;
-            value.set_sensitive(true);
-            headers.insert(key, value);
-        }
-        let client = |scheme| {
-            client_builder(scheme)
-                .dns_resolver(reach.guard.resolver(scheme))
-                // A proxy would resolve names by itself, past the guard.
-                .no_proxy()
-                // Followed by hand: each address is checked.
-                .redirect(Policy::none())
-                .connect_timeout(reach.connect_timeout)
-                .user_agent(concat!("anabranch/", env!("CARGO_PKG_VERSION")))
-                .build()
-                .map_err(SettingsError::Client)
-        };
+        let client = |scheme| reach.client(scheme).build().map_err(SettingsError::Client);
         Ok(Self(Arc::new(Shared {
             plain: client("http")?,
             encrypted: client("https").ok(),
-            headers,
+            headers: reach.header_map()?,
             guard: reach.guard,
             timeout: reach.timeout,
             max_response_bytes: reach.max_response_bytes,
@@ -291,7 +299,7 @@ impl HttpTool {
         }
         let origin = url.origin();
         for _ in 0..=REDIRECTS_MAX {
-            // Whatever the address says, names are resolved by the guard at the moment of the connection.
+            // Followed by hand: each address is checked, and its name again at the moment of the connection.
             let at = || url.origin().ascii_serialization();
             let refused =
                 |refused: Refused| failures.rejected(format!("nothing is sent to {}: {refused}", at()));

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use anabranch_engine::backend::{Call, Error, Tool, ToolAnswer, ToolServer, ToolSpec};
 use async_trait::async_trait;
-use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::redirect::Policy;
+use reqwest::header::HeaderMap;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, RequestParamsMeta as _};
 use rmcp::service::{RoleClient, RunningService, ServiceError};
 use rmcp::transport::async_rw::AsyncRwTransport;
@@ -23,7 +22,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 use super::http::{Reach, SettingsError};
-use crate::http::{Failures, client_builder};
+use crate::http::Failures;
 
 /// Most tools that are taken from one server.
 pub const TOOLS_MAX: usize = 1_000;
@@ -73,6 +72,8 @@ pub struct McpServer(Arc<Shared>);
 
 struct Shared {
     settings: McpSettings,
+    /// What goes along with every call.
+    headers: HeaderMap,
     connection: Mutex<Option<Arc<Connection>>>,
 }
 
@@ -118,14 +119,8 @@ impl McpServer {
                 settings.reach.guard.url(url).map_err(refused)?;
             }
         }
-        for (name, value) in &settings.reach.headers {
-            let is_header =
-                HeaderName::try_from(name.as_str()).is_ok() && HeaderValue::try_from(value.as_str()).is_ok();
-            if !is_header {
-                return Err(SettingsError::Header(name.clone()));
-            }
-        }
-        Ok(Self(Arc::new(Shared { settings, connection: Mutex::new(None) })))
+        let headers = settings.reach.header_map()?;
+        Ok(Self(Arc::new(Shared { settings, headers, connection: Mutex::new(None) })))
     }
 }
 
@@ -234,27 +229,12 @@ impl Shared {
     fn transport(&self, url: &str) -> Result<StreamableHttpClientTransport<reqwest::Client>, Error> {
         let reach = &self.settings.reach;
         let scheme = url.split(':').next().unwrap_or_default();
-        let client = client_builder(scheme)
-            .dns_resolver(reach.guard.resolver(scheme))
-            // A proxy would resolve names by itself, past the guard; a redirect would lead past the check.
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(reach.connect_timeout)
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("anabranch/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| self.failures().rejected(format!("no HTTP client: {error}")))?;
+        let client = reach.client(scheme).pool_max_idle_per_host(0).build();
+        let client = client.map_err(|error| self.failures().rejected(format!("no HTTP client: {error}")))?;
         let mut config = StreamableHttpClientTransportConfig::with_uri(url);
         config.max_json_response_size = reach.max_response_bytes;
         config.max_sse_event_size = reach.max_response_bytes;
-        for (name, value) in &reach.headers {
-            if let (Ok(name), Ok(mut value)) =
-                (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
-            {
-                value.set_sensitive(true);
-                config.custom_headers.insert(name, value);
-            }
-        }
+        config.custom_headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         Ok(StreamableHttpClientTransport::with_client(client, config))
     }
 
