@@ -172,20 +172,25 @@ impl Store {
             if end <= next {
                 break;
             }
-            let first = next.unsigned_abs();
-            let read = self.parse(id, rows).await?;
-            records.extend(read.into_iter().filter(|(_, record)| record.seq >= first));
+            records.extend(self.parse(id, rows, next, limit - records.len()).await?);
             next = end;
         }
-        records.truncate(limit);
         Ok(records)
     }
 
-    async fn parse(&self, id: &str, rows: Vec<RecordsRow>) -> Result<Vec<(i64, Record)>, StoreError> {
+    /// The records of `rows` from `next` on, at most `limit`: no more is made of a row of thousands than is asked for.
+    async fn parse(
+        &self,
+        id: &str,
+        rows: Vec<RecordsRow>,
+        next: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Record)>, StoreError> {
         let mut kept = Vec::new();
         for row in rows {
             let items: Vec<Value> = serde_json::from_str(&row.body)?;
-            for item in items {
+            let before = usize::try_from(next - row.seq).unwrap_or_default();
+            for item in items.into_iter().skip(before).take(limit - kept.len()) {
                 kept.push((row.at_ms, Kept::of(item)?));
             }
         }
