@@ -1,5 +1,5 @@
-//! What Prometheus and collectors are told: counted as it happens, or looked up when somebody asks. The names are in [`names`]; labels come from
-//! the configuration alone ([`labels`]).
+//! What Prometheus and collectors are told: counted as it happens, or looked up when somebody asks. The names are in
+//! [`names`]; labels come from the configuration alone ([`labels`]).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;

@@ -90,7 +90,7 @@ def check(spans):
         found = span["attributes"]
         assert found["llm.token_count.prompt"] > 0 and found["llm.token_count.completion"] > 0, found
         assert found["llm.cost.total"] > 0, found
-        assert "llm.input_messages.0.message.content" in str(found) or "llm.input_messages" in str(found), found
+        assert "llm.input_messages" in str(found), found
     documents = str(by_name["find"]["attributes"])
     assert "retrieval.documents" in documents and "tops of tall trees" in documents, documents
     assert "reranker.output_documents" in str(by_name["rank"]["attributes"]), by_name["rank"]

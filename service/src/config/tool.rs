@@ -117,23 +117,6 @@ pub struct ProgramConfig {
     pub calls: Option<u32>,
 }
 
-impl ToolConfig {
-    /// The secrets that it refers to.
-    pub(super) fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
-        let (reach, env) = match self {
-            Self::Http(http) => (Some(&http.reach), None),
-            Self::OpenApi(api) => (Some(&api.reach), None),
-            Self::Mcp(mcp) => match &mcp.place {
-                McpPlace::Program { env, .. } => (Some(&mcp.reach), Some(env)),
-                McpPlace::Address(_) => (Some(&mcp.reach), None),
-            },
-            Self::Program(_) => (None, None),
-        };
-        let headers = reach.into_iter().flat_map(|reach| reach.headers.values());
-        headers.chain(env.into_iter().flat_map(BTreeMap::values)).flat_map(Text::secrets)
-    }
-}
-
 /// A text that may refer to secrets: `Bearer ${env:KEY}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(Vec<Piece>);
@@ -413,6 +396,21 @@ impl JsonSchema for ToolConfig {
 }
 
 impl ToolConfig {
+    /// The secrets that it refers to.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let (reach, env) = match self {
+            Self::Http(http) => (Some(&http.reach), None),
+            Self::OpenApi(api) => (Some(&api.reach), None),
+            Self::Mcp(mcp) => match &mcp.place {
+                McpPlace::Program { env, .. } => (Some(&mcp.reach), Some(env)),
+                McpPlace::Address(_) => (Some(&mcp.reach), None),
+            },
+            Self::Program(_) => (None, None),
+        };
+        let headers = reach.into_iter().flat_map(|reach| reach.headers.values());
+        headers.chain(env.into_iter().flat_map(BTreeMap::values)).flat_map(Text::secrets)
+    }
+
     /// The files and folders that it names.
     pub(super) fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
