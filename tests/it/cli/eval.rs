@@ -1,6 +1,7 @@
 //! Evaluating a flow: the built program on a small set, stopped, killed, taken up, compared.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 
 use serde_json::{Value as Json, json};
@@ -205,7 +206,10 @@ fn what_makes_no_sense_is_refused_before_anything_is_asked() {
 
 #[test]
 fn it_fails_if_every_question_does_and_asks_them_again_when_told() {
-    let project = project("{}");
+    // It takes connections in and says nothing: no answer is faster than no time at all.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = silent.local_addr().unwrap();
+    let project = project(&format!("models: {{ default: {{ url: \"http://{url}\", model: m }} }}\n"));
     project.write("ask.yaml", &FLOW.replace("default: 1, max: 3", "default: 1"));
     let budget = ["--limit", "1", "--budget", "wall=0s"];
     let ran = project.run(&with(&budget));
