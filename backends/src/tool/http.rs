@@ -47,8 +47,13 @@ pub enum SettingsError {
         source: Refused,
     },
     /// Its arguments are no schema of an object.
-    #[error("the arguments are no JSON Schema of an object: {0}")]
-    Schema(String),
+    #[error("the arguments of `{tool}` are no JSON Schema of an object: {why}")]
+    Schema {
+        /// Its name.
+        tool: String,
+        /// What is wrong with them.
+        why: String,
+    },
     /// An argument of the path may be left out.
     #[error("the address needs `{0}`, which is not among the `required` arguments")]
     Optional(String),
@@ -213,7 +218,8 @@ impl HttpServer {
         let url = Template::parse(&url)?;
         let refused = |source| SettingsError::Refused { url: url.text().to_owned(), source };
         self.0.guard.url(url.origin()).map_err(refused)?;
-        let required = required(&spec.schema)?;
+        let required = required(&spec.schema)
+            .map_err(|why| SettingsError::Schema { tool: spec.name.to_string(), why })?;
         if let Some(name) = url.names_in_path().find(|name| !required.contains(*name)) {
             return Err(SettingsError::Optional(name.to_owned()));
         }
@@ -229,10 +235,14 @@ impl HttpServer {
 }
 
 /// The names of the arguments that a schema asks for.
-fn required(schema: &Value) -> Result<BTreeSet<String>, SettingsError> {
+fn required(schema: &Value) -> Result<BTreeSet<String>, String> {
     let is_object = schema.get("type").is_none_or(|kind| kind == "object");
     if !schema.is_object() || !is_object {
-        return Err(SettingsError::Schema("it is not of type `object`".to_owned()));
+        return Err("it is not of type `object`".to_owned());
+    }
+    // Told when the service starts, and not by the first run that calls it.
+    if let Err(error) = jsonschema::validator_for(schema) {
+        return Err(format!("{error} (at `{}`)", error.instance_path()));
     }
     let names = schema.get("required").and_then(Value::as_array);
     Ok(names.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())

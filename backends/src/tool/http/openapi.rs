@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::{HttpSettings, Placement, SettingsError};
 
+#[cfg(test)]
+mod tests;
+
 /// Most operations that are read from a document.
 pub const OPERATIONS_MAX: usize = 1_000;
 /// How deep references may lead to others.
@@ -38,7 +41,7 @@ const OWN_HEADERS: [&str; 10] = [
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "head", "patch", "options"];
 
 /// The operations of `document`, `OpenAPI` 3.0 or 3.1 as JSON; those in `only`, if it is given. `base` is where they are
-/// called; the first of the document's servers if unset. Headers in `sent` go along with every call, and are nothing that
+/// called; the first server of the operation, of its path or of the document if unset. Headers in `sent` go along with every call, and are nothing that
 /// a model is asked for. Operations whose body is no JSON are left out unless `only` names them.
 pub fn operations(
     document: &Value,
@@ -50,11 +53,6 @@ pub fn operations(
     let version = document.get("openapi").and_then(Value::as_str).unwrap_or_default();
     if !version.starts_with("3.") {
         return Err(wrong(format!("`openapi` is `{version}`, where it should be 3.0 or 3.1")));
-    }
-    let base = base.map_or_else(|| server(document), str::to_owned);
-    let base = base.trim_end_matches('/');
-    if !base.contains("://") {
-        return Err(wrong("it names no server; give its address as `url`".to_owned()));
     }
     let mut found = Vec::new();
     for (path, item) in document.get("paths").and_then(Value::as_object).into_iter().flatten() {
@@ -84,6 +82,17 @@ pub fn operations(
                 .map(|key| operation.get(key).and_then(Value::as_str).unwrap_or_default());
             let description =
                 about.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
+            // What stands nearer to the operation counts.
+            let base = base.map_or_else(
+                || [operation, item, document].into_iter().find_map(server).unwrap_or_default(),
+                str::to_owned,
+            );
+            let base = base.trim_end_matches('/');
+            if !base.contains("://") {
+                return Err(wrong(format!(
+                    "it names no server for `{name}`; give the address of its operations as `url`"
+                )));
+            }
             found.push(HttpSettings {
                 spec: ToolSpec { name: name.into(), description: description.into(), schema },
                 method: method.to_owned(),
@@ -107,15 +116,15 @@ pub fn operations(
     }
 }
 
-/// The first of the document's servers, with what its variables are by default.
-fn server(document: &Value) -> String {
-    let Some(server) = document.pointer("/servers/0") else { return String::new() };
+/// The first of the servers that are given there, with what its variables are by default.
+fn server(owner: &Value) -> Option<String> {
+    let server = owner.pointer("/servers/0")?;
     let mut url = server.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
     for (name, variable) in server.get("variables").and_then(Value::as_object).into_iter().flatten() {
         let default = variable.get("default").and_then(Value::as_str).unwrap_or_default();
         url = url.replace(&format!("{{{name}}}"), default);
     }
-    url
+    Some(url)
 }
 
 /// The operation's id, or what it is made of where it has none: `get_pets_petId`.
@@ -255,15 +264,7 @@ impl Reader<'_> {
                     };
                     out.insert(key.clone(), value);
                 }
-                // OpenAPI 3.0 has its own word for it.
-                if entries.get("nullable") == Some(&Value::Bool(true))
-                    && let Some(Value::String(kind)) = out.get("type").cloned()
-                {
-                    out.insert("type".to_owned(), json!([kind, "null"]));
-                    if let Some(Value::Array(known)) = out.get_mut("enum") {
-                        known.push(Value::Null);
-                    }
-                }
+                let is_nullable = entries.get("nullable") == Some(&Value::Bool(true));
                 for (flag, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
                     // There they only say how the bound is meant.
                     if let Some(Value::Bool(is_exclusive)) = out.get(flag).cloned() {
@@ -273,9 +274,31 @@ impl Reader<'_> {
                         }
                     }
                 }
-                Ok(Value::Object(out))
+                Ok(Value::Object(if is_nullable { or_null(out) } else { out }))
             }
             scalar => Ok(scalar.clone()),
+        }
+    }
+}
+
+/// The same schema, which null satisfies too: `OpenAPI` 3.0 has its own word for that, and is often written so beside
+/// `allOf`, where its text says nothing of it.
+fn or_null(mut schema: Map<String, Value>) -> Map<String, Value> {
+    let is_composed = ["allOf", "anyOf", "oneOf", "not", "const"].iter().any(|key| schema.contains_key(*key));
+    let kind = schema.get("type").and_then(Value::as_str).map(str::to_owned);
+    match kind {
+        Some(kind) if !is_composed => {
+            schema.insert("type".to_owned(), json!([kind, "null"]));
+            if let Some(Value::Array(known)) = schema.get_mut("enum") {
+                known.push(Value::Null);
+            }
+            schema
+        }
+        // What is said of it stays where a model looks for it.
+        _ => {
+            let about = schema.remove_entry("description");
+            let either = json!([{ "type": "null" }, schema]);
+            about.into_iter().chain([("anyOf".to_owned(), either)]).collect()
         }
     }
 }
@@ -284,163 +307,5 @@ impl Reader<'_> {
 fn describe(schema: &mut Value, description: Option<&Value>) {
     if let (Value::Object(entries), Some(description)) = (schema, description) {
         entries.entry("description").or_insert_with(|| description.clone());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn petstore() -> Value {
-        json!({
-            "openapi": "3.0.3",
-            "servers": [{ "url": "https://pets.example/v1/" }],
-            "paths": {
-                "/pets": {
-                    "get": {
-                        "operationId": "listPets", "summary": "Lists pets.", "description": "All of them.",
-                        "parameters": [
-                            { "name": "limit", "in": "query", "description": "How many.", "schema": { "type": "integer" } },
-                            { "name": "x-trace", "in": "header", "schema": { "type": "string", "nullable": true } },
-                            { "name": "session", "in": "cookie", "schema": { "type": "string" } },
-                            { "name": "Authorization", "in": "header", "schema": { "type": "string" } },
-                        ],
-                    },
-                    "post": {
-                        "requestBody": { "required": true, "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Pet" } } } },
-                    },
-                },
-                "/pets/{petId}": {
-                    "parameters": [{ "$ref": "#/components/parameters/petId" }],
-                    "get": { "operationId": "showPet" },
-                },
-            },
-            "components": {
-                "parameters": { "petId": { "name": "petId", "in": "path", "required": true, "schema": { "type": "string" } } },
-                "schemas": { "Pet": {
-                    "type": "object", "required": ["name"], "example": { "name": "Rex" },
-                    "properties": { "name": { "type": "string" }, "example": { "type": "string" }, "parent": { "$ref": "#/components/schemas/Pet" } },
-                } },
-            },
-        })
-    }
-
-    #[test]
-    fn each_operation_becomes_a_tool() {
-        let found = operations(&petstore(), None, None, &[]).unwrap();
-        let names: Vec<&str> = found.iter().map(|operation| &*operation.spec.name).collect();
-        assert_eq!(names, ["listPets", "post_pets", "showPet"]);
-        let list = &found[0];
-        assert_eq!((list.method.as_str(), list.url.as_str()), ("get", "https://pets.example/v1/pets"));
-        assert_eq!(&*list.spec.description, "Lists pets.\nAll of them.");
-        let expected = json!({
-            "type": "object",
-            "properties": {
-                "limit": { "type": "integer", "description": "How many." },
-                "x-trace": { "type": ["string", "null"] },
-            },
-            "required": [],
-            "additionalProperties": false,
-        });
-        assert_eq!(list.spec.schema, expected);
-        let placement = list.placement.clone().unwrap();
-        assert!(placement.query.contains("limit") && placement.header.contains("x-trace"));
-        let post = &found[1];
-        assert_eq!(post.placement.clone().unwrap().body.as_deref(), Some("body"));
-        assert_eq!(post.spec.schema["properties"]["body"]["properties"]["name"], json!({ "type": "string" }));
-        assert_eq!(post.spec.schema["required"], json!(["body"]));
-        assert_eq!(found[2].url, "https://pets.example/v1/pets/{petId}");
-        assert_eq!(found[2].spec.schema["required"], json!(["petId"]));
-    }
-
-    #[test]
-    fn a_type_that_holds_itself_ends_somewhere() {
-        let found = operations(&petstore(), None, Some(&["post_pets".to_owned()]), &[]).unwrap();
-        assert_eq!(found.len(), 1);
-        let pet = &found[0].spec.schema["properties"]["body"];
-        assert_eq!(pet["properties"]["parent"], json!({}));
-        assert_eq!(pet["properties"]["example"], json!({ "type": "string" }), "a field may be called so");
-        assert_eq!(pet.get("example"), None);
-    }
-
-    #[test]
-    fn documents_are_read_as_they_are_written_out_there() {
-        let mut document = petstore();
-        document["servers"] = json!([{
-            "url": "https://{region}.pets.example/{version}",
-            "variables": { "region": { "default": "eu" }, "version": { "default": "v2" } },
-        }]);
-        let item = document["paths"]["/pets/{petId}"].take();
-        document["components"]["pathItems"] = json!({ "pet": item });
-        document["paths"] = json!({
-            "/pets/{petId}": { "$ref": "#/components/pathItems/pet" },
-            ".evil.example/x": { "get": {} },
-            "x-internal": { "get": {} },
-            "/upload": { "post": { "requestBody": { "content": { "multipart/form-data": {} } } } },
-            "/sizes": { "get": { "operationId": "sizes", "parameters": [
-                { "name": "min", "in": "query", "schema": { "type": "number", "minimum": 0, "exclusiveMinimum": true } },
-                { "name": "max", "in": "query", "schema": { "type": "number", "maximum": 9, "exclusiveMaximum": false } },
-                { "name": "kind", "in": "query", "schema": { "type": "string", "nullable": true, "enum": ["a"] } },
-                { "name": "X-API-Key", "in": "header", "required": true, "schema": { "type": "string" } },
-                { "name": "Host", "in": "header", "schema": { "type": "string" } },
-            ] } },
-        });
-        let found = operations(&document, None, None, &["x-api-key"]).unwrap();
-        let urls: Vec<&str> = found.iter().map(|operation| operation.url.as_str()).collect();
-        assert_eq!(urls, ["https://eu.pets.example/v2/pets/{petId}", "https://eu.pets.example/v2/sizes"]);
-        let expected = json!({
-            "min": { "type": "number", "exclusiveMinimum": 0 },
-            "max": { "type": "number", "maximum": 9 },
-            "kind": { "type": ["string", "null"], "enum": ["a", null] },
-        });
-        assert_eq!(found[1].spec.schema["properties"], expected);
-        assert_eq!(found[1].spec.schema["required"], json!([]));
-    }
-
-    #[test]
-    fn what_cannot_be_used_says_why() {
-        let error = |change: fn(&mut Value), only: Option<&[String]>| {
-            let mut document = petstore();
-            change(&mut document);
-            operations(&document, None, only, &[]).unwrap_err().to_string()
-        };
-        let (none, post) = (["fly".to_owned()], ["post_pets".to_owned()]);
-        for (got, why) in [
-            (error(|d| d["openapi"] = json!("2.0"), None), "should be 3.0 or 3.1"),
-            (error(|d| d["servers"] = json!([]), None), "it names no server"),
-            (error(|_| {}, Some(&none)), "it has no operation `fly`"),
-            (error(|d| d["paths"] = json!({}), None), "it has no operations"),
-            (
-                error(|d| d["components"]["parameters"] = json!({}), None),
-                "`showPet`: `#/components/parameters/petId` leads nowhere",
-            ),
-            (
-                error(|d| d["paths"]["/pets"]["post"]["operationId"] = json!("listPets"), None),
-                "two operations are called `listPets`",
-            ),
-            (
-                error(
-                    |d| d["paths"]["/pets"]["post"]["requestBody"] = json!({ "content": { "text/csv": {} } }),
-                    Some(&post),
-                ),
-                "its body is no JSON",
-            ),
-            (
-                error(
-                    |d| d["components"]["schemas"]["Pet"] = json!({ "$ref": "#/components/schemas/Pet" }),
-                    None,
-                ),
-                "a reference leads in a circle",
-            ),
-            (
-                error(
-                    |d| d["components"]["schemas"]["Pet"] = json!({ "$ref": "http://other.example/x" }),
-                    None,
-                ),
-                "leads out of the document",
-            ),
-        ] {
-            assert!(got.contains(why), "{got}");
-        }
     }
 }

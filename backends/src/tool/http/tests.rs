@@ -232,6 +232,8 @@ fn what_is_no_tool_says_why() {
         ..settings("GET", url, json!({}))
     };
     assert!(error(list).contains("not of type `object`"));
+    let typo = error(settings("GET", url, json!({ "city": { "type": "text" } })));
+    assert!(typo.contains("the arguments of `") && typo.contains("/properties/city/type"), "{typo}");
     assert!(error(settings("GET", "127.0.0.1/x", json!({}))).contains("it has no scheme"));
     let header = Reach { headers: vec![("a b".into(), "secret".into())], ..reach() };
     assert_eq!(HttpServer::new(header).unwrap_err().to_string(), "`a b` is no header that can be sent");
