@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anabranch_engine::event::Record;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::database::{reading, row};
@@ -188,10 +189,10 @@ impl Store {
     ) -> Result<Vec<(i64, Record)>, StoreError> {
         let mut kept = Vec::new();
         for row in rows {
-            let items: Vec<Value> = serde_json::from_str(&row.body)?;
+            let items: Vec<&RawValue> = serde_json::from_str(&row.body)?;
             let before = usize::try_from(next - row.seq).unwrap_or_default();
             for item in items.into_iter().skip(before).take(limit - kept.len()) {
-                kept.push((row.at_ms, Kept::of(item)?));
+                kept.push((row.at_ms, Kept::of(serde_json::from_str(item.get())?)?));
             }
         }
         let blobs = self.blobs(id, wanted(kept.iter().map(|(_, kept)| kept))).await?;
