@@ -170,7 +170,7 @@ impl OpenAiChat {
         dialect: Dialect,
     ) -> Result<ChatResponse, Error> {
         let failures = self.failures();
-        let names = Names::of(&request.tools);
+        let names = Names::of(request);
         // Servers that tell of the prompt do so in one piece.
         let stream = self.stream && !request.prompt_logprobs;
         let body = Body::new(model, request, &names, stream, dialect);

@@ -4,7 +4,7 @@ use anabranch_engine::backend::{ChatResponse, Error, FinishReason, TokenLogprob,
 use serde_json::json;
 
 use super::thinking::{Thinking, without_opened};
-use super::tools::{Calls, Names};
+use super::tools::{CALLS_MAX, Calls, Names, WireCall};
 use super::wire::{Choice, Completion, Content};
 use crate::http::Failures;
 
@@ -24,9 +24,15 @@ pub(super) struct Assembly {
     prompt_logprobs: Vec<TokenLogprob>,
     usage: Usage,
     has_choice: bool,
+    has_message: bool,
 }
 
 impl Assembly {
+    /// Of an answer that comes in pieces.
+    pub(super) fn streamed() -> Self {
+        Self { calls: Calls::streamed(), ..Self::default() }
+    }
+
     /// Takes in a piece, and says what text it added: an empty one if the model is thinking.
     pub(super) fn add(&mut self, piece: Completion, failures: &Failures) -> Result<Option<String>, Error> {
         if let Some(error) = piece.error.filter(|error| !error.is_null()) {
@@ -65,9 +71,14 @@ impl Assembly {
         }
         let is_reasoning = said.reasoning_content.is_some() || said.reasoning.is_some();
         self.has_reasoning |= is_reasoning;
-        let n_pieces = said.tool_calls.as_ref().map_or(0, Vec::len);
-        for piece in said.tool_calls.into_iter().flatten() {
-            self.calls.add(piece);
+        self.has_message = true;
+        let mut calls = said.tool_calls.unwrap_or_default();
+        if calls.is_empty() {
+            calls.extend(said.function_call.map(WireCall::from));
+        }
+        let n_pieces = calls.len();
+        for call in calls {
+            self.calls.add(call);
         }
         let Some(content) = said.content.map(Content::into_text) else {
             return Ok((is_reasoning || n_pieces > 0).then(String::new));
@@ -92,6 +103,9 @@ impl Assembly {
         if !self.has_choice {
             return Err(failures.garbled("the answer has no `choices`"));
         }
+        if let Some(n_calls) = self.calls.too_many() {
+            return Err(failures.garbled(format!("the answer has {n_calls} calls; {CALLS_MAX} are the most")));
+        }
         let mut finish_reason = match self.finish_reason.as_deref() {
             Some("length" | "model_length" | "max_tokens") => FinishReason::Length,
             Some("content_filter") => FinishReason::ContentFilter,
@@ -112,10 +126,11 @@ impl Assembly {
             }
             // A model that thinks before it speaks can run out of tokens before its first word.
             (Some(_), _) => (String::new(), !has_thought),
-            (None, _) if finish_reason != FinishReason::Stop || !self.calls.is_empty() => {
+            // It said nothing: after calls that is an answer, and what needs words says so itself.
+            (None, _) if self.has_message || finish_reason != FinishReason::Stop => {
                 (String::new(), !has_thought)
             }
-            (None, _) => return Err(failures.garbled("the answer has no `content`")),
+            (None, _) => return Err(failures.garbled("the answer has no `message`")),
         };
         let logprobs = if !self.prompt_logprobs.is_empty() {
             self.prompt_logprobs

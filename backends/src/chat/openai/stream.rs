@@ -29,7 +29,7 @@ pub(super) async fn read_events(
 ) -> Result<ChatResponse, Error> {
     let pieces = std::pin::pin!(pieces(response, limits.max_bytes));
     let mut events = Events::new(pieces);
-    let mut assembly = Assembly::default();
+    let mut assembly = Assembly::streamed();
     let (mut is_first, mut is_begun) = (true, false);
     loop {
         let next = if is_first {

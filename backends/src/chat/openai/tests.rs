@@ -294,7 +294,7 @@ async fn a_refused_connection_is_unavailable() {
     drop(listener);
     let error = ask(settings(&url)).await.unwrap_err();
     assert!(
-        matches!(&error, Error::Unavailable { message, .. } if message.starts_with("cannot connect")),
+        matches!(&error, Error::Unreached { message, is_late: false, .. } if message.starts_with("cannot connect")),
         "{error:?}"
     );
 }
@@ -327,13 +327,40 @@ async fn what_is_no_answer_is_garbled() {
         r#"{"choices": []}"#,
         r#"{"choices": "none"}"#,
         r#"{"choices": [{"message": {"content": 7}}]}"#,
-        r#"{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}"#,
+        r#"{"choices": [{"finish_reason": "stop"}]}"#,
         "{}",
         "[]",
     ] {
         let url = server(move |_, _| body).await;
         let error = ask(settings(&url)).await.unwrap_err();
         assert!(matches!(&error, Error::Garbled { .. }), "{body}: {error:?}");
+    }
+}
+
+/// After calls a model may have nothing to say; what needs words asks for them itself.
+#[tokio::test]
+async fn an_answer_of_nothing_is_one() {
+    for said in [r#"{"content": null}"#, r#"{"content": null, "tool_calls": []}"#, "{}"] {
+        let body = format!(r#"{{"choices": [{{"message": {said}, "finish_reason": "stop"}}]}}"#);
+        let url = server(move |_, _| body.clone()).await;
+        let response = ask(settings(&url)).await.unwrap();
+        assert_eq!((response.text.as_str(), response.tool_calls.len()), ("", 0), "{said}");
+    }
+}
+
+/// As it was before there could be several; and without a wrapper, with numbers for names.
+#[tokio::test]
+async fn calls_are_read_however_they_are_written() {
+    for said in [
+        r#"{"content": "", "function_call": {"name": "f", "arguments": "{\"x\": 1}"}}"#,
+        r#"{"content": null, "tool_calls": [], "function_call": {"name": "f", "arguments": {"x": 1}}}"#,
+        r#"{"content": null, "tool_calls": [{"id": 7, "name": "f", "arguments": {"x": 1}}]}"#,
+    ] {
+        let body = format!(r#"{{"choices": [{{"message": {said}, "finish_reason": "stop"}}]}}"#);
+        let url = server(move |_, _| body.clone()).await;
+        let response = ask(settings(&url)).await.unwrap();
+        let call = &response.tool_calls[0];
+        assert_eq!((&*call.name, call.arguments.replace(' ', "").as_str()), ("f", r#"{"x":1}"#), "{said}");
     }
 }
 

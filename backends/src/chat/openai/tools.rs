@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use anabranch_engine::backend::{ChatRequest, ToolCall, ToolChoice, ToolSpec};
 use anabranch_engine::value::Message;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 /// Longest name of a function that servers take.
 const NAME_CHARS_MAX: usize = 64;
-/// Most calls that are read from one answer; whatever comes after is left out.
-const CALLS_MAX: usize = 128;
+/// Most calls of one answer; one with more is garbled.
+pub(super) const CALLS_MAX: usize = 1_024;
 
 /// A message as it is sent.
 #[derive(Serialize)]
@@ -26,21 +27,38 @@ pub(super) enum WireMessage<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Names(Vec<(String, String)>);
 
+/// A name with what servers refuse replaced.
+fn plain(name: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    name.chars().take(NAME_CHARS_MAX).map(|c| if fits(c) { c } else { '_' }).collect()
+}
+
 impl Names {
-    pub(super) fn of(tools: &[ToolSpec]) -> Self {
-        let mut taken = BTreeSet::new();
-        let names = tools.iter().map(|tool| {
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-            let plain: String =
-                tool.name.chars().take(NAME_CHARS_MAX).map(|c| if fits(c) { c } else { '_' }).collect();
+    /// Those of `request`: of the tools that it offers, and of those that its earlier turns called.
+    pub(super) fn of(request: &ChatRequest) -> Self {
+        let called = request.turns.iter().flat_map(|turn| &turn.calls).map(|call| &call.name);
+        let mut seen = BTreeSet::new();
+        let all: Vec<&str> = request
+            .tools
+            .iter()
+            .map(|tool| &tool.name)
+            .chain(called)
+            .map(|name| &**name)
+            .filter(|name| seen.insert(*name))
+            .collect();
+        // A name that servers take is nobody else's.
+        let mut taken: BTreeSet<String> =
+            all.iter().filter(|name| plain(name) == **name).map(|name| (*name).to_owned()).collect();
+        let names = all.into_iter().map(|own| {
+            let plain = plain(own);
             let mut name = plain.clone();
             let mut n = 2;
-            while !taken.insert(name.clone()) {
+            while name != own && !taken.insert(name.clone()) {
                 let suffix = format!("_{n}");
                 name = plain.chars().take(NAME_CHARS_MAX - suffix.len()).chain(suffix.chars()).collect();
                 n += 1;
             }
-            (tool.name.to_string(), name)
+            (own.to_owned(), name)
         });
         Self(names.collect())
     }
@@ -123,14 +141,19 @@ pub(super) fn choice(choice: ToolChoice) -> Option<&'static str> {
 pub(super) struct WireCall {
     #[serde(default)]
     index: Option<usize>,
-    #[serde(default)]
+    /// A text; some servers count.
+    #[serde(default, deserialize_with = "id")]
     id: Option<String>,
     #[serde(default)]
     function: Option<WireFunction>,
+    /// Some write the function without its wrapper.
+    #[serde(flatten)]
+    bare: WireFunction,
 }
 
-#[derive(Deserialize)]
-struct WireFunction {
+/// What is to be called, as it also stands alone in answers of the first kind (`function_call`).
+#[derive(Deserialize, Default)]
+pub(super) struct WireFunction {
     #[serde(default)]
     name: Option<String>,
     /// A text; some servers send the object itself.
@@ -138,66 +161,127 @@ struct WireFunction {
     arguments: Option<Value>,
 }
 
+impl From<WireFunction> for WireCall {
+    fn from(function: WireFunction) -> Self {
+        Self { index: None, id: None, function: Some(function), bare: WireFunction::default() }
+    }
+}
+
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(id) => Some(id).filter(|id| !id.is_empty()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    })
+}
+
 /// The calls of an answer, as far as they have come in.
 #[derive(Default)]
-pub(super) struct Calls(Vec<Partial>);
+pub(super) struct Calls {
+    made: Vec<Partial>,
+    /// Whether a call may come in several pieces.
+    is_streamed: bool,
+    /// Calls beyond the most that are read.
+    n_over: usize,
+}
 
 #[derive(Default)]
 struct Partial {
     index: Option<usize>,
-    id: String,
+    id: Option<String>,
     name: String,
     arguments: String,
 }
 
+/// A piece of a call, read.
+struct Piece {
+    index: Option<usize>,
+    id: Option<String>,
+    name: Option<String>,
+    arguments: String,
+}
+
+impl From<WireCall> for Piece {
+    fn from(wire: WireCall) -> Self {
+        let function = wire.function.unwrap_or(wire.bare);
+        let arguments = match function.arguments {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text,
+            Some(value) => value.to_string(),
+        };
+        let name = function.name.filter(|name| !name.is_empty());
+        Self { index: wire.index, id: wire.id, name, arguments }
+    }
+}
+
+impl Partial {
+    /// Whether `piece`, which stands in the same place, is another call all the same: some servers number all calls 0,
+    /// or give all of them the same id.
+    fn is_other(&self, piece: &Piece) -> bool {
+        if self.id.is_some() && piece.id.is_some() && self.id != piece.id {
+            return true;
+        }
+        let Some(name) = &piece.name else { return false };
+        let is_whole = serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok();
+        let has_begun = is_whole || self.arguments.is_empty() && !name.starts_with(&self.name);
+        // What repeats the name with every piece ends with one that brings nothing.
+        has_begun && !self.name.is_empty() && (*name != self.name || !piece.arguments.is_empty())
+    }
+}
+
 impl Calls {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// How many calls there were if there were more than are read.
+    pub(super) fn too_many(&self) -> Option<usize> {
+        (self.n_over > 0).then(|| self.made.len() + self.n_over)
+    }
+
+    /// Those of an answer that comes in pieces.
+    pub(super) fn streamed() -> Self {
+        Self { is_streamed: true, ..Self::default() }
     }
 
     /// Takes in a call, or a piece of one.
-    pub(super) fn add(&mut self, piece: WireCall) {
-        let id = piece.id.filter(|id| !id.is_empty());
-        let known = match (piece.index, &id) {
-            (Some(index), _) => self.0.iter().position(|call| call.index == Some(index)),
+    pub(super) fn add(&mut self, call: WireCall) {
+        let piece = Piece::from(call);
+        if !self.is_streamed {
+            return self.begin(piece);
+        }
+        let known = match (piece.index, &piece.id) {
+            // The last of them, where a number was given twice.
+            (Some(index), _) => self.made.iter().rposition(|call| call.index == Some(index)),
             // Without an index, an id begins a call and whatever has none goes on with the last one.
-            (None, Some(id)) => self.0.iter().position(|call| call.id == *id),
-            (None, None) => self
-                .0
-                .len()
-                .checked_sub(1)
-                .filter(|_| piece.function.as_ref().is_some_and(|f| f.name.is_none())),
+            (None, Some(id)) => self.made.iter().rposition(|call| call.id.as_ref() == Some(id)),
+            (None, None) => self.made.len().checked_sub(1).filter(|_| piece.name.is_none()),
         };
-        let at = known.unwrap_or(self.0.len());
-        if known.is_none() {
-            if self.0.len() >= CALLS_MAX {
-                return;
+        match known.and_then(|at| self.made.get_mut(at)).filter(|call| !call.is_other(&piece)) {
+            Some(call) => {
+                call.id = piece.id.or_else(|| call.id.take());
+                if let Some(name) = piece.name {
+                    call.name = name;
+                }
+                call.arguments.push_str(&piece.arguments);
             }
-            self.0.push(Partial { index: piece.index, ..Partial::default() });
+            None => self.begin(piece),
         }
-        let Some(call) = self.0.get_mut(at) else { return };
-        if let Some(id) = id {
-            call.id = id;
+    }
+
+    fn begin(&mut self, piece: Piece) {
+        if self.made.len() >= CALLS_MAX {
+            self.n_over += 1;
+            return;
         }
-        let Some(function) = piece.function else { return };
-        if let Some(name) = function.name.filter(|name| !name.is_empty()) {
-            call.name = name;
-        }
-        match function.arguments {
-            None | Some(Value::Null) => {}
-            Some(Value::String(text)) => call.arguments.push_str(&text),
-            Some(value) => call.arguments.push_str(&value.to_string()),
-        }
+        let Piece { index, id, name, arguments } = piece;
+        self.made.push(Partial { index, id, name: name.unwrap_or_default(), arguments });
     }
 
     /// The calls, with the names that we know.
     pub(super) fn finish(self, names: &Names) -> Vec<ToolCall> {
         let call = |call: Partial| ToolCall {
-            id: call.id.into(),
+            id: call.id.unwrap_or_default().into(),
             name: names.own(&call.name).into(),
             arguments: if call.arguments.trim().is_empty() { "{}".into() } else { call.arguments.into() },
         };
-        self.0.into_iter().map(call).collect()
+        self.made.into_iter().map(call).collect()
     }
 }
 
@@ -213,14 +297,20 @@ mod tests {
 
     #[test]
     fn names_that_servers_refuse_are_changed_and_changed_back() {
-        let names = Names::of(&[tool("math.add"), tool("math_add"), tool("a"), tool(&"x".repeat(80))]);
+        let before = ToolCall { id: "1".into(), name: "old.tool name".into(), arguments: "{}".into() };
+        let before = ToolTurn { after: 0, text: "".into(), calls: vec![before], results: Vec::new() };
+        let names = Names::of(&ChatRequest {
+            tools: vec![tool("math.add"), tool("math_add"), tool("a"), tool(&"x".repeat(80))],
+            turns: vec![before],
+            ..ChatRequest::default()
+        });
         let sent: Vec<&str> = names.0.iter().map(|(_, sent)| sent.as_str()).collect();
-        assert_eq!(sent, ["math_add", "math_add_2", "a", &"x".repeat(64)]);
+        assert_eq!(sent, ["math_add_2", "math_add", "a", &"x".repeat(64), "old_tool_name"]);
         assert_eq!(
             (names.own("math_add"), names.own("math_add_2"), names.own("b")),
-            ("math.add", "math_add", "b")
+            ("math_add", "math.add", "b")
         );
-        assert_eq!(names.sent("math.add"), "math_add");
+        assert_eq!(names.sent("math.add"), "math_add_2");
     }
 
     #[test]
@@ -240,7 +330,7 @@ mod tests {
             tools: vec![tool("math.add")],
             ..ChatRequest::default()
         };
-        let names = Names::of(&request.tools);
+        let names = Names::of(&request);
         let sent =
             serde_json::to_value(messages(&request, Cow::Borrowed(&request.messages), &names)).unwrap();
         let calls = json!({"role": "assistant", "content": null, "tool_calls": [
@@ -253,17 +343,7 @@ mod tests {
 
     #[test]
     fn calls_are_put_together_from_what_servers_send() {
-        let read = |pieces: Value| {
-            let mut calls = Calls::default();
-            for piece in serde_json::from_value::<Vec<WireCall>>(pieces).unwrap() {
-                calls.add(piece);
-            }
-            let calls = calls.finish(&Names::default());
-            calls
-                .iter()
-                .map(|call| format!("{} {} {}", call.id, call.name, call.arguments))
-                .collect::<Vec<_>>()
-        };
+        let read = |pieces: Value| read(pieces, Calls::streamed());
         // OpenAI, vLLM: pieces by index.
         let pieces = json!([
             {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}},
@@ -285,5 +365,58 @@ mod tests {
         ]);
         assert_eq!(read(pieces), ["a f {\"x\": 1}"]);
         assert_eq!(read(json!([{"id": "a", "function": {"name": "f"}}])), ["a f {}"]);
+        // Name and id with every piece, and with a last one that brings nothing.
+        let pieces = json!([
+            {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}},
+            {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"x\""}},
+            {"index": 0, "id": "a", "function": {"name": "f", "arguments": ": 1}"}},
+            {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}},
+        ]);
+        assert_eq!(read(pieces), ["a f {\"x\": 1}"]);
+    }
+
+    /// Gemini numbers all calls 0; others give all of them one id, or count them.
+    #[test]
+    fn calls_that_share_a_number_or_an_id_are_several() {
+        let zeros = json!([
+            {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}},
+            {"index": 0, "id": "b", "function": {"name": "f", "arguments": "{\"x\""}},
+            {"index": 0, "function": {"arguments": ": 1}"}},
+            {"index": 0, "function": {"name": "g", "arguments": "{}"}},
+            {"index": 0, "function": {"name": "g", "arguments": "{\"y\": 2}"}},
+        ]);
+        assert_eq!(read(zeros, Calls::streamed()), ["a f {}", "b f {\"x\": 1}", " g {}", " g {\"y\": 2}"]);
+        let ids = json!([
+            {"id": 3, "function": {"name": "f", "arguments": "{\"x\": 1}"}},
+            {"id": 3, "function": {"name": "f", "arguments": "{\"x\": 2}"}},
+            {"id": 3, "name": "g", "arguments": {}},
+        ]);
+        let several = ["3 f {\"x\": 1}", "3 f {\"x\": 2}", "3 g {}"];
+        assert_eq!(read(ids.clone(), Calls::streamed()), several);
+        assert_eq!(read(ids, Calls::default()), several);
+        let same = json!([
+            {"index": 0, "function": {"name": "f"}},
+            {"index": 0, "function": {"name": "f"}},
+        ]);
+        assert_eq!(read(same, Calls::default()), [" f {}", " f {}"]);
+    }
+
+    #[test]
+    fn calls_beyond_the_most_are_counted() {
+        let mut calls = Calls::default();
+        for _ in 0..CALLS_MAX {
+            calls.add(WireFunction::default().into());
+        }
+        assert_eq!(calls.too_many(), None);
+        calls.add(WireFunction::default().into());
+        assert_eq!(calls.too_many(), Some(CALLS_MAX + 1));
+    }
+
+    fn read(pieces: Value, mut calls: Calls) -> Vec<String> {
+        for call in serde_json::from_value::<Vec<WireCall>>(pieces).unwrap() {
+            calls.add(call);
+        }
+        let calls = calls.finish(&Names::default());
+        calls.iter().map(|call| format!("{} {} {}", call.id, call.name, call.arguments)).collect()
     }
 }

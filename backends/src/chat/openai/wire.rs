@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::dialect::{Dialect, Extra};
-use super::tools::{self, Names, WireCall, WireMessage};
+use super::tools::{self, Names, WireCall, WireFunction, WireMessage};
 
 /// Most likely tokens at each place that any server reports.
 const TOP_LOGPROBS_MAX: u8 = 20;
@@ -185,6 +185,9 @@ pub(super) struct Said {
     pub(super) content: Option<Content>,
     #[serde(default)]
     pub(super) tool_calls: Option<Vec<WireCall>>,
+    /// A call as it was written before there could be several.
+    #[serde(default)]
+    pub(super) function_call: Option<WireFunction>,
     #[serde(default)]
     pub(super) refusal: Option<String>,
     /// Thoughts: vLLM, `SGLang`, llama.cpp, `DeepSeek`.

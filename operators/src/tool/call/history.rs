@@ -105,11 +105,13 @@ impl Reader {
                     self.add_turn(&text, calls);
                     return Ok(());
                 }
+                let refusal = fields.get("refusal").and_then(Value::as_str).unwrap_or_default();
+                let said = if text.is_empty() { refusal } else { &text };
                 // Servers refuse an answer of nothing.
-                if text.is_empty() {
-                    return Ok(());
+                if !said.is_empty() {
+                    self.messages.push(Message { role: Role::Assistant, content: said.into() });
                 }
-                Role::Assistant
+                return Ok(());
             }
             "tool" | "function" => {
                 self.add_result(fields, text.into());
@@ -142,9 +144,9 @@ impl Reader {
 
     /// Gives a result to its call: by its name, and if it gives none, to the first of the last turn that is without.
     fn add_result(&mut self, fields: &Map<String, Value>, content: Text) {
-        let id = fields.get("tool_call_id").or_else(|| fields.get("id")).and_then(Value::as_str);
-        let place = match id.filter(|id| !id.is_empty()) {
-            Some(id) => self.open_of(id),
+        let id = fields.get("tool_call_id").or_else(|| fields.get("id")).and_then(id);
+        let place = match id {
+            Some(id) => self.open_of(&id),
             None => self.first_open(fields.get("name").and_then(Value::as_str)),
         };
         match place.and_then(|(turn, n)| self.turns.get_mut(turn)?.1.get_mut(n)) {
@@ -184,6 +186,15 @@ impl Reader {
     }
 }
 
+/// The name of a call: a text, or a number where somebody counts.
+fn id(value: &Value) -> Option<String> {
+    match value {
+        Value::String(id) => Some(id.clone()).filter(|id| !id.is_empty()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
 /// A content in words: a text, or a list of parts.
 fn content(value: Option<&Value>) -> Result<String, String> {
     match value {
@@ -194,6 +205,7 @@ fn content(value: Option<&Value>) -> Result<String, String> {
                 Value::String(text) => Ok(text.clone()),
                 part => part
                     .get("text")
+                    .or_else(|| part.get("refusal"))
                     .and_then(Value::as_str)
                     .map(str::to_owned)
                     .ok_or_else(|| "has a part that is no text".to_owned()),
@@ -225,7 +237,7 @@ fn one_call(n: usize, call: &Value) -> Result<ToolCall, String> {
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
     };
-    let id = call.get("id").and_then(Value::as_str).unwrap_or_default();
+    let id = call.get("id").and_then(id).unwrap_or_default();
     Ok(ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() })
 }
 
@@ -288,6 +300,14 @@ mod tests {
         .unwrap();
         let expected = ["a a 30", "call_0_1 call_0_1 18", "call_0_2 call_0_2 20", "call_1_0 call_1_0 17"];
         assert_eq!(told(&history), expected);
+        // Who counts them may give the results in another order.
+        let counted = History::read(&json!([
+            { "role": "assistant", "tool_calls": [{ "id": 1, "name": "one" }, { "id": 2, "name": "two" }] },
+            { "role": "tool", "tool_call_id": 2, "content": "of two" },
+            { "role": "tool", "tool_call_id": 1, "content": "of one" },
+        ]))
+        .unwrap();
+        assert_eq!(told(&counted), ["1 1 of one", "2 2 of two"]);
     }
 
     #[test]
@@ -297,10 +317,12 @@ mod tests {
             { "role": "assistant", "function_call": { "name": "weather", "arguments": { "city": "Oslo" } } },
             { "role": "function", "name": "weather", "content": "18" },
             { "role": "assistant", "content": "" },
+            { "role": "assistant", "content": null, "refusal": "I can not." },
             { "role": "assistant", "content": null, "tool_calls": [{ "id": "x", "name": "tide" }] },
         ]))
         .unwrap();
-        assert_eq!(history.messages, [Message { role: Role::System, content: "Be brief.".into() }]);
+        let said = |role, content: &str| Message { role, content: content.into() };
+        assert_eq!(history.messages, [said(Role::System, "Be brief."), said(Role::Assistant, "I can not.")]);
         assert_eq!(&*history.turns[0].calls[0].arguments, r#"{"city":"Oslo"}"#);
         assert_eq!(told(&history), ["call_0_0 call_0_0 18".to_owned(), format!("x x {MISSING}")]);
         assert_eq!(&*history.turns[1].calls[0].arguments, "{}");
