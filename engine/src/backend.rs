@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod chat;
+mod dialect;
 mod encode;
 mod filter;
 mod index;
@@ -13,6 +14,7 @@ mod tool;
 pub use chat::{
     Call, Caller, ChatModel, ChatRequest, ChatResponse, FinishReason, Layout, NOBODY, Priority, TokenLogprob,
 };
+pub use dialect::json_schema;
 pub use encode::{Embedder, Embeddings, Passage, Reranker, Reranking, TokenEmbeddings, TokenVector, Vector};
 pub use filter::{Bounds, Condition, Filter, Scalar};
 pub use index::{By, Index, IndexStats, InvalidNamespace, Namespace, SearchQuery};
@@ -49,6 +51,18 @@ pub enum Error {
         /// How long it asked to be left alone.
         retry_after: Option<Duration>,
     },
+    /// No server took the request, so nothing of it was used: none could be connected to, or none was free in time.
+    #[error("{backend} {}: {message}", if *is_late { "timed out" } else { "is unavailable" })]
+    Unreached {
+        /// Which backend.
+        backend: String,
+        /// What happened.
+        message: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+        /// Whether time ran out before there was one, and not all of them were away.
+        is_late: bool,
+    },
     /// It understood and said no; the same request will be refused again.
     #[error("{backend} rejected the request: {message}")]
     Rejected {
@@ -65,6 +79,13 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+}
+
+impl Error {
+    /// Whether it is known that no server has worked on the request, so that nothing but the call itself counts.
+    pub fn used_nothing(&self) -> bool {
+        matches!(self, Self::Overloaded { .. } | Self::Rejected { .. } | Self::Unreached { .. })
+    }
 }
 
 /// How much a model call took.

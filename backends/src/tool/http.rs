@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_engine::backend::{Call, Error, Tool, ToolAnswer, ToolSpec};
+use anabranch_engine::backend::{Call, Error, Tool, ToolAnswer, ToolSpec, json_schema};
 use async_trait::async_trait;
+use encoding_rs::{Encoding, UTF_8};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url};
@@ -212,7 +213,8 @@ impl HttpServer {
 
     /// A tool of this server.
     pub fn tool(&self, settings: HttpSettings) -> Result<HttpTool, SettingsError> {
-        let HttpSettings { spec, method, url, placement, idempotent } = settings;
+        let HttpSettings { mut spec, method, url, placement, idempotent } = settings;
+        spec.schema = json_schema(&spec.schema);
         let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
             .map_err(|_invalid| SettingsError::Method(method))?;
         let url = Template::parse(&url)?;
@@ -365,9 +367,7 @@ impl HttpTool {
             return self.read_refusal(response).await;
         }
         let failures = self.failures();
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind =
-            kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
+        let (kind, encoding) = content_type(response.headers());
         if !is_text(&kind) {
             return Err(failures.garbled(format!("it answers with `{kind}`, which is no text")));
         }
@@ -375,9 +375,13 @@ impl HttpTool {
         if body.is_empty() {
             return Ok(ToolAnswer::of(Value::Null));
         }
-        let text = String::from_utf8_lossy(&body).into_owned();
+        let (text, _, is_broken) = encoding.decode(&body);
+        if is_broken {
+            return Err(failures.garbled(format!("its answer is no {}", encoding.name())));
+        }
+        let text = text.into_owned();
         if kind.ends_with("json") {
-            let value = parse(&body, &failures)?;
+            let value = parse(text.as_bytes(), &failures)?;
             return Ok(ToolAnswer { value, text: Some(text.into()), is_error: false });
         }
         Ok(ToolAnswer::of(text))
@@ -387,6 +391,7 @@ impl HttpTool {
     async fn read_refusal(&self, response: Response) -> Result<ToolAnswer, Error> {
         let status = response.status();
         let headers = response.headers().clone();
+        let (_, encoding) = content_type(&headers);
         let start = read_start(response, ERROR_BYTES);
         // The status has said most of it already.
         let wait = ERROR_BODY_TIME.min(self.shared.timeout / 4);
@@ -395,9 +400,21 @@ impl HttpTool {
         if !status.is_client_error() || is_ours {
             return Err(self.failures().status(status, &headers, &body));
         }
-        let said = String::from_utf8_lossy(body.get(..REFUSAL_BYTES).unwrap_or(&body)).into_owned();
+        let (said, _, _) = encoding.decode(body.get(..REFUSAL_BYTES).unwrap_or(&body));
         Ok(ToolAnswer::error(format!("{status}: {said}").trim_end_matches([':', ' ', '\n']).to_owned()))
     }
+}
+
+/// What an answer is, in small letters and without parameters, and how its text is written: UTF-8 unless it says otherwise.
+fn content_type(headers: &HeaderMap) -> (String, &'static Encoding) {
+    let written = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let mut parts = written.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let charset = parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    (kind, charset.and_then(|charset| Encoding::for_label(charset.as_bytes())).unwrap_or(UTF_8))
 }
 
 /// Whether a content type is one that a model can read; none at all is taken for text.

@@ -59,7 +59,7 @@ impl ToolServer for Sea {
 }
 
 /// Tools that only pretend: `weather`, `report`, `flaky`, and with effects `pay` and `broken`; the server `sea` has `tide`
-/// and another `weather`.
+/// and another `weather`, the server `lake` has `depth`, whose schema is in Python's words, and `odd`, whose schema is none.
 #[derive(Debug)]
 pub(crate) struct Pretend {
     resources: Resources,
@@ -86,12 +86,15 @@ fn flaky(_: &Map<String, Value>, n: usize) -> Result<ToolAnswer, Error> {
 impl Pretend {
     pub(crate) fn tools() -> Self {
         let (log, running) = (Arc::<Mutex<_>>::default(), Arc::<(AtomicUsize, AtomicUsize)>::default());
-        let tool = |name: &str, is_idempotent: bool, properties: Value, required: &[&str], answer: Answer| {
-            let schema = json!({ "type": "object", "properties": properties, "required": required });
+        let made = |name: &str, is_idempotent: bool, schema: Value, answer: Answer| {
             let spec = ToolSpec { name: name.into(), description: format!("Does {name}.").into(), schema };
             let (log, running) = (log.clone(), running.clone());
             Arc::new(Puppet { spec, is_idempotent, answer, n_calls: AtomicUsize::new(0), log, running })
                 as Arc<dyn Tool>
+        };
+        let tool = |name: &str, is_idempotent: bool, properties: Value, required: &[&str], answer: Answer| {
+            let schema = json!({ "type": "object", "properties": properties, "required": required });
+            made(name, is_idempotent, schema, answer)
         };
         let one = ToolEntry::One;
         let city = json!({ "city": { "type": "string" }, "days": { "type": "integer" } });
@@ -99,6 +102,15 @@ impl Pretend {
         let sea: Arc<[Arc<dyn Tool>]> = [
             tool("tide", true, json!({}), &[], |_, _| Ok(ToolAnswer::of("high"))),
             tool("weather", true, json!({}), &[], |_, _| Ok(ToolAnswer::of("windy"))),
+        ]
+        .into();
+        let depth =
+            json!({ "type": "dict", "properties": { "at": { "type": "float" } }, "required": ["at"] });
+        let lake: Arc<[Arc<dyn Tool>]> = [
+            made("depth", true, depth, |_, _| Ok(ToolAnswer::of("12 m"))),
+            made("odd", true, json!({ "properties": { "x": { "type": "file" } } }), |_, _| {
+                Ok(ToolAnswer::of("odd"))
+            }),
         ]
         .into();
         let tools = [
@@ -113,6 +125,7 @@ impl Pretend {
             ("pay", one(tool("pay", false, amount, &["amount"], |_, _| Ok(ToolAnswer::of("paid"))))),
             ("broken", one(tool("broken", false, json!({}), &[], |_, _| Err(unavailable("no bank"))))),
             ("sea", ToolEntry::Server(Arc::new(Sea(sea)))),
+            ("lake", ToolEntry::Server(Arc::new(Sea(lake)))),
         ];
         let tools = tools.into_iter().map(|(name, entry)| (name.to_owned(), entry)).collect();
         Self { resources: Resources { tools, ..Resources::default() }, log, running }

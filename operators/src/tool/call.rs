@@ -240,7 +240,9 @@ impl Call {
             tools.retain(|tool| wanted.iter().any(|name| *tool.name == **name));
         }
         check_effects(&tools, self.effects)?;
-        Offered::of(tools)
+        let offered = Offered::of(tools, &self.tools)?;
+        offered.note(cx);
+        Ok(offered)
     }
 
     /// Makes the calls of one turn. Each has one result, in the order in which the model asked.
@@ -314,7 +316,8 @@ impl Call {
             *place = Some(match answer {
                 Ok(answer) if answer.is_error => Made::failed(call, head, &answer.words()),
                 Ok(answer) => {
-                    let content = self.shown(&answer.words(), &tool.name, &answer.value, &mut log.references);
+                    let content =
+                        self.shown(&answer.words(), &tool.spec.name, &answer.value, &mut log.references);
                     Made::answered(call, head, content, answer.value)
                 }
                 // What a tool cannot do, the model may find another way for; a budget it cannot.

@@ -1,12 +1,13 @@
 //! The tools that a model is offered, and whether what it asks for is a call of one of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anabranch_engine::backend::{ToolCall, ToolSpec};
-use anabranch_engine::cx::NamedTool;
-use anabranch_engine::operator::OpError;
+use anabranch_engine::backend::{ToolCall, ToolSpec, json_schema};
+use anabranch_engine::cx::{Cx, NamedTool, Progress};
+use anabranch_engine::operator::{OpError, ToolName};
 use anabranch_engine::value::Text;
 use jsonschema::Validator;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::references::References;
@@ -20,41 +21,63 @@ const SHOWN_CHARS: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct OfferedTool {
     pub(crate) named: NamedTool,
-    pub(crate) name: Text,
+    /// As the model knows it.
+    pub(crate) spec: ToolSpec,
     validator: Validator,
 }
 
 /// The tools that a model is offered.
 #[derive(Debug)]
-pub(crate) struct Offered(Vec<OfferedTool>);
+pub(crate) struct Offered {
+    tools: Vec<OfferedTool>,
+    /// Those whose arguments cannot be checked, and why.
+    left_out: Vec<(Text, String)>,
+}
 
 impl Offered {
     /// These tools. The model knows each by its own name, and by its whole name if two would have the same.
-    pub(crate) fn of(tools: Vec<NamedTool>) -> Result<Self, OpError> {
+    ///
+    /// A tool whose schema is none is left out, unless it is among the `named` ones or there is no other.
+    pub(crate) fn of(tools: Vec<NamedTool>, named: &[ToolName]) -> Result<Self, OpError> {
         let mut seen = BTreeSet::new();
         let own = |named: &NamedTool| named.tool.spec().name.clone();
         let twice: BTreeSet<Text> = tools.iter().map(own).filter(|name| !seen.insert(name.clone())).collect();
-        let offered = tools.into_iter().map(|named| {
-            let name = if twice.contains(&own(&named)) { named.name.clone() } else { own(&named) };
-            let validator =
-                jsonschema::validator_for(&closed(&named.tool.spec().schema)).map_err(|error| {
-                    OpError::InvalidSetting(format!("the schema of tool `{}` is none: {error}", named.name))
-                })?;
-            Ok(OfferedTool { named, name, validator })
-        });
-        Ok(Self(offered.collect::<Result<_, OpError>>()?))
+        let mut offered = Self { tools: Vec::new(), left_out: Vec::new() };
+        for tool in tools {
+            let name = if twice.contains(&own(&tool)) { tool.name.clone() } else { own(&tool) };
+            // What a validator cannot read, model servers cannot either.
+            let spec = tool.tool.spec();
+            let spec = ToolSpec { name, schema: json_schema(&spec.schema), ..spec.clone() };
+            match jsonschema::validator_for(&closed(&spec.schema)) {
+                Ok(validator) => offered.tools.push(OfferedTool { named: tool, spec, validator }),
+                Err(error) if named.iter().any(|name| name.0 == tool.name) => {
+                    return Err(unusable(&tool.name, &error.to_string()));
+                }
+                Err(error) => offered.left_out.push((tool.name, error.to_string())),
+            }
+        }
+        match offered.left_out.first() {
+            Some((name, why)) if offered.tools.is_empty() => Err(unusable(name, why)),
+            _ => Ok(offered),
+        }
+    }
+
+    /// Says which tools are missing.
+    pub(crate) fn note(&self, cx: &Cx) {
+        for (name, why) in &self.left_out {
+            let note = format!("leaves out the tool `{name}`, whose schema is none: {}", shortened(why));
+            cx.progress(Progress::Note(note));
+        }
     }
 
     /// What the model is told of them.
     pub(crate) fn specs(&self) -> Vec<ToolSpec> {
-        let spec =
-            |tool: &OfferedTool| ToolSpec { name: tool.name.clone(), ..tool.named.tool.spec().clone() };
-        self.0.iter().map(spec).collect()
+        self.tools.iter().map(|tool| tool.spec.clone()).collect()
     }
 
     /// The tool, if there is exactly one.
     pub(crate) fn only(&self) -> Option<&OfferedTool> {
-        match self.0.as_slice() {
+        match self.tools.as_slice() {
             [tool] => Some(tool),
             _ => None,
         }
@@ -66,8 +89,8 @@ impl Offered {
         call: &ToolCall,
         references: &References,
     ) -> Result<(&OfferedTool, Map<String, Value>), String> {
-        let Some(tool) = self.0.iter().find(|tool| tool.name == call.name) else {
-            let names: Vec<String> = self.0.iter().map(|tool| format!("`{}`", tool.name)).collect();
+        let Some(tool) = self.tools.iter().find(|tool| tool.spec.name == call.name) else {
+            let names: Vec<String> = self.tools.iter().map(|tool| format!("`{}`", tool.spec.name)).collect();
             return Err(format!("there is no tool `{}`; there are: {}", call.name, names.join(", ")));
         };
         // Servers write no arguments in several ways.
@@ -80,6 +103,13 @@ impl Offered {
             Ok(_) => return Err(tool.refusal("they are no JSON object")),
             Err(error) => return Err(tool.refusal(&format!("they are no JSON: {error}"))),
         };
+        if let Some(number) = oversized(written) {
+            let problem = format!(
+                "{} is a whole number of more than 64 bits, which would not arrive as it is",
+                shortened(&number)
+            );
+            return Err(tool.refusal(&problem));
+        }
         let arguments = references.resolve(arguments).map_err(|problem| tool.refusal(&problem))?;
         tool.check(arguments).map(|arguments| (tool, arguments))
     }
@@ -106,12 +136,43 @@ impl OfferedTool {
     }
 
     fn refusal(&self, problem: &str) -> String {
-        let schema = self.named.tool.spec().schema.to_string();
+        let schema = self.spec.schema.to_string();
         format!(
             "`{}` was not called, since its arguments are wrong: {problem}. They must satisfy {}",
-            self.name,
+            self.spec.name,
             shortened(&schema)
         )
+    }
+}
+
+fn unusable(tool: &str, why: &str) -> OpError {
+    OpError::InvalidSetting(format!("the schema of tool `{tool}` is none: {why}"))
+}
+
+/// The first whole number in some JSON that has more than 64 bits: read, it would be another.
+fn oversized(json: &str) -> Option<String> {
+    let mut n_digits = 0;
+    // Nearly all JSON has none that is long enough to be looked at.
+    json.bytes()
+        .any(|byte| {
+            n_digits = if byte.is_ascii_digit() { n_digits + 1 } else { 0 };
+            n_digits >= u64::MAX.ilog10()
+        })
+        .then(|| serde_json::from_str(json).ok().and_then(oversized_in))?
+}
+
+fn oversized_in(json: &RawValue) -> Option<String> {
+    let text = json.get();
+    match text.as_bytes().first()? {
+        b'{' => serde_json::from_str::<BTreeMap<String, &RawValue>>(text)
+            .ok()?
+            .into_values()
+            .find_map(oversized_in),
+        b'[' => serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().find_map(oversized_in),
+        b'-' | b'0'..=b'9' if !text.contains(['.', 'e', 'E']) => {
+            (text.parse::<i64>().is_err() && text.parse::<u64>().is_err()).then(|| text.to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -127,13 +188,49 @@ fn closed(schema: &Value) -> Value {
     let mut schema = schema.clone();
     if let Value::Object(entries) = &mut schema {
         entries.entry("type").or_insert_with(|| json!("object"));
-        let is_open = entries.contains_key("additionalProperties")
-            || entries.contains_key("patternProperties")
-            || entries.contains_key("unevaluatedProperties")
-            || ["allOf", "anyOf", "oneOf", "$ref"].iter().any(|key| entries.contains_key(*key));
-        if !is_open {
-            entries.insert("additionalProperties".to_owned(), json!(false));
+        let has = |keys: &[&str]| keys.iter().any(|key| entries.contains_key(*key));
+        if !has(&["additionalProperties", "patternProperties", "unevaluatedProperties"]) {
+            // The names may stand in parts of it.
+            let is_composed = has(&["allOf", "anyOf", "oneOf", "$ref", "if", "dependentSchemas"]);
+            let key = if is_composed { "unevaluatedProperties" } else { "additionalProperties" };
+            entries.insert(key.to_owned(), json!(false));
         }
     }
     schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_that_would_change_are_found() {
+        for json in [
+            r#"{"n": 18446744073709551616}"#,
+            r#"{"a": [1, {"b": -9223372036854775809}]}"#,
+            "[123456789012345678901234567890]",
+        ] {
+            assert!(oversized(json).is_some(), "{json}");
+        }
+        for json in [
+            r#"{"n": 18446744073709551615, "m": -9223372036854775808}"#,
+            r#"{"id": "123456789012345678901234567890"}"#,
+            r#"{"x": 0.123456789012345678901234, "y": 1e300, "z": 123456789012345678901234.5}"#,
+            "",
+        ] {
+            assert_eq!(oversized(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_schema_in_parts_lets_no_other_names_through() {
+        let schema = json!({
+            "$defs": { "a": { "properties": { "a": { "type": "integer" } }, "required": ["a"] } },
+            "$ref": "#/$defs/a",
+            "anyOf": [{ "properties": { "b": {} } }, { "properties": { "c": {} } }],
+        });
+        let validator = jsonschema::validator_for(&closed(&schema)).unwrap();
+        assert!(validator.is_valid(&json!({ "a": 1, "b": 2 })));
+        assert!(!validator.is_valid(&json!({ "a": 1, "zzz": 2 })));
+    }
 }

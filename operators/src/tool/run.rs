@@ -74,7 +74,7 @@ impl Operator for Run {
     async fn run(&self, cx: &Cx, input: In) -> Result<Out, OpError> {
         let tools = cx.tools(std::slice::from_ref(&self.tool)).await?;
         check_effects(&tools, self.effects)?;
-        let offered = Offered::of(tools)?;
+        let offered = Offered::of(tools, std::slice::from_ref(&self.tool))?;
         let Some(tool) = offered.only() else {
             let message = format!("`{}` has several tools; name one of them", self.tool);
             return Err(OpError::InvalidSetting(message));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anabranch_backends::egress::Guard;
 use anabranch_backends::program::Limits;
-use anabranch_backends::tool::http::{HttpServer, HttpSettings, Reach, SettingsError, openapi};
+use anabranch_backends::tool::http::openapi::{self, Operations};
+use anabranch_backends::tool::http::{HttpServer, HttpSettings, Reach, SettingsError};
 use anabranch_backends::tool::mcp::{McpServer, McpSettings, Place};
 use anabranch_backends::tool::program::{ProgramTool, RESULT};
 use anabranch_engine::backend::{Tool, ToolSpec};
@@ -79,7 +80,9 @@ pub(crate) fn names(config: &Config) -> (BTreeSet<String>, BTreeSet<String>) {
             // What is wrong with a document is told when the tools are needed.
             ToolConfig::OpenApi(api) => match operations(api) {
                 Ok(found) => {
-                    tools.extend(found.iter().map(|operation| format!("{name}.{}", operation.spec.name)));
+                    tools.extend(
+                        found.tools.iter().map(|operation| format!("{name}.{}", operation.spec.name)),
+                    );
                 }
                 Err(_) => {
                     servers.insert(name.clone());
@@ -112,9 +115,12 @@ pub(crate) fn entry(name: &str, tool: &ToolConfig, env: Env<'_>) -> Result<ToolE
         }
         ToolConfig::OpenApi(api) => {
             let server = HttpServer::new(reach(&api.reach, env)?)?;
-            let tools = operations(api)?
-                .into_iter()
-                .map(|settings| Ok(Arc::new(server.tool(settings)?) as Arc<dyn Tool>));
+            let found = operations(api)?;
+            for (operation, why) in &found.left_out {
+                tracing::warn!(tool = name, operation, why, "an operation cannot be called and is left out");
+            }
+            let tools =
+                found.tools.into_iter().map(|settings| Ok(Arc::new(server.tool(settings)?) as Arc<dyn Tool>));
             Ok(ToolEntry::Several(tools.collect::<Result<_, SettingsError>>()?))
         }
         ToolConfig::Mcp(config) => Ok(ToolEntry::Server(Arc::new(McpServer::new(mcp(name, config, env)?)?))),
@@ -166,7 +172,7 @@ fn mcp(name: &str, config: &McpConfig, env: Env<'_>) -> Result<McpSettings, Secr
     })
 }
 
-fn operations(api: &OpenApiConfig) -> Result<Vec<HttpSettings>, ToolError> {
+fn operations(api: &OpenApiConfig) -> Result<Operations, ToolError> {
     let document = document(&api.document)?;
     let sent: Vec<&str> = api.reach.headers.keys().map(String::as_str).collect();
     Ok(openapi::operations(&document, api.url.as_deref(), api.only.as_deref(), &sent)?)

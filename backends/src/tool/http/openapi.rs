@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anabranch_engine::backend::ToolSpec;
+use anabranch_engine::backend::{ToolSpec, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::{HttpSettings, Placement, SettingsError};
@@ -16,13 +16,11 @@ pub const OPERATIONS_MAX: usize = 1_000;
 const DEPTH_MAX: usize = 32;
 /// Most values that the schemas of one operation may have once references are followed.
 const VALUES_MAX: usize = 20_000;
-/// Why an operation cannot be called.
-const NO_JSON: &str = "its body is no JSON";
 /// The argument that is the body of a request.
 const BODY: &str = "body";
 
 /// What is no JSON Schema, or of no use to a model.
-const LEFT_OUT: [&str; 6] = ["nullable", "example", "examples", "xml", "discriminator", "externalDocs"];
+const LEFT_OUT: [&str; 5] = ["example", "examples", "xml", "discriminator", "externalDocs"];
 
 /// Headers that are no parameters: those that `OpenAPI` itself takes out of them, and those that are ours to set.
 const OWN_HEADERS: [&str; 10] = [
@@ -40,21 +38,30 @@ const OWN_HEADERS: [&str; 10] = [
 
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "head", "patch", "options"];
 
-/// The operations of `document`, `OpenAPI` 3.0 or 3.1 as JSON; those in `only`, if it is given. `base` is where they are
-/// called; the first server of the operation, of its path or of the document if unset. Headers in `sent` go along with every call, and are nothing that
-/// a model is asked for. Operations whose body is no JSON are left out unless `only` names them.
+/// What a document offers.
+#[derive(Debug, Clone, Default)]
+pub struct Operations {
+    /// Those that can be called.
+    pub tools: Vec<HttpSettings>,
+    /// Those that cannot, and why: nobody who uses the others is kept from them.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// The operations of `document`, `OpenAPI` 3.0 or 3.1 as JSON; those in `only`, if it is given, all of which must be there.
+/// `base` is where they are called; the first server of the operation, of its path or of the document if unset. Headers in
+/// `sent` go along with every call, and are nothing that a model is asked for.
 pub fn operations(
     document: &Value,
     base: Option<&str>,
     only: Option<&[String]>,
     sent: &[&str],
-) -> Result<Vec<HttpSettings>, SettingsError> {
+) -> Result<Operations, SettingsError> {
     let wrong = |why: String| SettingsError::OpenApi(why);
     let version = document.get("openapi").and_then(Value::as_str).unwrap_or_default();
     if !version.starts_with("3.") {
         return Err(wrong(format!("`openapi` is `{version}`, where it should be 3.0 or 3.1")));
     }
-    let mut found = Vec::new();
+    let mut found = Operations::default();
     for (path, item) in document.get("paths").and_then(Value::as_object).into_iter().flatten() {
         // Anything else is an extension, or would change the host that is called.
         if !path.starts_with('/') {
@@ -68,52 +75,61 @@ pub fn operations(
             if only.is_some_and(|only| !only.contains(&name)) {
                 continue;
             }
-            if found.len() >= OPERATIONS_MAX {
+            if found.tools.len() + found.left_out.len() >= OPERATIONS_MAX {
                 return Err(wrong(format!(
                     "it has more than {OPERATIONS_MAX} operations; name those that you need in `only`"
                 )));
             }
-            let (schema, placement) = match reader().operation(item, operation) {
-                Ok(read) => read,
-                Err(why) if why == NO_JSON && only.is_none() => continue,
-                Err(why) => return Err(wrong(format!("`{name}`: {why}"))),
-            };
-            let about = ["summary", "description"]
-                .map(|key| operation.get(key).and_then(Value::as_str).unwrap_or_default());
-            let description =
-                about.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
-            // What stands nearer to the operation counts.
-            let base = base.map_or_else(
-                || [operation, item, document].into_iter().find_map(server).unwrap_or_default(),
-                str::to_owned,
-            );
-            let base = base.trim_end_matches('/');
-            if !base.contains("://") {
-                return Err(wrong(format!(
-                    "it names no server for `{name}`; give the address of its operations as `url`"
-                )));
+            match reader()
+                .operation(item, operation)
+                .and_then(|read| Ok((read, place(base, [operation, item, document])?)))
+            {
+                Ok(((schema, placement), base)) => found.tools.push(HttpSettings {
+                    spec: ToolSpec { name: name.into(), description: about(operation).into(), schema },
+                    method: method.to_owned(),
+                    url: format!("{base}{path}"),
+                    placement: Some(placement),
+                    idempotent: None,
+                }),
+                Err(why) => found.left_out.push((name, why)),
             }
-            found.push(HttpSettings {
-                spec: ToolSpec { name: name.into(), description: description.into(), schema },
-                method: method.to_owned(),
-                url: format!("{base}{path}"),
-                placement: Some(placement),
-                idempotent: None,
-            });
         }
     }
-    let has = |name: &String| found.iter().any(|operation| *operation.spec.name == **name);
-    if let Some(missing) = only.into_iter().flatten().find(|name| !has(name)) {
-        return Err(wrong(format!("it has no operation `{missing}`")));
+    let is_there = |name: &&String| found.tools.iter().any(|operation| *operation.spec.name == ***name);
+    if let Some(missing) = only.into_iter().flatten().find(|name| !is_there(name)) {
+        return Err(wrong(match found.left_out.iter().find(|(name, _)| name == missing) {
+            Some((name, why)) => format!("`{name}`: {why}"),
+            None => format!("it has no operation `{missing}`"),
+        }));
     }
-    if found.is_empty() {
-        return Err(wrong("it has no operations".to_owned()));
+    if found.tools.is_empty() {
+        return Err(wrong(match found.left_out.first() {
+            Some((name, why)) => format!("none of its operations can be called. `{name}`: {why}"),
+            None => "it has no operations".to_owned(),
+        }));
     }
     let mut names = BTreeSet::new();
-    match found.iter().find(|operation| !names.insert(operation.spec.name.clone())) {
+    match found.tools.iter().find(|operation| !names.insert(operation.spec.name.clone())) {
         Some(twice) => Err(wrong(format!("two operations are called `{}`", twice.spec.name))),
         None => Ok(found),
     }
+}
+
+/// Where an operation is called. Of the servers that are given, what stands nearer to it counts.
+fn place(base: Option<&str>, owners: [&Value; 3]) -> Result<String, String> {
+    let base = base.map(str::to_owned).or_else(|| owners.into_iter().find_map(server)).unwrap_or_default();
+    let base = base.trim_end_matches('/');
+    if !base.contains("://") {
+        return Err("it names no server; give the address of the operations as `url`".to_owned());
+    }
+    Ok(base.to_owned())
+}
+
+/// What it does, in the document's words.
+fn about(operation: &Value) -> String {
+    let texts =
+        ["summary", "description"].map(|key| operation.get(key).and_then(Value::as_str).unwrap_or_default());
+    texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// The first of the servers that are given there, with what its variables are by default.
@@ -192,7 +208,7 @@ impl Reader<'_> {
             let content = body.get("content").and_then(Value::as_object);
             let json = content.and_then(|content| content.iter().find(|(kind, _)| kind.contains("json")));
             let Some((_, media)) = json else {
-                return Err(NO_JSON.to_owned());
+                return Err("its body is no JSON".to_owned());
             };
             if properties.contains_key(BODY) {
                 return Err("it has a parameter called `body` beside its body".to_owned());
@@ -206,12 +222,18 @@ impl Reader<'_> {
                 required.insert(BODY.to_owned());
             }
         }
-        let schema = json!({
+        let schema = json_schema(&json!({
             "type": "object",
             "properties": properties,
             "required": required,
             "additionalProperties": false,
-        });
+        }));
+        if let Err(error) = jsonschema::validator_for(&schema) {
+            return Err(format!(
+                "its arguments are no JSON Schema: {error} (at `{}`)",
+                error.instance_path()
+            ));
+        }
         Ok((schema, placement))
     }
 
@@ -264,41 +286,9 @@ impl Reader<'_> {
                     };
                     out.insert(key.clone(), value);
                 }
-                let is_nullable = entries.get("nullable") == Some(&Value::Bool(true));
-                for (flag, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
-                    // There they only say how the bound is meant.
-                    if let Some(Value::Bool(is_exclusive)) = out.get(flag).cloned() {
-                        out.remove(flag);
-                        if is_exclusive && let Some(bound) = out.remove(bound) {
-                            out.insert(flag.to_owned(), bound);
-                        }
-                    }
-                }
-                Ok(Value::Object(if is_nullable { or_null(out) } else { out }))
+                Ok(Value::Object(out))
             }
             scalar => Ok(scalar.clone()),
-        }
-    }
-}
-
-/// The same schema, which null satisfies too: `OpenAPI` 3.0 has its own word for that, and is often written so beside
-/// `allOf`, where its text says nothing of it.
-fn or_null(mut schema: Map<String, Value>) -> Map<String, Value> {
-    let is_composed = ["allOf", "anyOf", "oneOf", "not", "const"].iter().any(|key| schema.contains_key(*key));
-    let kind = schema.get("type").and_then(Value::as_str).map(str::to_owned);
-    match kind {
-        Some(kind) if !is_composed => {
-            schema.insert("type".to_owned(), json!([kind, "null"]));
-            if let Some(Value::Array(known)) = schema.get_mut("enum") {
-                known.push(Value::Null);
-            }
-            schema
-        }
-        // What is said of it stays where a model looks for it.
-        _ => {
-            let about = schema.remove_entry("description");
-            let either = json!([{ "type": "null" }, schema]);
-            about.into_iter().chain([("anyOf".to_owned(), either)]).collect()
         }
     }
 }

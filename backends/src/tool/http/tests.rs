@@ -115,6 +115,13 @@ async fn what_comes_back_is_read_as_what_it_is() {
             "/json",
             get(|| async { ([(header::CONTENT_TYPE, "application/problem+json")], "{ \"a\": 1.50 }") }),
         )
+        .route(
+            "/latin",
+            get(|| async {
+                ([(header::CONTENT_TYPE, "text/plain; charset=ISO-8859-1")], b"caf\xe9".to_vec())
+            }),
+        )
+        .route("/broken", get(|| async { ([(header::CONTENT_TYPE, "text/plain")], b"caf\xe9".to_vec()) }))
         .route("/image", get(|| async { ([(header::CONTENT_TYPE, "image/png")], "PNG") }))
         .route("/wrong", get(|| async { (StatusCode::UNPROCESSABLE_ENTITY, "no such city") }))
         .route("/bare", get(|| async { StatusCode::NOT_FOUND }))
@@ -131,6 +138,8 @@ async fn what_comes_back_is_read_as_what_it_is() {
         (Some(1.5), "{ \"a\": 1.50 }"),
         "a model reads it as written"
     );
+    assert_eq!(ask("latin").await.unwrap(), ToolAnswer::of("café"));
+    assert!(ask("broken").await.unwrap_err().to_string().contains("its answer is no UTF-8"));
     assert!(matches!(ask("image").await, Err(Error::Garbled { .. })));
     assert_eq!(ask("wrong").await.unwrap(), ToolAnswer::error("422 Unprocessable Entity: no such city"));
     assert_eq!(ask("bare").await.unwrap(), ToolAnswer::error("404 Not Found"));
@@ -232,7 +241,7 @@ fn what_is_no_tool_says_why() {
         ..settings("GET", url, json!({}))
     };
     assert!(error(list).contains("not of type `object`"));
-    let typo = error(settings("GET", url, json!({ "city": { "type": "text" } })));
+    let typo = error(settings("GET", url, json!({ "city": { "type": "word" } })));
     assert!(typo.contains("the arguments of `") && typo.contains("/properties/city/type"), "{typo}");
     assert!(error(settings("GET", "127.0.0.1/x", json!({}))).contains("it has no scheme"));
     let header = Reach { headers: vec![("a b".into(), "secret".into())], ..reach() };

@@ -311,6 +311,34 @@ async fn tools_of_a_server_are_known_by_their_own_names() {
 }
 
 #[tokio::test]
+async fn a_tool_without_a_schema_keeps_nobody_from_the_others() {
+    let calls = [("a", "depth", r#"{"at":1}"#), ("b", "depth", r#"{"at":"x"}"#), ("c", "odd", "{}")];
+    let ran = run(json!({ "tools": ["lake"] }), &[("", &calls), ("12 m", &[])]).await;
+    assert_eq!(ran.calls, [r#"depth {"at":1}"#]);
+    let told = ran.told();
+    assert!(told[1].contains("is not of type") && told[2].contains("there is no tool `odd`"), "{told:?}");
+    let offered = &ran.requests[0].tools;
+    assert_eq!(
+        (offered.len(), offered[0].schema["type"].as_str()),
+        (1, Some("object")),
+        "as servers read it"
+    );
+    let named = run(json!({ "tools": ["lake.odd", "weather"] }), &[]).await.out.unwrap_err().to_string();
+    assert!(named.contains("the schema of tool `lake.odd` is none"), "{named}");
+}
+
+#[tokio::test]
+async fn a_number_that_would_change_on_its_way_is_not_sent() {
+    let calls = [
+        ("a", "pay", r#"{"amount":18446744073709551616}"#),
+        ("b", "pay", r#"{"amount":18446744073709551615}"#),
+    ];
+    let ran = run(json!({}), &[("", &calls), ("paid", &[])]).await;
+    assert_eq!(ran.calls, [r#"pay {"amount":18446744073709551615}"#]);
+    assert!(ran.told()[0].contains("more than 64 bits"), "{:?}", ran.told());
+}
+
+#[tokio::test]
 async fn only_the_tools_that_were_chosen_are_offered() {
     let input = In { tools: Some(vec!["weather".to_owned()]), ..asked() };
     let ran = run_with(json!({}), input, &[("", &[("a", "pay", r#"{"amount":1}"#)]), ("no", &[])]).await;

@@ -38,7 +38,7 @@ fn petstore() -> Value {
 
 #[test]
 fn each_operation_becomes_a_tool() {
-    let found = operations(&petstore(), None, None, &[]).unwrap();
+    let found = operations(&petstore(), None, None, &[]).unwrap().tools;
     let names: Vec<&str> = found.iter().map(|operation| &*operation.spec.name).collect();
     assert_eq!(names, ["listPets", "post_pets", "showPet"]);
     let list = &found[0];
@@ -66,7 +66,7 @@ fn each_operation_becomes_a_tool() {
 
 #[test]
 fn a_type_that_holds_itself_ends_somewhere() {
-    let found = operations(&petstore(), None, Some(&["post_pets".to_owned()]), &[]).unwrap();
+    let found = operations(&petstore(), None, Some(&["post_pets".to_owned()]), &[]).unwrap().tools;
     assert_eq!(found.len(), 1);
     let pet = &found[0].spec.schema["properties"]["body"];
     assert_eq!(pet["properties"]["parent"], json!({}));
@@ -98,7 +98,8 @@ fn documents_are_read_as_they_are_written_out_there() {
             { "name": "Host", "in": "header", "schema": { "type": "string" } },
         ] } },
     });
-    let found = operations(&document, None, None, &["x-api-key"]).unwrap();
+    let Operations { tools: found, left_out } = operations(&document, None, None, &["x-api-key"]).unwrap();
+    assert_eq!(left_out, [("post_upload".to_owned(), "its body is no JSON".to_owned())]);
     let urls: Vec<&str> = found.iter().map(|operation| operation.url.as_str()).collect();
     assert_eq!(urls, ["https://eu.pets.example/v2/pets/{petId}", "https://eu.pets.example/v2/sizes"]);
     let expected = json!({
@@ -118,7 +119,7 @@ fn the_nearest_server_is_called() {
     document["paths"]["/pets"]["post"]["servers"] = json!([{ "url": "https://writes.example/v3" }]);
     let urls = |base| {
         let found = operations(&document, base, None, &[]).unwrap();
-        found.into_iter().map(|operation| operation.url).collect::<Vec<_>>()
+        found.tools.into_iter().map(|operation| operation.url).collect::<Vec<_>>()
     };
     let own = [
         "https://lists.example/pets",
@@ -131,43 +132,67 @@ fn the_nearest_server_is_called() {
 }
 
 #[test]
-fn what_cannot_be_used_says_why() {
+fn an_operation_that_cannot_be_called_keeps_nobody_from_the_others() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str, &str); 5] = [
+        (
+            |d| d["components"]["parameters"] = json!({}),
+            "showPet",
+            "`#/components/parameters/petId` leads nowhere",
+        ),
+        (
+            |d| d["paths"]["/pets"]["post"]["requestBody"] = json!({ "content": { "text/csv": {} } }),
+            "post_pets",
+            "its body is no JSON",
+        ),
+        (
+            |d| d["components"]["schemas"]["Pet"] = json!({ "$ref": "#/components/schemas/Pet" }),
+            "post_pets",
+            "a reference leads in a circle",
+        ),
+        (
+            |d| d["components"]["schemas"]["Pet"] = json!({ "$ref": "http://other.example/x" }),
+            "post_pets",
+            "leads out of the document",
+        ),
+        (
+            |d| d["components"]["schemas"]["Pet"]["properties"]["photo"] = json!({ "type": "file" }),
+            "post_pets",
+            "are no JSON Schema",
+        ),
+    ];
+    for (change, name, why) in cases {
+        let mut document = petstore();
+        change(&mut document);
+        let found = operations(&document, None, None, &[]).unwrap();
+        assert_eq!(found.tools.len(), 2, "{name}: {why}");
+        let (left_out, said) = &found.left_out[0];
+        assert!(left_out == name && said.contains(why), "{left_out}: {said}");
+        // Who names it needs it.
+        let error = operations(&document, None, Some(&[name.to_owned()]), &[]).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_document_that_cannot_be_used_says_why() {
     let error = |change: fn(&mut Value), only: Option<&[String]>| {
         let mut document = petstore();
         change(&mut document);
         operations(&document, None, only, &[]).unwrap_err().to_string()
     };
-    let (none, post) = (["fly".to_owned()], ["post_pets".to_owned()]);
+    let none = ["fly".to_owned()];
     for (got, why) in [
         (error(|d| d["openapi"] = json!("2.0"), None), "should be 3.0 or 3.1"),
-        (error(|d| d["servers"] = json!([]), None), "it names no server for `listPets`"),
+        (
+            error(|d| d["servers"] = json!([]), None),
+            "none of its operations can be called. `listPets`: it names no server",
+        ),
         (error(|_| {}, Some(&none)), "it has no operation `fly`"),
         (error(|d| d["paths"] = json!({}), None), "it has no operations"),
         (
-            error(|d| d["components"]["parameters"] = json!({}), None),
-            "`showPet`: `#/components/parameters/petId` leads nowhere",
-        ),
-        (
             error(|d| d["paths"]["/pets"]["post"]["operationId"] = json!("listPets"), None),
             "two operations are called `listPets`",
-        ),
-        (
-            error(
-                |d| d["paths"]["/pets"]["post"]["requestBody"] = json!({ "content": { "text/csv": {} } }),
-                Some(&post),
-            ),
-            "its body is no JSON",
-        ),
-        (
-            error(
-                |d| d["components"]["schemas"]["Pet"] = json!({ "$ref": "#/components/schemas/Pet" }),
-                None,
-            ),
-            "a reference leads in a circle",
-        ),
-        (
-            error(|d| d["components"]["schemas"]["Pet"] = json!({ "$ref": "http://other.example/x" }), None),
-            "leads out of the document",
         ),
     ] {
         assert!(got.contains(why), "{got}");
