@@ -14,6 +14,8 @@ const SHOWN_CHARS: usize = 200;
 const CANDIDATES_MAX: usize = 100;
 /// Most things that are said to be wrong with one answer.
 const PROBLEMS_MAX: usize = 5;
+/// Why an answer ends in the middle.
+pub(crate) const CUT: &str = "the tokens of the answer ran out before its JSON was complete";
 
 /// Asks for words; an answer without any is none.
 pub(crate) async fn text(cx: &Cx, model: &ModelName, request: &ChatRequest) -> Result<ChatResponse, OpError> {
@@ -73,7 +75,7 @@ fn read<T: DeserializeOwned>(response: &ChatResponse, validator: &Validator) -> 
     let meant = candidates.iter().position(|found| validator.is_valid(found)).unwrap_or_default();
     let Some(found) = candidates.into_iter().nth(meant) else {
         return Err(match response.finish_reason {
-            FinishReason::Length => "`max_tokens` ran out before the JSON was complete".to_owned(),
+            FinishReason::Length => CUT.to_owned(),
             FinishReason::ContentFilter => "the server withheld it".to_owned(),
             FinishReason::Stop => "it holds no JSON".to_owned(),
         });
@@ -158,7 +160,52 @@ pub(crate) fn all_json(text: &str) -> Vec<Json> {
     found
 }
 
-fn garbled(response: &ChatResponse, message: String) -> OpError {
+/// What a model said when it was asked for an object.
+pub(crate) enum Said {
+    /// An object; the one with the field that was asked for, if there is one.
+    Object(Json),
+    /// Words without form.
+    Words(String),
+}
+
+/// An answer to a question whose schema has the field `key`, read with tolerance: servers that take no schema leave the
+/// form to the model. What begins as JSON and is none, because it is broken or was cut short, is garbled, not words.
+pub(crate) fn said(response: &ChatResponse, key: &str) -> Result<Said, OpError> {
+    let text = after_thinking(&response.text).trim();
+    let mut objects: Vec<Json> = whole_json(text).into_iter().filter(Json::is_object).collect();
+    let meant = objects.iter().position(|object| object.get(key).is_some());
+    let bare = text.trim_start_matches('`').trim_start_matches("json").trim_start();
+    if let Some(meant) = meant.or_else(|| (bare.starts_with('{') && !objects.is_empty()).then_some(0)) {
+        return Ok(Said::Object(objects.swap_remove(meant)));
+    }
+    let is_cut = response.finish_reason == FinishReason::Length;
+    let is_form =
+        |text: &str| text.match_indices('{').any(|(at, _)| begins_json(text.get(at..).unwrap_or_default()));
+    if begins_json(bare) || is_cut && is_form(text) {
+        let why = if is_cut { CUT } else { "its JSON is broken" };
+        return Err(garbled(response, format!("{why}; it says: {}", shown(text))));
+    }
+    Ok(Said::Words(text.to_owned()))
+}
+
+/// The `answer` of a model that was asked for an object with one; words without form are an answer too.
+pub(crate) fn answer(response: &ChatResponse) -> Result<String, OpError> {
+    let text = match said(response, "answer")? {
+        Said::Words(words) => words,
+        Said::Object(object) => match object.get("answer") {
+            Some(Json::String(answer)) => answer.trim().to_owned(),
+            Some(Json::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        },
+    };
+    if text.is_empty() {
+        let why = format!("it holds no `answer`; it says: {}", shown(&response.text));
+        return Err(garbled(response, why));
+    }
+    Ok(text)
+}
+
+pub(crate) fn garbled(response: &ChatResponse, message: String) -> OpError {
     backend::Error::Garbled { backend: format!("model `{}`", response.model), message }.into()
 }
 
@@ -172,6 +219,7 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::testing::{Scripted, asked};
+    use anabranch_engine::backend::Usage;
     use serde::Deserialize;
     use serde_json::json;
 
@@ -211,6 +259,45 @@ mod tests {
         assert_eq!(all_json(r#"[3] > [1], {"a": [2]}"#), [json!([3]), json!([1]), json!({ "a": [2] })]);
         assert_eq!(all_json(r#"{"all": [{"a": 1}, {"a": 2}, {"a"#), [json!({ "a": 1 }), json!({ "a": 2 })]);
         assert!(all_json(&"[\"".repeat(50_000)).is_empty());
+    }
+
+    #[test]
+    fn an_answer_is_a_field_or_words_and_never_half_an_object() {
+        let answer = |text: &str, finish_reason| {
+            let response = ChatResponse {
+                text: text.to_owned(),
+                tool_calls: Vec::new(),
+                finish_reason,
+                usage: Usage::default(),
+                model: "m".to_owned(),
+                logprobs: Vec::new(),
+            };
+            answer(&response).map_err(|error| error.to_string())
+        };
+        for (text, expected) in [
+            (r#"{"rationale": "r", "answer": " blue "}"#, "blue"),
+            (r#"As {"note": 1} says: {"answer": "blue"}"#, "blue"),
+            ("<think>{</think>It was blue.", "It was blue."),
+            (
+                r#"It is written {so}, and {"a": 1} is an object."#,
+                r#"It is written {so}, and {"a": 1} is an object."#,
+            ),
+            (r#"{"answer": 4}"#, "4"),
+        ] {
+            assert_eq!(answer(text, FinishReason::Stop).as_deref(), Ok(expected), "{text}");
+        }
+        for text in
+            [r#"{"rationale": "it w"#, "```json\n{\"rationale\": \"it w", r#"Sure! {"rationale": "it w"#]
+        {
+            assert!(answer(text, FinishReason::Length).unwrap_err().contains(CUT), "{text}");
+        }
+        assert!(
+            answer(r#"{"rationale": "it" "#, FinishReason::Stop).unwrap_err().contains("its JSON is broken")
+        );
+        for text in [r#"{"answer": null}"#, r#"{"answer": ""}"#, r#"{"rationale": "r"}"#] {
+            assert!(answer(text, FinishReason::Stop).unwrap_err().contains("it holds no `answer`"), "{text}");
+        }
+        assert_eq!(answer("It was bl", FinishReason::Length).as_deref(), Ok("It was bl"));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use anabranch_engine::backend::ChatRequest;
+use anabranch_engine::backend::{ChatRequest, ChatResponse};
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::{ModelName, OpError, Operator, Prompt, SettingProblem};
 use anabranch_engine::ports;
@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use super::source::{self, cite};
 use super::window::Window;
-use crate::ask::{self, after_thinking, whole_json};
+use crate::ask::{self, Said};
 use crate::prompt::{Prompts, quoted};
 use crate::record::map_record;
 
@@ -106,7 +106,7 @@ ports! {
         pub text: String,
         /// The answer after every portion, in their order.
         pub drafts: Vec<String>,
-        /// How it went: `portions`, `changed` and `prompt_tokens`.
+        /// How it went: `portions`, `changed`, `unread` and `prompt_tokens`.
         pub stats: Stats,
     }
 }
@@ -119,6 +119,9 @@ pub struct Stats {
     pub portions: usize,
     /// Portions that changed the answer.
     pub changed: usize,
+    /// Portions of which the answer was broken or cut short, so that the draft stayed what it was.
+    #[serde(default)]
+    pub unread: usize,
     /// Tokens of all prompts.
     pub prompt_tokens: usize,
 }
@@ -147,15 +150,15 @@ impl Refine {
 }
 
 /// What the model makes of a draft: a better one, or none.
-fn revised(text: &str) -> Option<String> {
-    let said = after_thinking(text).trim();
-    let Some(json) = whole_json(said).into_iter().find(Json::is_object) else {
+fn revised(response: &ChatResponse) -> Result<Option<String>, OpError> {
+    let json = match ask::said(response, "answer")? {
+        Said::Object(json) => json,
         // Words without form are an answer too.
-        return Some(said.to_owned());
+        Said::Words(words) => return Ok(Some(words)),
     };
     let is_kept = json.get("changed").and_then(Json::as_bool) == Some(false);
     let answer = json.get("answer").and_then(Json::as_str).unwrap_or_default().trim();
-    (!is_kept && !answer.is_empty()).then(|| answer.to_owned())
+    Ok((!is_kept && !answer.is_empty()).then(|| answer.to_owned()))
 }
 
 #[async_trait]
@@ -212,7 +215,16 @@ impl Operator for Refine {
                 ..portion.request
             };
             let response = ask::text(cx, &self.model, &request).await?;
-            if let Some(better) = revised(&response.text).filter(|better| *better != draft) {
+            let better = match revised(&response) {
+                Ok(better) => better,
+                // The draft is worth more than what a broken answer would make of it; without any there is none to keep.
+                Err(_) if !draft.is_empty() => {
+                    out.stats.unread += 1;
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(better) = better.filter(|better| *better != draft) {
                 out.stats.changed += 1;
                 citations.extend(portion.chunks.iter().map(|chunk| cite(chunk)));
                 draft = better;

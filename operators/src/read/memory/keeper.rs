@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::backend::ChatRequest;
+use anabranch_engine::backend::{ChatRequest, ChatResponse};
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::OpError;
 use anabranch_engine::value::{Chunk, Value};
 use jsonschema::Validator;
+use serde::Deserialize as _;
 use serde_json::{Value as Json, json};
 
 use super::Memory;
@@ -117,24 +118,33 @@ impl<'a> Keeper<'a> {
             "required": ["revisions"],
             "additionalProperties": false,
         });
-        let said = self.ask(portion.request, schema).await?.0;
-        let Some(proposed) = proposed(&said) else {
+        let response = self.ask(portion.request, schema).await?;
+        let Some(proposed) = proposed(after_thinking(&response.text)) else {
             self.stats.unread += 1;
             return Ok((Vec::new(), rest));
         };
         let accepted_before = self.stats.accepted;
         for one in proposed {
-            self.revise(n_portion, one);
+            self.revise(n_portion, &one);
         }
         let kept = if self.stats.accepted > accepted_before { portion.chunks } else { Vec::new() };
         Ok((kept, rest))
     }
 
     /// Applies a revision, or writes down why it was not.
-    fn revise(&mut self, portion: usize, proposed: Json) {
-        let Ok(revision) = serde_json::from_value::<Revision>(proposed) else {
-            self.stats.rejected += 1;
-            return;
+    fn revise(&mut self, portion: usize, proposed: &Json) {
+        let revision = match Revision::deserialize(proposed) {
+            Ok(revision) => revision,
+            Err(error) => {
+                self.stats.rejected += 1;
+                let text =
+                    |key: &str| proposed.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+                let (op, path) = (text("op"), text("path"));
+                let value = proposed.get("value").cloned().unwrap_or_default();
+                let why = Some(format!("it is no revision: {error}"));
+                self.entries.push(Entry { portion, op, path, value, accepted: false, why });
+                return;
+            }
         };
         let why = self.attempt(&revision).err();
         let Revision { op, path, value } = revision;
@@ -144,6 +154,7 @@ impl<'a> Keeper<'a> {
         } else {
             self.stats.rejected += 1;
         }
+        let op = op.name().to_owned();
         self.entries.push(Entry { portion, op, path, value, accepted: why.is_none(), why });
     }
 
@@ -199,15 +210,14 @@ impl<'a> Keeper<'a> {
         prompts.request(self.cx, &variables, quoted(chunks).chain(texts))
     }
 
-    async fn ask(&self, rendered: ChatRequest, schema: Json) -> Result<(String, String), OpError> {
+    async fn ask(&self, rendered: ChatRequest, schema: Json) -> Result<ChatResponse, OpError> {
         let request = ChatRequest {
             temperature: Some(self.settings.temperature),
             max_tokens: Some(self.settings.reserve_output),
             response_schema: Some(schema),
             ..rendered
         };
-        let response = ask::text(self.cx, &self.settings.model, &request).await?;
-        Ok((after_thinking(&response.text).trim().to_owned(), response.model))
+        ask::text(self.cx, &self.settings.model, &request).await
     }
 
     /// The answer from the memory, and who gave it.
@@ -227,11 +237,8 @@ impl<'a> Keeper<'a> {
             "required": ["rationale", "answer"],
             "additionalProperties": false,
         });
-        let (said, by) = self.ask(request, schema).await?;
-        let mut answers = whole_json(&said).into_iter();
-        let answer = answers.find_map(|json| json.get("answer")?.as_str().map(str::to_owned));
-        // Words without form are an answer too.
-        Ok((answer.unwrap_or(said), by))
+        let response = self.ask(request, schema).await?;
+        Ok((ask::answer(&response)?, response.model))
     }
 
     /// The memory, what happened to it, and how it went.

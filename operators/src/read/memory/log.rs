@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::revision::Op;
 use crate::record::map_record;
 
 /// A revision that was proposed, and what became of it.
@@ -12,8 +11,8 @@ use crate::record::map_record;
 pub struct Entry {
     /// The portion that it comes from, from 0.
     pub portion: usize,
-    /// What it does.
-    pub op: Op,
+    /// What it does: `add` or `update`; whatever the model wrote where it is refused.
+    pub op: String,
     /// Where, as a JSON pointer.
     pub path: String,
     /// The value.

@@ -48,12 +48,13 @@ impl Revision {
         }
         let Some((last, above)) = steps.split_last() else { return Err("it has no place".to_owned()) };
         let mut place = memory;
-        for step in above {
+        for (step, next) in above.iter().zip(steps.iter().skip(1)) {
             place = match (self.op, place) {
-                // A field on the way that is not there yet is made; the schema says whether it may be.
-                (Op::Add, Json::Object(fields)) => {
-                    fields.entry(step.clone()).or_insert_with(|| Json::Object(Map::new()))
-                }
+                // A field on the way that is not there yet is made; the schema says whether it may be. The end of what is
+                // not there yet is the end of a list.
+                (Op::Add, Json::Object(fields)) => fields.entry(step.clone()).or_insert_with(|| {
+                    if next == "-" { Json::Array(Vec::new()) } else { Json::Object(Map::new()) }
+                }),
                 (_, other) => child(other, step)
                     .ok_or_else(|| format!("there is no `{step}` on the way of `{}`", self.path))?,
             };
@@ -144,6 +145,8 @@ mod tests {
         assert_eq!(found, json!({ "facts": { "a": ["one", "two"] } }));
         let found = apply(memory.clone(), "add", "/facts/a/0", &json!("two")).unwrap();
         assert_eq!(found["facts"]["a"], json!(["two", "one"]));
+        let found = apply(memory.clone(), "add", "/facts/b/-", &json!("one")).unwrap();
+        assert_eq!(found["facts"]["b"], json!(["one"]));
         assert_eq!(apply(memory.clone(), "add", "/facts/b", &json!([])).unwrap()["facts"]["b"], json!([]));
         assert_eq!(apply(memory, "add", "/x/y/z~1a", &json!(1)).unwrap()["x"], json!({ "y": { "z/a": 1 } }));
     }

@@ -71,8 +71,8 @@ async fn what_is_kept_is_answered_from_and_cited() {
 fn replayed(entries: &[Entry]) -> Json {
     let mut memory = json!({ "facts": {} });
     for entry in entries.iter().filter(|entry| entry.accepted) {
-        let (op, path, value) = (entry.op, entry.path.clone(), entry.value.clone());
-        Revision { op, path, value }.apply(&mut memory).unwrap();
+        let revision = json!({ "op": entry.op, "path": entry.path, "value": entry.value });
+        serde_json::from_value::<Revision>(revision).unwrap().apply(&mut memory).unwrap();
     }
     memory
 }
@@ -105,7 +105,7 @@ async fn what_cannot_be_is_rejected_with_its_reason_and_changes_nothing() {
     assert!(jsonschema::is_valid(&schema, &out.memory));
     assert_eq!(out.memory, replayed(&out.revisions));
     let why: Vec<&str> =
-        out.revisions.iter().take(7).map(|entry| entry.why.as_deref().unwrap_or("")).collect();
+        out.revisions.iter().take(8).map(|entry| entry.why.as_deref().unwrap_or("")).collect();
     for (at, expected) in [
         (0, ""),
         (1, "there already"),
@@ -114,6 +114,7 @@ async fn what_cannot_be_is_rejected_with_its_reason_and_changes_nothing() {
         (4, "no `/facts/never` to update"),
         (5, ""),
         (6, "more than `memory_max_tokens` (4000)"),
+        (7, "it is no revision"),
     ] {
         assert!(if expected.is_empty() { why[at].is_empty() } else { why[at].contains(expected) }, "{why:?}");
     }

@@ -84,6 +84,22 @@ async fn a_text_that_says_nothing_leaves_no_answer() {
 }
 
 #[tokio::test]
+async fn a_broken_answer_does_not_replace_a_draft() {
+    let broken = r#"{"rationale": "This part adds that the"#;
+    let model = ByRule::new(|request| {
+        Ok(if asked(request).contains("It was blue.") {
+            broken.to_owned()
+        } else {
+            said(true, "It was blue.")
+        })
+    });
+    let out = read(&model, json!({ "portion_tokens": 40 }), &lines(30)).await.unwrap();
+    assert_eq!((out.text.as_str(), out.stats.unread), ("It was blue.", out.stats.portions - 1));
+    let error = read(&ByRule::new(|_| Ok(broken.to_owned())), json!({}), &lines(3)).await.unwrap_err();
+    assert!(error.to_string().contains("its JSON is broken"), "{error}");
+}
+
+#[tokio::test]
 async fn plain_words_are_an_answer_and_a_failure_fails_the_step() {
     let model = ByRule::new(|_| Ok("<think>so</think> It is a line.".to_owned()));
     assert_eq!(read(&model, json!({}), &lines(3)).await.unwrap().text, "It is a line.");
