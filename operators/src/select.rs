@@ -42,7 +42,29 @@ ports! {
         /// How the search went: `evals`, `iterations`, `best_value`, `cost`, `candidates`, `stop` and, with a judge,
         /// `judged` and `answerable`.
         pub stats: Stats,
+        /// Of `select.mcts`, the sets that the search went through most, at most 100, as a tree: `id`, `parent` (null for
+        /// the empty set at the root), `label` (the chunk that was added), `visits`, `value`, and `chosen` on the way to
+        /// the set taken. Empty otherwise.
+        pub tree: Vec<Branch>,
     }
+}
+
+/// A set in a search's tree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Branch {
+    /// Names it in the tree.
+    pub id: usize,
+    /// The set that it was made of by one more chunk.
+    pub parent: Option<usize>,
+    /// That chunk.
+    pub label: String,
+    /// How often the search went through it.
+    pub visits: u32,
+    /// What the search knows of its worth and of that of the sets below it.
+    pub value: f64,
+    /// Whether it is on the way to the set taken.
+    pub chosen: bool,
 }
 
 /// How a search went.
@@ -69,4 +91,4 @@ pub struct Stats {
     pub answerable: Option<bool>,
 }
 
-map_record!(Stats);
+map_record!(Branch, Stats);

@@ -77,9 +77,10 @@ impl Counter {
         self.0.as_ref().and_then(|model| model.count_tokens(text)).unwrap_or_else(|| count(text))
     }
 
-    /// The tokens of a chunk. What it says of itself is only taken where that was counted in the same way.
+    /// The tokens of a chunk. What it says of itself is not taken: it may have been counted in another way, or by somebody
+    /// else, and a hard bound rests on this.
     pub fn of_chunk(&self, chunk: &Chunk) -> usize {
-        if self.0.is_some() { self.count(&chunk.text) } else { of_chunk(chunk) }
+        self.count(&chunk.text)
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::notes::{Evidence, Stats};
+use self::notes::{Branch, Evidence, Stats};
 use self::stages::Reader;
 use super::source;
 
@@ -19,6 +19,7 @@ mod notes;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod way;
 
 /// Reads a text longer than a model's window: part by part, then the notes on the parts together.
 ///
@@ -77,7 +78,8 @@ pub struct MapReduce {
     /// Most notes that are gone on with, those of the highest confidence; all if unset.
     #[schemars(range(min = 1, max = 10_000))]
     pub keep_at_most: Option<usize>,
-    /// What happens when a portion cannot be read: `skip` it, or `fail`.
+    /// What happens when a portion cannot be read: `skip` it, or `fail`. With `skip`, notes that cannot be made into one
+    /// stay as they are.
     pub on_map_error: OnMapError,
     /// The share of the portions that must be read for `skip` to go on.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -245,9 +247,12 @@ ports! {
         /// What the portions said that the answer could rest on, in the order of the text: `portion`, `chunk_ids`,
         /// `extracted`, `rationale`, `answer`, `confidence`.
         pub evidence: Vec<Evidence>,
-        /// How it went: `portions`, `map_calls`, `dropped`, `failed`, `collapse_rounds`, `collapse_calls`, `left_out`,
-        /// `prompt_tokens` and `stop`.
+        /// How it went: `portions`, `map_calls`, `dropped`, `failed`, `collapse_rounds`, `collapse_calls`, `collapse_failed`,
+        /// `left_out`, `prompt_tokens` and `stop`.
         pub stats: Stats,
+        /// What went into what, at most 200, as a tree: `id`, `parent` (null for the answer at the root), `kind`
+        /// (`answer`, `collapse`, `portion`), `label`, `confidence`, and `dropped` where it did not go into the answer.
+        pub tree: Vec<Branch>,
     }
 }
 
@@ -266,7 +271,8 @@ impl Operator for MapReduce {
         let mut reader = Reader::new(self, cx, &input.question, n_questions)?;
         let mapped = reader.map(&chunks).await?;
         if mapped.is_empty() {
-            return Ok(out(NO_INFORMATION.to_owned(), String::new(), Vec::new(), reader.stats));
+            let tree = reader.way.finish(NO_INFORMATION, &[]);
+            return Ok(out(NO_INFORMATION.to_owned(), String::new(), Vec::new(), reader.stats, tree));
         }
         let notes = reader.collapse(&mapped).await?;
         let (text, by) = reader.reduce(&notes).await?;
@@ -275,7 +281,9 @@ impl Operator for MapReduce {
         let used: Vec<&Evidence> = mapped.iter().map(|note| &note.evidence).filter(is_used).collect();
         let citations = citations(&used, &reader.portions);
         let evidence = mapped.iter().map(|note| note.evidence.clone()).collect();
-        let mut out = out(text, by, evidence, reader.stats);
+        let last: Vec<usize> = notes.iter().map(|note| note.branch).collect();
+        let tree = reader.way.finish(&text, &last);
+        let mut out = out(text, by, evidence, reader.stats, tree);
         let answer = Arc::make_mut(&mut out.answer);
         answer.grounded = !citations.is_empty();
         answer.citations = citations;
@@ -294,10 +302,10 @@ impl Operator for MapReduce {
     }
 }
 
-fn out(text: String, by: String, evidence: Vec<Evidence>, stats: Stats) -> Out {
+fn out(text: String, by: String, evidence: Vec<Evidence>, stats: Stats, tree: Vec<Branch>) -> Out {
     let answer =
         AnswerRecord { text: text.as_str().into(), citations: Vec::new(), grounded: false, by: by.into() };
-    Out { answer: Arc::new(answer), text, found: !evidence.is_empty(), evidence, stats }
+    Out { answer: Arc::new(answer), text, found: !evidence.is_empty(), evidence, stats, tree }
 }
 
 /// The places of the portions that the answer rests on.

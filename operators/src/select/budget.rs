@@ -82,7 +82,7 @@ impl Operator for Budget {
         let mut out = Out { chunks: Vec::new(), dropped: Vec::new(), tokens: 0 };
         let mut full = false;
         for chunk in input.chunks {
-            let needs = tokens::of_chunk(&chunk);
+            let needs = tokens::count(&chunk.text);
             if !full && out.tokens + needs <= self.max_tokens {
                 out.tokens += needs;
                 out.chunks.push(chunk);

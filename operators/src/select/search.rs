@@ -144,6 +144,21 @@ pub struct Found {
     pub iterations: usize,
     /// Why it ended.
     pub stop: Stop,
+    /// Of a search along a tree, the sets that it went through most, each behind the one that it was made of.
+    pub steps: Vec<Step>,
+}
+
+/// A set that a search went through.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The step that it came from.
+    pub parent: Option<usize>,
+    /// The set.
+    pub set: Set,
+    /// How often it went through it.
+    pub visits: u32,
+    /// What it knows of its worth.
+    pub value: f64,
 }
 
 /// Asks a reward about every set once, in batches, and no more often than it may.
@@ -230,6 +245,6 @@ impl<'a, R: Reward + ?Sized> Evaluator<'a, R> {
                 (Set::default(), nothing.unwrap_or_default())
             }
         };
-        Found { set, value, runners_up, evals, iterations, stop }
+        Found { set, value, runners_up, evals, iterations, stop, steps: Vec::new() }
     }
 }

@@ -11,8 +11,8 @@ use super::candidates::Candidates;
 use super::reward::judge::{self, Judge};
 use super::reward::{Kind, Reward};
 use super::search::tree::{self, Options};
-use super::search::{Bounds, Found, Problem, Set, exact, greedy};
-use super::{In, Out, Stats};
+use super::search::{Bounds, Found, Problem, Set, Step, exact, greedy};
+use super::{Branch, In, Out, Stats};
 use crate::tokens::Counter;
 
 /// What the settings of these operators have in common.
@@ -72,7 +72,8 @@ impl Task<'_> {
             }
         }
         stats.cost = problem.cost_of(&set);
-        Ok(out(&input.chunks, &candidates, &set, stats))
+        let tree = drawn(&found.steps, &candidates, &set);
+        Ok(out(&input.chunks, &candidates, &set, stats, tree))
     }
 }
 
@@ -94,11 +95,30 @@ async fn first_answerable(
     Ok((n_judged, None))
 }
 
+/// The steps of a search, for people.
+fn drawn(steps: &[Step], candidates: &Candidates, taken: &Set) -> Vec<Branch> {
+    let mut branches: Vec<Branch> = Vec::with_capacity(steps.len());
+    for (id, step) in steps.iter().enumerate() {
+        let before = step.parent.and_then(|parent| steps.get(parent)).map(|parent| &parent.set);
+        let added = step.set.places().find(|place| before.is_none_or(|before| !before.has(*place)));
+        let added = added.and_then(|place| candidates.chunks().get(place));
+        let label = added.map_or_else(String::new, |chunk| chunk.id.0.to_string());
+        let Step { parent, visits, value, .. } = *step;
+        branches.push(Branch { id, parent, label, visits, value, chosen: false });
+    }
+    let mut at = steps.iter().position(|step| step.set == *taken && !taken.is_empty());
+    while let Some(branch) = at.and_then(|at| branches.get_mut(at)) {
+        branch.chosen = true;
+        at = branch.parent;
+    }
+    branches
+}
+
 /// The chunks of `set`, and those left out.
-fn out(chunks: &[Arc<Chunk>], candidates: &Candidates, set: &Set, stats: Stats) -> Out {
+fn out(chunks: &[Arc<Chunk>], candidates: &Candidates, set: &Set, stats: Stats, tree: Vec<Branch>) -> Out {
     let taken: Vec<Arc<Chunk>> =
         set.places().filter_map(|place| candidates.chunks().get(place).cloned()).collect();
-    Out { dropped: dropped(chunks, &taken), chunks: taken, tokens: stats.cost, stats }
+    Out { dropped: dropped(chunks, &taken), chunks: taken, tokens: stats.cost, stats, tree }
 }
 
 /// The chunks that were not taken, in the order in which they came. The same chunk twice is left out once.

@@ -69,12 +69,12 @@ impl Note {
             rationale: text("rationale"),
             answer: text("answer"),
             confidence: number(&text("confidence")),
-            found: json.get("found").and_then(Json::as_bool).unwrap_or(true),
+            found: json.get("found").is_none_or(is_yes),
         }
     }
 
     /// Reads `Extracted Information: …`, `## Answer`, `**Confidence:** 4.5` and the like.
-    fn of_headings(text: &str) -> Option<Self> {
+    pub(super) fn of_headings(text: &str) -> Option<Self> {
         let mut note = Self { found: true, ..Self::default() };
         let mut confidence = String::new();
         let mut current: Option<Field> = None;
@@ -168,6 +168,18 @@ fn is_nothing(text: &str) -> bool {
     bare.eq_ignore_ascii_case(NOTHING)
 }
 
+/// Whether a verdict is one for: servers that take no schema get it in words and numbers, too.
+fn is_yes(verdict: &Json) -> bool {
+    match verdict {
+        Json::Bool(is_yes) => *is_yes,
+        Json::Number(number) => number.as_f64() != Some(0.0),
+        Json::String(word) => {
+            !matches!(word.trim().to_lowercase().as_str(), "false" | "no" | "0" | "none" | "")
+        }
+        _ => true,
+    }
+}
+
 /// The first number in a text: `4.5`, `4/5`, `about 3`; 0 without one.
 fn number(text: &str) -> f64 {
     let start = text.find(|c: char| c.is_ascii_digit());
@@ -220,6 +232,9 @@ pub struct Stats {
     pub collapse_rounds: usize,
     /// Groups of all rounds.
     pub collapse_calls: usize,
+    /// Groups that stayed as they were, since the answer could not be read.
+    #[serde(default)]
+    pub collapse_failed: usize,
     /// Notes that were left out for want of room, or by `keep_at_most`.
     pub left_out: usize,
     /// Tokens of all prompts.
@@ -227,6 +242,37 @@ pub struct Stats {
     /// How the notes came to fit: `fits`, `collapsed`, `collapse_stalled` or `max_collapse_rounds`; `no_information`
     /// where there were none.
     pub stop: Stop,
+}
+
+/// A part of the way from the text to the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Branch {
+    /// Names it in the tree.
+    pub id: usize,
+    /// What it went into: a collapse, or the answer.
+    pub parent: Option<usize>,
+    /// `answer`, `collapse` or `portion`.
+    pub kind: Kind,
+    /// What it says, in short.
+    pub label: String,
+    /// How sure that is, from 0 to 5.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confidence: Option<f64>,
+    /// Whether it did not go into the answer.
+    pub dropped: bool,
+}
+
+/// What a part of the way is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The answer.
+    Answer,
+    /// A note made of several.
+    Collapse,
+    /// A portion of the text.
+    Portion,
 }
 
 /// How the notes came to fit one prompt.
@@ -246,7 +292,7 @@ pub enum Stop {
     MaxCollapseRounds,
 }
 
-map_record!(Evidence, Stats);
+map_record!(Branch, Evidence, Stats);
 
 #[cfg(test)]
 mod tests {
@@ -295,6 +341,8 @@ mod tests {
         for nothing in [
             r#"{"answer": "", "extracted": "", "found": false, "confidence": 3}"#,
             r#"{"answer": "1775", "extracted": "x", "found": false}"#,
+            r#"{"answer": "1775", "extracted": "x", "found": "False"}"#,
+            r#"{"answer": "1775", "extracted": "x", "found": 0}"#,
             r#"{"answer": "[NO INFORMATION]", "extracted": "something"}"#,
             r#"{"answer": "NO_INFORMATION", "found": true}"#,
             r#"{"answer": "", "extracted": " "}"#,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::backend::{self, ChatRequest, ChatResponse};
+use anabranch_engine::backend::{ChatRequest, ChatResponse, FinishReason};
 use anabranch_engine::cx::Cx;
 use anabranch_engine::operator::{OpError, Prompt};
 use anabranch_engine::value::{Chunk, Value};
@@ -10,8 +10,9 @@ use futures::{StreamExt as _, stream};
 use serde_json::{Value as Json, json};
 
 use super::notes::{self, CONFIDENCE_MAX, Evidence, Failed, Note, Stats, Stop};
+use super::way::Way;
 use super::{Confidence, Layout, MapReduce, OnMapError};
-use crate::ask::{self, after_thinking, whole_json};
+use crate::ask;
 use crate::prompt::{Prompts, quoted};
 use crate::read::source::check_portions;
 use crate::read::window::{Portion, Window};
@@ -21,6 +22,8 @@ use crate::read::window::{Portion, Window};
 pub(super) struct Mapped {
     pub(super) note: Note,
     pub(super) evidence: Evidence,
+    /// In the tree.
+    branch: usize,
 }
 
 /// A note, and the portions that it comes from.
@@ -28,6 +31,18 @@ pub(super) struct Mapped {
 pub(super) struct Combined {
     pub(super) note: Note,
     pub(super) from: Vec<usize>,
+    /// In the tree.
+    pub(super) branch: usize,
+}
+
+/// What became of a group of notes.
+enum Collapsed {
+    /// One note of these.
+    Made(Note, Vec<Combined>),
+    /// It was only one.
+    Single(Combined),
+    /// What it was: the model's answer could not be read.
+    Kept(Vec<Combined>),
 }
 
 /// One reading of one text.
@@ -40,6 +55,7 @@ pub(super) struct Reader<'a> {
     /// The chunks of each portion.
     pub(super) portions: Vec<Vec<Arc<Chunk>>>,
     pub(super) stats: Stats,
+    pub(super) way: Way,
 }
 
 impl<'a> Reader<'a> {
@@ -56,8 +72,8 @@ impl<'a> Reader<'a> {
             Layout::Auto => n_questions > 1,
         };
         let layout = if is_document_first { "document_first" } else { "question_first" };
-        let (portions, stats) = (Vec::new(), Stats::default());
-        Ok(Self { settings, cx, question, layout, window, portions, stats })
+        let (portions, stats, way) = (Vec::new(), Stats::default(), Way::default());
+        Ok(Self { settings, cx, question, layout, window, portions, stats, way })
     }
 
     /// What the portions say, in their order, those left out that say nothing.
@@ -67,21 +83,29 @@ impl<'a> Reader<'a> {
         check_portions(portions.len(), self.settings.max_portions)?;
         let mut mapped = Vec::new();
         let mut stats = Stats { portions: portions.len(), ..Stats::default() };
+        let mut way = Way::default();
         let calls: Vec<_> = portions.iter().map(|portion| self.map_call(portion)).collect();
         let mut answers = stream::iter(calls).buffered(self.settings.concurrency);
-        let mut n_portion = 0;
+        let (mut n_portion, mut last_failure) = (0, None);
         // In the order of the text, so that the end does not depend on which answer comes first.
         while let Some(answer) = answers.next().await {
             let Some(portion) = portions.get(n_portion) else { break };
             stats.map_calls += 1;
             stats.prompt_tokens += self.window.tokens(&portion.request.messages);
             match answer {
-                Ok(note) if note.found => mapped.push(Self::mapped(n_portion, portion, note)),
-                Ok(_) => stats.dropped += 1,
+                Ok(note) if note.found => {
+                    let branch = way.portion(&note);
+                    mapped.push(Self::mapped(n_portion, portion, note, branch));
+                }
+                Ok(_) => {
+                    stats.dropped += 1;
+                    way.lost("says nothing to this");
+                }
                 Err(error) => {
                     let failed = Failed { portion: n_portion, error: error.to_string() };
+                    way.lost(&failed.error);
                     stats.failed.push(failed);
-                    self.check_failures(error, &stats)?;
+                    last_failure = Some(self.check_failures(error, &stats)?);
                 }
             }
             n_portion += 1;
@@ -90,8 +114,12 @@ impl<'a> Reader<'a> {
             }
         }
         drop(answers);
+        // Of nothing that was read nothing can be said, however many portions may fail.
+        if let Some(error) = last_failure.filter(|_| stats.failed.len() == stats.map_calls) {
+            return Err(error);
+        }
         self.portions = portions.into_iter().map(|portion| portion.chunks).collect();
-        self.stats = stats;
+        (self.stats, self.way) = (stats, way);
         Ok(mapped)
     }
 
@@ -127,9 +155,11 @@ impl<'a> Reader<'a> {
     async fn note(&self, request: ChatRequest) -> Result<Note, OpError> {
         let response = self.ask(request, notes::schema()).await?;
         Note::read(&response.text).ok_or_else(|| {
-            let message =
-                "it is neither JSON with the fields asked for nor text under their headings".to_owned();
-            backend::Error::Garbled { backend: format!("model `{}`", response.model), message }.into()
+            let why = match response.finish_reason {
+                FinishReason::Length => ask::CUT,
+                _ => "it is neither JSON with the fields asked for nor text under their headings",
+            };
+            ask::garbled(&response, why.to_owned())
         })
     }
 
@@ -143,7 +173,7 @@ impl<'a> Reader<'a> {
         ask::text(self.cx, &self.settings.model, &request).await
     }
 
-    fn mapped(n_portion: usize, portion: &Portion, note: Note) -> Mapped {
+    fn mapped(n_portion: usize, portion: &Portion, note: Note, branch: usize) -> Mapped {
         let evidence = Evidence {
             portion: n_portion,
             chunk_ids: portion.chunks.iter().map(|chunk| chunk.id.clone()).collect(),
@@ -152,18 +182,20 @@ impl<'a> Reader<'a> {
             answer: note.answer.clone(),
             confidence: note.confidence,
         };
-        Mapped { note, evidence }
+        Mapped { note, evidence, branch }
     }
 
-    /// Whether it may go on after a portion that could not be read.
-    fn check_failures(&self, error: OpError, stats: &Stats) -> Result<(), OpError> {
-        // What stands in the way of every portion is no failure of one.
-        let is_of_one = matches!(error, OpError::Backend(_));
+    /// The failure of a portion again if it may go on after it.
+    fn check_failures(&self, error: OpError, stats: &Stats) -> Result<OpError, OpError> {
         let most = (1.0 - self.settings.min_success) * stats.portions as f64 + 1e-9;
-        if is_of_one && self.settings.on_map_error == OnMapError::Skip && stats.failed.len() as f64 <= most {
-            return Ok(());
-        }
-        Err(error)
+        let may_go_on = self.may_skip(&error) && stats.failed.len() as f64 <= most;
+        if may_go_on { Ok(error) } else { Err(error) }
+    }
+
+    /// Whether a failure is one of a single call, and such may be passed over.
+    fn may_skip(&self, error: &OpError) -> bool {
+        // What stands in the way of every portion is no failure of one.
+        matches!(error, OpError::Backend(_)) && self.settings.on_map_error == OnMapError::Skip
     }
 
     /// Whether what was read so far is enough.
@@ -175,8 +207,11 @@ impl<'a> Reader<'a> {
 
     /// Notes that fit the last prompt together.
     pub(super) async fn collapse(&mut self, mapped: &[Mapped]) -> Result<Vec<Combined>, OpError> {
-        let combined =
-            |mapped: &Mapped| Combined { note: mapped.note.clone(), from: vec![mapped.evidence.portion] };
+        let combined = |mapped: &Mapped| Combined {
+            note: mapped.note.clone(),
+            from: vec![mapped.evidence.portion],
+            branch: mapped.branch,
+        };
         let mut notes: Vec<Combined> = mapped.iter().map(combined).collect();
         if self.settings.confidence == Confidence::Capped
             && notes.iter().any(|note| note.note.confidence >= CONFIDENCE_MAX)
@@ -236,22 +271,48 @@ impl<'a> Reader<'a> {
             prompt_tokens += request.as_ref().map_or(0, |request| self.window.tokens(&request.messages));
             calls.push(self.collapse_call(group, request));
         }
-        let answers: Vec<Result<Option<Combined>, OpError>> =
+        let answers: Vec<Result<Collapsed, OpError>> =
             stream::iter(calls).buffered(self.settings.concurrency).collect().await;
         self.stats.collapse_calls += n_calls;
         self.stats.prompt_tokens += prompt_tokens;
-        answers.into_iter().filter_map(Result::transpose).collect()
+        let mut notes = Vec::new();
+        for answer in answers {
+            match answer? {
+                Collapsed::Made(note, group) if note.found => {
+                    let parts: Vec<usize> = group.iter().map(|note| note.branch).collect();
+                    let branch = self.way.collapse(&note, &parts);
+                    let from = group.into_iter().flat_map(|note| note.from).collect();
+                    notes.push(Combined { note, from, branch });
+                }
+                // Together they say nothing any more, and are dropped.
+                Collapsed::Made(..) => {}
+                Collapsed::Single(note) => notes.push(note),
+                Collapsed::Kept(group) => {
+                    self.stats.collapse_failed += 1;
+                    notes.extend(group);
+                }
+            }
+        }
+        Ok(notes)
     }
 
     async fn collapse_call(
         &self,
         group: Vec<Combined>,
         request: Option<ChatRequest>,
-    ) -> Result<Option<Combined>, OpError> {
-        let Some(request) = request else { return Ok(group.into_iter().next()) };
-        let note = self.note(request).await?;
-        let from = group.into_iter().flat_map(|note| note.from).collect();
-        Ok(note.found.then_some(Combined { note, from }))
+    ) -> Result<Collapsed, OpError> {
+        let Some(request) = request else {
+            return Ok(group
+                .into_iter()
+                .next()
+                .map_or_else(|| Collapsed::Kept(Vec::new()), Collapsed::Single));
+        };
+        match self.note(request).await {
+            Ok(note) => Ok(Collapsed::Made(note, group)),
+            // What the map read is paid for: the next round may manage, and what has no room at the end is left out.
+            Err(error) if self.may_skip(&error) => Ok(Collapsed::Kept(group)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Leaves notes out until the rest fits; the last one is cut.
@@ -303,15 +364,11 @@ impl<'a> Reader<'a> {
             "additionalProperties": false,
         });
         let response = self.ask(request, schema).await?;
-        let said = after_thinking(&response.text).trim();
-        let of_json = || {
-            let mut answers = whole_json(said).into_iter();
-            answers.find_map(|json| json.get("answer")?.as_str().map(str::to_owned))
-        };
-        let of_headings = || Note::read(said).map(|note| note.answer).filter(|answer| !answer.is_empty());
         // Words without form are an answer too: this is the last call, and nothing has to be told apart.
-        let text = of_json().or_else(of_headings).unwrap_or_else(|| said.to_owned());
-        Ok((text.trim().to_owned(), response.model))
+        let text = ask::answer(&response)?;
+        let of_headings =
+            Note::of_headings(&text).map(|note| note.answer).filter(|answer| !answer.is_empty());
+        Ok((of_headings.unwrap_or(text).trim().to_owned(), response.model))
     }
 
     fn collapse_request(&self, notes: &[Combined]) -> Result<ChatRequest, OpError> {

@@ -275,6 +275,89 @@ async fn too_many_failures_or_one_where_none_may_be_fail_the_step() {
 }
 
 #[tokio::test]
+async fn where_no_portion_could_be_read_the_step_fails_however_many_may() {
+    let settings = with(&json!({ "min_success": 0 }));
+    let error = read(&ByRule::new(|_| Err(broken())), settings, &lines(30)).await.unwrap_err();
+    assert!(error.to_string().contains("gone"), "{error}");
+}
+
+#[tokio::test]
+async fn notes_that_cannot_be_made_into_one_stay_as_they_are() {
+    let note = "word ".repeat(60);
+    let model = |breaks: fn(usize) -> bool| {
+        let (note, n_collapse) = (note.clone(), std::sync::atomic::AtomicUsize::new(0));
+        ByRule::new(move |request| {
+            let n = || n_collapse.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(match stage(request) {
+                Stage::Map => said(&note, "a", 3.0),
+                Stage::Collapse if breaks(n()) => "no note".to_owned(),
+                Stage::Collapse => said("short", "a", 3.0),
+                Stage::Reduce => json!({ "rationale": "", "answer": "done" }).to_string(),
+            })
+        })
+    };
+    let settings = || with(&json!({ "portion_tokens": 40 }));
+    let out = read(&model(|n| n == 0), settings(), &lines(60)).await.unwrap();
+    assert_eq!((out.text.as_str(), out.stats.collapse_failed, out.stats.left_out), ("done", 1, 0));
+    assert_eq!(out.answer.citations.len(), out.stats.portions, "nothing that was read is lost");
+    let none = read(&model(|_| true), settings(), &lines(60)).await.unwrap();
+    assert_eq!((none.stats.stop, none.text.as_str()), (Stop::CollapseStalled, "done"));
+    assert!(none.stats.left_out > 0 && none.stats.collapse_failed == none.stats.collapse_calls);
+    let strict = with(&json!({ "portion_tokens": 40, "on_map_error": "fail" }));
+    assert!(read(&model(|n| n == 0), strict, &lines(60)).await.is_err());
+}
+
+/// Every branch but the root hangs on one that stands before it.
+fn assert_tree(tree: &[notes::Branch]) {
+    for (n, branch) in tree.iter().enumerate() {
+        let hangs = tree[..n].iter().any(|before| Some(before.id) == branch.parent);
+        assert!(if n == 0 { branch.parent.is_none() } else { hangs }, "{tree:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_tree_shows_what_went_into_what() {
+    let model = ByRule::new(|request| match stage(request) {
+        Stage::Map if quoted_in(request).contains("Line 3 ") => Ok("I cannot say.".to_owned()),
+        _ => finds("7")(request),
+    });
+    let settings = with(&json!({ "portion_tokens": 30, "min_success": 0.5, "concurrency": 1 }));
+    let out = read(&model, settings, &lines(30)).await.unwrap();
+    assert_tree(&out.tree);
+    assert_eq!((out.tree[0].kind, out.tree[0].label.chars().count() <= 81), (notes::Kind::Answer, true));
+    let portions = out.tree.iter().filter(|branch| branch.kind == notes::Kind::Portion);
+    let (kept, dropped): (Vec<_>, Vec<_>) = portions.partition(|branch| !branch.dropped);
+    assert_eq!(kept.len(), out.evidence.len());
+    assert_eq!(dropped.len(), out.stats.dropped + out.stats.failed.len());
+    assert!(dropped.iter().any(|branch| branch.label.contains("neither JSON")));
+    assert!(kept.iter().all(|branch| branch.label.contains('7') && branch.confidence == Some(4.0)));
+
+    // With rounds between, and far more portions than are shown.
+    let model = ByRule::new(|request| {
+        Ok(match stage(request) {
+            Stage::Reduce => json!({ "rationale": "", "answer": "done" }).to_string(),
+            _ => said(&"word ".repeat(60), "a", 3.0),
+        })
+    });
+    let out = read(&model, with(&json!({ "portion_tokens": 20 })), &lines(400)).await.unwrap();
+    assert_tree(&out.tree);
+    let n_collapses = out.tree.iter().filter(|branch| branch.kind == notes::Kind::Collapse).count();
+    assert!(n_collapses > 1 && out.tree.len() == 200 && out.stats.portions > 200, "{n_collapses}");
+}
+
+#[tokio::test]
+async fn half_an_answer_is_none() {
+    let model = ByRule::new(|request| {
+        Ok(match stage(request) {
+            Stage::Reduce => r#"{"rationale": "Note 1 says that the"#.to_owned(),
+            _ => said("x", "a", 3.0),
+        })
+    });
+    let error = read(&model, small(), "One line.").await.unwrap_err().to_string();
+    assert!(error.contains("its JSON is broken"), "{error}");
+}
+
+#[tokio::test]
 async fn without_a_model_it_says_what_is_missing_and_skips_nothing() {
     let settings: MapReduce = serde_json::from_value(json!({ "min_success": 0 })).unwrap();
     let text = Some("One.".to_owned());

@@ -224,3 +224,23 @@ fn only_a_judge_asks_a_model() {
     assert_eq!(settings(json!({})).model_calls_max(), 0);
     assert_eq!(settings(json!({"judge": {"sets": 3}})).model_calls_max(), 6);
 }
+
+#[tokio::test]
+async fn the_tree_shows_the_way_to_the_set_taken() {
+    let out = select(json!({ "max_tokens": 14, "warm_start": "none", "exchanges": 0 })).await;
+    let tree = &out.tree;
+    assert!((2..=100).contains(&tree.len()) && tree[0].parent.is_none() && tree[0].label.is_empty());
+    for (n, branch) in tree.iter().enumerate().skip(1) {
+        assert!(branch.id == n && branch.parent.unwrap() < n && !branch.label.is_empty(), "{tree:?}");
+    }
+    let chosen: Vec<&str> = tree
+        .iter()
+        .filter(|branch| branch.chosen && branch.parent.is_some())
+        .map(|b| b.label.as_str())
+        .collect();
+    let mut taken: Vec<&str> = out.chunks.iter().map(|chunk| &*chunk.id.0).collect();
+    let mut sorted = chosen.clone();
+    sorted.sort_unstable();
+    taken.sort_unstable();
+    assert_eq!(sorted, taken);
+}

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Evaluator, Found, Problem, Set, Stop, exchange, greedy};
+use super::{Bounds, Evaluator, Found, Problem, Set, Step, Stop, exchange, greedy};
 use crate::select::reward::Reward;
 
 /// What a set learns of those below it.
@@ -43,6 +43,9 @@ pub struct Options {
     /// How many sets to give beside the best.
     pub n_runners_up: usize,
 }
+
+/// Most sets of the tree that are shown.
+const STEPS_MAX: usize = 100;
 
 /// A set in the tree. Several ways lead to it, unless the order matters.
 struct Node {
@@ -93,10 +96,11 @@ pub async fn search<R: Reward + ?Sized>(
         tree.extend(&path).await?;
     }
     let (iterations, stop) = tree.grow().await?;
+    let steps = tree.steps();
     if stop == Stop::Iterations && !problem.is_ordered {
         exchange::improve(&mut evaluator, options.exchanges).await?;
     }
-    Ok(evaluator.finish(iterations, stop, options.n_runners_up))
+    Ok(Found { steps, ..evaluator.finish(iterations, stop, options.n_runners_up) })
 }
 
 impl<'a, 'b, R: Reward + ?Sized> Tree<'a, 'b, R> {
@@ -160,13 +164,56 @@ impl<'a, 'b, R: Reward + ?Sized> Tree<'a, 'b, R> {
         }
     }
 
+    /// The sets that it went through most, and all that lead there.
+    fn steps(&self) -> Vec<Step> {
+        let mut parents: Vec<Option<usize>> = vec![None; self.nodes.len()];
+        for (at, node) in self.nodes.iter().enumerate() {
+            for child in &node.children {
+                // The first way to a set, of several: it cannot lead in a circle.
+                if let Some(parent) = parents.get_mut(*child).filter(|parent| parent.is_none()) {
+                    *parent = Some(at);
+                }
+            }
+        }
+        let mut by_visits: Vec<usize> = (0..self.nodes.len()).collect();
+        let worth = |at: &usize| self.nodes.get(*at).map_or((0, 0.0), |node| (node.visits, self.worth(node)));
+        by_visits.sort_by(|a, b| {
+            let (a, b) = (worth(a), worth(b));
+            b.0.cmp(&a.0).then(b.1.total_cmp(&a.1))
+        });
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        let mut steps = Vec::new();
+        for at in by_visits {
+            let parent_of = |at: &usize| parents.get(*at).copied().flatten();
+            let way: Vec<usize> = std::iter::successors(Some(at), parent_of)
+                .take_while(|at| !places.contains_key(at))
+                .collect();
+            if steps.len() + way.len() > STEPS_MAX {
+                break;
+            }
+            for at in way.into_iter().rev() {
+                let Some(node) = self.nodes.get(at) else { continue };
+                let parent = parent_of(&at).and_then(|parent| places.get(&parent).copied());
+                places.insert(at, steps.len());
+                let (set, visits, value) = (node.set.clone(), node.visits, self.worth(node));
+                steps.push(Step { parent, set, visits, value });
+            }
+        }
+        steps
+    }
+
+    /// What is known of a set's worth.
+    fn worth(&self, node: &Node) -> f64 {
+        match self.options.backup {
+            Backup::MaxPath => node.value,
+            Backup::Mean => node.value / f64::from(node.visits),
+        }
+    }
+
     /// How much going to `node` from `parent` promises.
     fn promise(&self, node: &Node, parent: usize) -> f64 {
         let (least, best) = self.range;
-        let mean = match self.options.backup {
-            Backup::MaxPath => node.value,
-            Backup::Mean => node.value / f64::from(node.visits),
-        };
+        let mean = self.worth(node);
         let value = if best > least { ((mean - least) / (best - least)).clamp(0.0, 1.0) } else { 0.5 };
         let visits = self.nodes.get(parent).map_or(1, |parent| parent.visits);
         let seldom = (f64::from(visits).ln() / f64::from(node.visits)).sqrt();
