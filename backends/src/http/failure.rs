@@ -38,11 +38,13 @@ impl Failures {
     /// The request got no answer, or the answer broke off.
     pub(crate) fn transport(&self, error: &reqwest::Error) -> Error {
         let cause = innermost(error);
-        if error.is_timeout() {
-            let what = if error.is_connect() { "no connection in time" } else { "no answer in time" };
-            self.timed_out(what)
-        } else if error.is_connect() {
-            self.unavailable(format!("cannot connect: {cause}"))
+        let is_late = error.is_timeout();
+        if error.is_connect() {
+            let message =
+                if is_late { "no connection in time".to_owned() } else { format!("cannot connect: {cause}") };
+            Error::Unreached { backend: self.backend.clone(), message, retry_after: None, is_late }
+        } else if is_late {
+            self.timed_out("no answer in time")
         } else if error.is_builder() {
             self.rejected(format!("the request cannot be sent: {cause}"))
         } else {

@@ -78,7 +78,8 @@ impl Core {
 
     fn empty(&self) -> Error {
         let message = "it has no server".to_owned();
-        Error::Unavailable { backend: format!("model `{}`", self.name), message, retry_after: None }
+        let backend = format!("model `{}`", self.name);
+        Error::Unreached { backend, message, retry_after: None, is_late: false }
     }
 }
 

@@ -176,10 +176,11 @@ impl Flights {
             }
             // Its deadline was not ours.
             let has_time = |end: Instant| call.deadline.is_none_or(|own| own > end);
-            let was_cut = matches!(result, Err(Error::TimedOut { .. }))
-                && !member.is_first
-                && !shown.has_begun
-                && member.flight.deadline.is_some_and(|end| end <= Instant::now() && has_time(end));
+            let was_cut =
+                matches!(result, Err(Error::TimedOut { .. } | Error::Unreached { is_late: true, .. }))
+                    && !member.is_first
+                    && !shown.has_begun
+                    && member.flight.deadline.is_some_and(|end| end <= Instant::now() && has_time(end));
             if !was_cut {
                 break;
             }

@@ -140,12 +140,12 @@ impl Replica {
                 self.breaker.answered(sent.stretch);
                 false
             }
-            Error::TimedOut { .. } => {
+            Error::TimedOut { .. } | Error::Unreached { is_late: true, .. } => {
                 self.outcomes.timed_out += 1;
                 self.limit.overloaded(sent.at, in_flight, now);
                 self.breaker.failed(sent.stretch, now)
             }
-            Error::Unavailable { retry_after, .. } => {
+            Error::Unavailable { retry_after, .. } | Error::Unreached { retry_after, .. } => {
                 self.outcomes.unavailable += 1;
                 self.pause(*retry_after, now);
                 self.breaker.failed(sent.stretch, now)

@@ -293,18 +293,23 @@ impl Scheduler {
                     .to_owned(),
                 retry_after: Some(RETRY_AFTER),
             },
-            Refusal::Late => Error::TimedOut {
+            Refusal::Late => Error::Unreached {
                 backend,
                 message: "no server was free before the deadline, or within `queue.max_wait`".to_owned(),
+                retry_after: None,
+                is_late: true,
             },
-            Refusal::Hopeless => Error::TimedOut {
+            Refusal::Hopeless => Error::Unreached {
                 backend,
                 message: "no server was free soon enough to answer before the deadline".to_owned(),
+                retry_after: None,
+                is_late: true,
             },
-            Refusal::Down(retry_after) => Error::Unavailable {
+            Refusal::Down(retry_after) => Error::Unreached {
                 backend,
                 message: "every server of it has failed and is left alone for a while (`breaker`)".to_owned(),
                 retry_after,
+                is_late: false,
             },
         }
     }

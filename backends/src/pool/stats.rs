@@ -121,8 +121,8 @@ impl Moved {
     pub(crate) fn add(&mut self, after: &Error) {
         match after {
             Error::Overloaded { .. } => self.overloaded += 1,
-            Error::TimedOut { .. } => self.timed_out += 1,
-            Error::Unavailable { .. } => self.unavailable += 1,
+            Error::TimedOut { .. } | Error::Unreached { is_late: true, .. } => self.timed_out += 1,
+            Error::Unavailable { .. } | Error::Unreached { .. } => self.unavailable += 1,
             Error::Garbled { .. } => self.garbled += 1,
             // What was refused for its content is refused everywhere.
             Error::Rejected { .. } => {}

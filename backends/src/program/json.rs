@@ -57,10 +57,10 @@ fn write_at(heap: &mut Heap, value: &Value, depth: u32) -> Step<Json> {
     match value {
         Value::None => Ok(Json::Null),
         Value::Bool(b) => Ok(Json::Bool(*b)),
-        Value::Int(n) => match (i64::try_from(*n), u64::try_from(*n)) {
-            (Ok(n), _) => Ok(n.into()),
-            (_, Ok(n)) => Ok(n.into()),
-            _ => raise("OverflowError", "the result has more than 64 bits"),
+        // Values of a flow have 64 bits, one of them for the sign.
+        Value::Int(n) => match i64::try_from(*n) {
+            Ok(n) => Ok(n.into()),
+            Err(_) => raise("OverflowError", "the result has more than 64 bits"),
         },
         Value::Float(n) => Number::from_f64(*n)
             .map_or_else(|| value_error("the result is not a finite number"), |n| Ok(Json::Number(n))),

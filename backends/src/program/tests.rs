@@ -73,6 +73,8 @@ fn mistakes_in_the_text_are_named_with_their_line() {
         ("if 1:\n        x = 1\n    y = 2", "line 3: the indentation fits no block around it"),
         ("ans = 'abc", "line 1: a text that does not end on its line"),
         ("ans = 08", "line 1: `08` is no number, or has more than 127 bits"),
+        ("ans = 1__0", "line 1: `1__0` has a `_` that stands between no digits"),
+        ("ans = '\\N{BULLET}'", "line 1: a character by its name, of which none is known here"),
         ("ans = 1 = 2", "line 1: nothing can be assigned to this"),
         ("return 1", "line 1: `return` outside of a function"),
         ("break", "line 1: `break` outside of a loop"),
@@ -91,9 +93,14 @@ fn mistakes_in_the_text_are_named_with_their_line() {
 
 #[test]
 fn a_result_that_json_cannot_hold_is_refused() {
-    for source in
-        ["ans = 2 ** 100", "ans = float('nan')", "ans = lambda: 1", "ans = [print]", "ans = {(1, 2): 3}"]
-    {
+    for source in [
+        "ans = 2 ** 63",
+        "ans = 2 ** 100",
+        "ans = float('nan')",
+        "ans = lambda: 1",
+        "ans = [print]",
+        "ans = {(1, 2): 3}",
+    ] {
         assert!(matches!(answer(source), Err(Error::Raised { .. })), "{source}");
     }
 }

@@ -113,7 +113,6 @@ impl Heap {
         self.meter.hold(spec.width.saturating_mul(4))?;
         self.meter.read(spec.width)?;
         let (sign, body, is_number) = match (value, Number::of(value)) {
-            (Value::Bool(_), _) if spec.kind.is_none() => (String::new(), self.shown(value)?, false),
             (_, Some(number)) => {
                 let (sign, body) = spec.number(number);
                 (sign.to_owned(), body, true)

@@ -231,6 +231,13 @@ impl Lexer<'_> {
         if self.chars.peek().is_some_and(|(_, c)| *c == '_' || c.is_alphabetic()) {
             return syntax(self.line, format!("`{written}` is followed by a letter"));
         }
+        if written.contains("__")
+            || written.ends_with('_')
+            || written.contains("_.")
+            || written.contains("._")
+        {
+            return syntax(self.line, format!("`{written}` has a `_` that stands between no digits"));
+        }
         let digits = written.replace('_', "");
         let token =
             if is_float { digits.parse().ok().map(Token::Float) } else { integer(&digits).map(Token::Int) };
@@ -299,7 +306,19 @@ impl Lexer<'_> {
             'n' => text.push('\n'),
             't' => text.push('\t'),
             'r' => text.push('\r'),
-            '0' => text.push('\0'),
+            'a' => text.push('\u{7}'),
+            'b' => text.push('\u{8}'),
+            'f' => text.push('\u{c}'),
+            'v' => text.push('\u{b}'),
+            '0'..='7' => {
+                let mut code = c.to_digit(8).unwrap_or_default();
+                for _ in 0..2 {
+                    let Some((_, digit)) = self.chars.next_if(|(_, c)| c.is_digit(8)) else { break };
+                    code = code << 3 | digit.to_digit(8).unwrap_or_default();
+                }
+                text.extend(char::from_u32(code));
+            }
+            'N' => return syntax(self.line, "a character by its name, of which none is known here"),
             '\\' | '\'' | '"' => text.push(c),
             'x' => text.push(code(self, 2)?),
             'u' => text.push(code(self, 4)?),

@@ -248,7 +248,7 @@ impl Cx {
             }
             Err(error) => {
                 // A refusal costs a call and no tokens; nobody knows what a broken call has used: the estimate stands.
-                if matches!(error, backend::Error::Overloaded { .. } | backend::Error::Rejected { .. }) {
+                if error.used_nothing() {
                     call.used = calls;
                 }
                 Err(error.into())

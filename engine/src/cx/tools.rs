@@ -108,7 +108,8 @@ impl Cx {
             let wait = match failure {
                 _ if attempt >= attempts => return Err(error),
                 backend::Error::Overloaded { retry_after, .. }
-                | backend::Error::Unavailable { retry_after, .. } => retry_after.unwrap_or_default(),
+                | backend::Error::Unavailable { retry_after, .. }
+                | backend::Error::Unreached { retry_after, .. } => retry_after.unwrap_or_default(),
                 backend::Error::TimedOut { .. } => Duration::ZERO,
                 backend::Error::Rejected { .. } | backend::Error::Garbled { .. } => return Err(error),
             };

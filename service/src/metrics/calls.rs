@@ -132,8 +132,8 @@ impl Timing {
 fn kind(error: &Error) -> &'static str {
     match error {
         Error::Overloaded { .. } => "overloaded",
-        Error::TimedOut { .. } => "timed_out",
-        Error::Unavailable { .. } => "unavailable",
+        Error::TimedOut { .. } | Error::Unreached { is_late: true, .. } => "timed_out",
+        Error::Unavailable { .. } | Error::Unreached { .. } => "unavailable",
         Error::Rejected { .. } => "rejected",
         Error::Garbled { .. } => "garbled",
     }

@@ -258,8 +258,12 @@ fn finish(response: &ChatResponse) -> &'static str {
 fn kind_of(error: &OpError) -> &'static str {
     match error {
         OpError::Backend(backend::Error::Overloaded { .. }) => "overloaded",
-        OpError::Backend(backend::Error::TimedOut { .. }) => "timed_out",
-        OpError::Backend(backend::Error::Unavailable { .. }) => "unavailable",
+        OpError::Backend(
+            backend::Error::TimedOut { .. } | backend::Error::Unreached { is_late: true, .. },
+        ) => "timed_out",
+        OpError::Backend(backend::Error::Unavailable { .. } | backend::Error::Unreached { .. }) => {
+            "unavailable"
+        }
         OpError::Backend(backend::Error::Rejected { .. }) => "rejected",
         OpError::Backend(backend::Error::Garbled { .. }) => "garbled",
         _ => "failed",

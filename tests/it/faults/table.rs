@@ -34,8 +34,8 @@ impl Outcome {
     /// Whether `found` is this outcome.
     pub(crate) fn is(self, found: &Result<Outcome, Error>) -> bool {
         match (self, found) {
-            (Self::TimedOut, Err(Error::TimedOut { .. }))
-            | (Self::Unavailable, Err(Error::Unavailable { .. }))
+            (Self::TimedOut, Err(Error::TimedOut { .. } | Error::Unreached { is_late: true, .. }))
+            | (Self::Unavailable, Err(Error::Unavailable { .. } | Error::Unreached { is_late: false, .. }))
             | (Self::Rejected, Err(Error::Rejected { .. }))
             | (Self::Garbled, Err(Error::Garbled { .. })) => true,
             (Self::Overloaded { retry_after }, Err(Error::Overloaded { retry_after: found, .. })) => {

@@ -102,7 +102,7 @@ async fn a_failing_or_missing_server_is_unavailable() {
         drop(listener);
         let error = client.ask(settings(&url), &TEXTS).await.unwrap_err();
         assert!(
-            matches!(&error, Error::Unavailable { message, .. } if message.starts_with("cannot connect")),
+            matches!(&error, Error::Unreached { message, .. } if message.starts_with("cannot connect")),
             "{client:?}: {error:?}"
         );
     }

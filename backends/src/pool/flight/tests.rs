@@ -275,7 +275,7 @@ async fn a_follower_with_more_time_than_the_first_goes_on_alone() {
     let (tenant, soon) = (caller("a", Priority::Interactive), Instant::now() + Duration::from_secs(1));
     let (_, first, second) =
         tokio::join!(pool.ask(&blocking), pool.ask_as(&tenant, &asked, Some(soon)), pool.ask(&asked),);
-    assert!(matches!(first.result, Err(Error::TimedOut { .. })), "{:?}", first.result);
+    assert!(matches!(first.result, Err(Error::Unreached { is_late: true, .. })), "{:?}", first.result);
     assert_eq!(paid(&second).prompt_tokens, 10);
     assert_eq!(pool.n_calls(), 2);
 }

@@ -171,7 +171,7 @@ async fn a_call_whose_time_is_up_is_never_sent() {
     let request = ChatRequest::default();
     let call = Call { caller: &caller, deadline, ..Call::keyed("k") };
     let (first, late) = tokio::join!(pool.ask(&caller, "a"), pool.chat.chat(&request, &call));
-    assert!(first.is_ok() && matches!(late, Err(Error::TimedOut { .. })));
+    assert!(first.is_ok() && matches!(late, Err(Error::Unreached { is_late: true, .. })));
     assert_eq!((pool.n_calls(), pool.chat.stats().refused_late), (vec![1], 1));
 }
 
@@ -210,7 +210,7 @@ async fn a_server_that_recovers_is_found_out_by_a_trial() {
     for _ in 0..5 {
         assert!(pool.ask(&caller, "a").await.is_err());
     }
-    let Err(Error::Unavailable { retry_after: Some(wait), .. }) = pool.ask(&caller, "a").await else {
+    let Err(Error::Unreached { retry_after: Some(wait), .. }) = pool.ask(&caller, "a").await else {
         panic!("it should be left alone")
     };
     assert_eq!(pool.n_calls(), [5], "the sixth was not sent");
