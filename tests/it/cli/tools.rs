@@ -102,6 +102,37 @@ fn an_address_and_an_api_are_called_with_arguments_of_the_flow() {
 }
 
 #[test]
+fn a_plan_is_told_at_load_what_no_step_of_it_can_run() {
+    let project = project(&config("http://127.0.0.1:1"));
+    let plan = "flow: planned\ninputs: { question: text }\nnodes:\n  planner: { op: plan.llm, in: { question: inputs.question } }\n  \
+                run: { plan: planner.plan, in: { question: inputs.question }, allow: [ALLOWED], outputs: { text: text } }\n\
+                outputs: { text: run.text }\n";
+    for (allowed, why) in [
+        ("weather", "`weather` is a tool"),
+        ("pets.showPet", "`pets.showPet` is a tool"),
+        ("tool.run", "`tool.run` needs `tool`"),
+        ("tool.call", "`tool.call` needs `tools`"),
+    ] {
+        project.write("planned.yaml", &plan.replace("ALLOWED", allowed));
+        let ran = project.run(&["check", "planned.yaml"]);
+        assert!(
+            ran.code == Some(3) && ran.err.contains(why) && ran.err.contains("write a flow around it"),
+            "{}",
+            ran.err
+        );
+    }
+    project.write("planned.yaml", &plan.replace("ALLOWED", "warm, read.answer"));
+    project.write(
+        "warm.yaml",
+        "flow: warm\ninputs: { city: text }\nnodes:\n  \
+         call: { op: tool.run, with: { tool: weather }, in: { arguments: '{\"city\": inputs.city}' } }\n\
+         outputs: { weather: call.text }\n",
+    );
+    let ran = project.run(&["check", "planned.yaml"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+}
+
+#[test]
 fn a_model_calls_them_and_is_told_what_it_did_wrong() {
     let server = Outside::start();
     let project = project(&config(&server.url));

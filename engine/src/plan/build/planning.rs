@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Value as Json, json};
+
 use super::body::BuiltKind;
 use super::wiring::Side;
 use super::{Builder, Compiled, Place, Uses, named_settings};
@@ -14,6 +16,17 @@ use crate::plan::kit::part_of_flow;
 use crate::plan::{Body, Kind, Kit, Node, Planned, Ref};
 use crate::types::Type;
 use crate::value::Text;
+
+/// A setting that an operator needs and that a plan may not say: a name of a model, an index or a tool.
+fn unsayable(spec: &OperatorSpec) -> Option<&str> {
+    let needed = spec.settings.as_value().get("required")?.as_array()?;
+    needed.iter().filter_map(Json::as_str).find(|name| {
+        // A name, or a list of names.
+        [json!({ *name: "-" }), json!({ *name: ["-"] })]
+            .iter()
+            .any(|settings| named_settings(spec, settings).iter().any(|found| !found.is_default))
+    })
+}
 
 impl Builder<'_> {
     /// `plan: expr`.
@@ -78,14 +91,23 @@ impl Builder<'_> {
             if parts.iter().any(|part| *part.name == name.value) {
                 continue;
             }
-            if name.value.contains('.') {
-                let Some(spec) = self.env.registry.get(&name.value).cloned() else {
-                    self.unknown_operator(place, name);
+            let spec = self.env.registry.get(&name.value).cloned();
+            if let Some(spec) = spec.filter(|_| name.value.contains('.')) {
+                if let Some(setting) = unsayable(&spec) {
+                    self.refuse_part(
+                        place,
+                        name,
+                        &format!("needs `{setting}`, which is not for a plan to say"),
+                    );
                     continue;
-                };
+                }
                 self.default_indexes(&spec);
                 parts.push(Part::of_operator(&spec));
                 registry.add(spec);
+            } else if self.is_tool(place, &name.value) {
+                self.refuse_part(place, name, "is a tool, and the steps of a plan run operators and flows");
+            } else if name.value.contains('.') {
+                self.unknown_operator(place, name);
             } else if let Some(flow) = self.sub_flow(place.file, name) {
                 self.refuse_waits(place, name, &flow.body);
                 parts.push(part_of_flow(&name.value, &flow));
@@ -123,10 +145,24 @@ impl Builder<'_> {
         BuiltKit { kit, height }
     }
 
+    /// Something that no step can run as it is.
+    fn refuse_part(&mut self, place: Place<'_>, name: &Spanned<String>, why: &str) {
+        let message = format!("`{}` {why}", name.value);
+        let hint = "write a flow around it, as `op: tool.run` with its `tool`, and allow that flow: its inputs tell the \
+                    planner what it takes";
+        self.problems.push(Diagnostic::new(Code::PLAN, place.file, name.span, message).hint(hint));
+    }
+
+    /// Whether a name is that of a tool, and no flow has it.
+    fn is_tool(&self, place: Place<'_>, name: &str) -> bool {
+        self.env.names.is_some_and(|names| names.has(NameKind::Tool, name))
+            && self.env.library.flow(name, place.file).is_none()
+    }
+
     /// Indexes that an operator reads unless told otherwise, so that they are there when a plan uses it.
     fn default_indexes(&mut self, spec: &OperatorSpec) {
         let index = Some(NameKind::Index);
-        let found = named_settings(spec, &serde_json::json!({}));
+        let found = named_settings(spec, &json!({}));
         let indexes = found.into_iter().filter(|found| NameKind::of(&found.kind) == index);
         self.indexes.extend(indexes.map(|found| Text::from(found.text.as_str())));
     }
