@@ -43,7 +43,8 @@ pub fn ndcg_at(ranked: &[&str], relevant: &BTreeSet<&str>, k: usize) -> f64 {
     let gain = |rank: usize| 1.0 / (rank as f64 + 1.0).log2();
     let ideal: f64 = (1..=relevant.len().min(k)).map(gain).sum();
     let gained: f64 = hits(ranked, relevant).take_while(|rank| *rank <= k).map(gain).sum();
-    if ideal > 0.0 { gained / ideal } else { 0.0 }
+    // An empty sum of floats is -0.
+    if ideal > 0.0 { (gained + 0.0) / ideal } else { 0.0 }
 }
 
 /// One over the rank of the first relevant document, if it is among the first `k`; else 0. Its mean is the MRR.
@@ -55,7 +56,7 @@ pub fn reciprocal_rank_at(ranked: &[&str], relevant: &BTreeSet<&str>, k: usize) 
 pub fn average_precision(ranked: &[&str], relevant: &BTreeSet<&str>) -> f64 {
     let sum: f64 =
         hits(ranked, relevant).zip(1..).map(|(rank, n): (usize, usize)| n as f64 / rank as f64).sum();
-    sum / relevant.len().max(1) as f64
+    (sum + 0.0) / relevant.len().max(1) as f64
 }
 
 #[cfg(test)]
@@ -66,6 +67,14 @@ mod tests {
 
     fn near(a: f64, b: f64) -> bool {
         (a - b).abs() < 1e-12
+    }
+
+    #[test]
+    fn nothing_found_is_a_plain_zero() {
+        let relevant = BTreeSet::from(["z"]);
+        for figure in [ndcg_at(&["a"], &relevant, 10), average_precision(&["a"], &relevant)] {
+            assert_eq!(figure.to_string(), "0");
+        }
     }
 
     #[test]

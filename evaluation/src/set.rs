@@ -4,7 +4,7 @@
 //! "evidence": [{"doc", "start", "end", "bstart", "bend"}], "meta": {}}`. `start` and `end` count characters, `bstart`
 //! and `bend` bytes of the document's text, half-open, where more than the document is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::ops::Range;
@@ -67,6 +67,14 @@ pub enum Error {
     /// There is nothing in it.
     #[error("`{}` holds no line", .0.display())]
     Empty(PathBuf),
+    /// A question names evidence that is not there.
+    #[error("question `{id}`: its evidence {why}")]
+    Evidence {
+        /// The question's id.
+        id: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// A document.
@@ -140,11 +148,30 @@ impl Evidence {
         Place { doc: &self.doc, bytes: self.bytes().map(|bytes| bytes.start as u64..bytes.end as u64) }
     }
 
-    /// Knows its bytes too, if it knows its characters and `text` is that of its document.
-    pub fn locate(&mut self, text: &str) {
+    /// Knows its bytes too, if it knows its characters; `text` is that of its document. What is wrong with its place is an
+    /// error: scored as it is, a slip of the pen would look like a bad retriever.
+    fn locate(&mut self, text: &str) -> Result<(), String> {
         let byte = |char: usize| text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(char);
         if let (None, Some(chars)) = (self.bytes(), self.chars()) {
-            (self.byte_start, self.byte_end) = (byte(chars.start), byte(chars.end));
+            let (start, end) = (byte(chars.start), byte(chars.end));
+            if start > end || end.is_none() {
+                let n_chars = text.chars().count();
+                return Err(format!(
+                    "is from character {} to {} of `{}`, which has {n_chars}",
+                    chars.start, chars.end, self.doc
+                ));
+            }
+            (self.byte_start, self.byte_end) = (start, end);
+        }
+        match self.bytes() {
+            Some(bytes) if text.get(bytes.clone()).is_none() => Err(format!(
+                "is from byte {} to {} of `{}`, which has {} and is no text there",
+                bytes.start,
+                bytes.end,
+                self.doc,
+                text.len()
+            )),
+            _ => Ok(()),
         }
     }
 }
@@ -173,6 +200,26 @@ pub fn queries(folder: &Path) -> Result<Vec<QueryLine>, Error> {
     let queries: Vec<QueryLine> = read_lines(&path)?;
     unique(&path, queries.iter().map(|query| &query.id))?;
     Ok(queries)
+}
+
+/// Finds the evidence of `queries` in the documents of the set in `folder`, all of which must be there.
+pub fn locate(folder: &Path, queries: &mut [QueryLine]) -> Result<(), Error> {
+    if queries.iter().all(|query| query.evidence.is_empty()) {
+        return Ok(());
+    }
+    let corpus = corpus(folder)?;
+    let texts: HashMap<&str, &str> =
+        corpus.iter().map(|line| (line.id.as_str(), line.text.as_str())).collect();
+    for query in queries {
+        for evidence in &mut query.evidence {
+            let found = match texts.get(evidence.doc.as_str()) {
+                Some(text) => evidence.locate(text),
+                None => Err(format!("is in `{}`, which is no document of `{CORPUS}`", evidence.doc)),
+            };
+            found.map_err(|why| Error::Evidence { id: query.id.clone(), why })?;
+        }
+    }
+    Ok(())
 }
 
 /// The documents of the set in `folder`, in their order.
@@ -253,8 +300,7 @@ mod tests {
         assert_eq!(queries[1].right_answers(), ["1900", "in 1900"]);
         assert_eq!(queries[1].relevant(), BTreeSet::from(["d"]));
         assert!(queries[1].is_unanswerable());
-        let text = &corpus(folder.path()).unwrap()[0].text;
-        queries[1].evidence[0].locate(text);
+        locate(folder.path(), &mut queries).unwrap();
         assert_eq!(queries[1].evidence[0].bytes(), Some(2..6), "a letter of two bytes before, two within");
         assert_eq!(queries[1].evidence[1].bytes(), None);
     }
@@ -280,13 +326,26 @@ mod tests {
     }
 
     #[test]
-    fn evidence_beyond_its_document_has_no_place_there() {
-        let mut evidence: Evidence = serde_json::from_str(r#"{"doc": "d", "start": 2, "end": 9}"#).unwrap();
-        evidence.locate("abc");
-        assert_eq!(evidence.bytes(), None);
-        evidence.char_end = Some(3);
-        evidence.byte_start = None;
-        evidence.locate("abc");
-        assert_eq!(evidence.bytes(), Some(2..3));
+    fn evidence_that_is_not_there_is_told() {
+        let located = |evidence: &str| {
+            let queries_text = format!("{{\"id\": \"q\", \"question\": \"?\", \"evidence\": [{evidence}]}}");
+            let folder = folder(&queries_text, "{\"id\": \"d\", \"text\": \"äbc\"}");
+            let mut queries = queries(folder.path()).unwrap();
+            locate(folder.path(), &mut queries).map_err(|error| error.to_string())
+        };
+        for (evidence, why) in [
+            (
+                r#"{"doc": "e"}"#,
+                "question `q`: its evidence is in `e`, which is no document of `corpus.jsonl`",
+            ),
+            (r#"{"doc": "d", "start": 2, "end": 9}"#, "is from character 2 to 9 of `d`, which has 3"),
+            (r#"{"doc": "d", "start": 2, "end": 1}"#, "is from character 2 to 1"),
+            (r#"{"doc": "d", "bstart": 0, "bend": 9}"#, "is from byte 0 to 9 of `d`, which has 4"),
+            (r#"{"doc": "d", "bstart": 0, "bend": 1}"#, "is no text there"),
+        ] {
+            let problem = located(evidence).unwrap_err();
+            assert!(problem.contains(why), "{problem}");
+        }
+        assert_eq!(located(r#"{"doc": "d", "start": 2, "end": 3}, {"doc": "d"}"#), Ok(()));
     }
 }

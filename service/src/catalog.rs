@@ -1,4 +1,4 @@
-//! Which indexes there are, where each is kept, and which embedder makes its vectors.
+//! Which indexes there are, where each is kept, which flow cuts its documents and which embedder makes its vectors.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Card {
     /// The embedder of its vectors, by its name in the configuration; none if it has no vectors.
     pub embedder: Option<EmbedderName>,
+    /// The flow that cuts its documents; the built-in one if unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<PathBuf>,
 }
 
 /// The folder of the index `name`.
@@ -77,7 +80,7 @@ mod tests {
     fn what_is_remembered_of_an_index_is_no_index() {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(Card::load(data.path(), "notes").unwrap(), None);
-        let card = Card { embedder: Some(EmbedderName("small".into())) };
+        let card = Card { embedder: Some(EmbedderName("small".into())), flow: Some("cut.yaml".into()) };
         card.save(data.path(), "notes").unwrap();
         assert_eq!(Card::load(data.path(), "notes").unwrap(), Some(card));
         assert_eq!(existing(data.path()), BTreeSet::new());

@@ -1,5 +1,6 @@
 //! Lets several answers vote.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anabranch_engine::cx::Cx;
@@ -119,13 +120,30 @@ fn text(index: usize, answer: &Value) -> Result<Option<String>, OpError> {
 pub(crate) fn key(answer: &str) -> String {
     let lower = answer.to_lowercase();
     let bare = lower.trim_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '-' | '%'));
-    let digits: String = bare.chars().filter(|c| *c != ',').collect();
+    let digits = without_separators(bare);
     // As JSON writes them, `7.0` and `7` differ; as numbers they do not.
     if let Some(number) = digits.parse::<f64>().ok().filter(|number| number.is_finite()) {
         return (number + 0.0).to_string();
     }
-    let words = bare.split_whitespace().filter(|word| !matches!(*word, "a" | "an" | "the"));
-    words.collect::<Vec<_>>().join(" ")
+    let words =
+        |is_kept: fn(&&str) -> bool| bare.split_whitespace().filter(is_kept).collect::<Vec<_>>().join(" ");
+    let key = words(|word| !matches!(*word, "a" | "an" | "the"));
+    // Of a choice, `A` is all that there is.
+    if key.is_empty() { words(|_| true) } else { key }
+}
+
+/// A number without the commas between its thousands; what has others is a list, and stays what it is.
+fn without_separators(text: &str) -> Cow<'_, str> {
+    let whole = text.split('.').next().unwrap_or_default();
+    let mut groups = whole.split(',');
+    let first = groups.next().unwrap_or_default().trim_start_matches('-');
+    let is_group = |group: &str, least: usize| {
+        (least..=3).contains(&group.len()) && group.chars().all(|c| c.is_ascii_digit())
+    };
+    if whole.contains(',') && is_group(first, 1) && groups.all(|group| is_group(group, 3)) {
+        return text.replace(',', "").into();
+    }
+    text.into()
 }
 
 impl Vote {
@@ -234,6 +252,10 @@ mod tests {
         let out = vote(json!({ "same": "exact" }), json!(["1,200", "1200", "1200"]), None).await;
         assert_eq!((out.answer.as_deref(), out.votes), (Some("1200"), 2));
         assert_ne!(key("-5"), key("5"));
+        assert_eq!(key("1,234,567.50"), key("1234567.5"));
+        assert_ne!(key("1,5"), key("15"));
+        assert_ne!(key("1,2,3"), key("123"));
+        assert_eq!((key("A").as_str(), key("The A").as_str()), ("a", "the a"));
         assert_ne!(key("5%"), key("5"));
         assert_eq!(key("-0"), key("0"));
     }

@@ -55,7 +55,8 @@ pub(crate) struct Args {
     /// Embedder of the vectors, or `none` for an index without; as before, and `default` for a new index
     #[arg(long, value_name = "NAME")]
     embedder: Option<String>,
-    /// Flow that turns a document into chunks; the built-in one cuts by headings, paragraphs and sentences
+    /// Flow that turns a document into chunks, or `none` for the built-in one, which cuts by headings, paragraphs and
+    /// sentences; as before, and the built-in one for a new index
     #[arg(long, value_name = "FLOW")]
     flow: Option<PathBuf>,
     /// Name every file that was skipped
@@ -77,12 +78,13 @@ pub(crate) async fn run(args: &Args) -> Ended {
     let begun = Instant::now();
     let world = world::World::new(&args.world)?;
     let config = world.config.indexes.get(&args.into);
-    let flow = args.flow.as_deref().or_else(|| config?.flow.as_deref());
+    let flow = world.flow_of(&args.into, args.flow.as_deref())?;
     let registry = anabranch_operators::registry();
-    let cutter = Cutter::load(flow, &registry).map_err(|error| world::failed(&args.into, &error))?;
+    let cutter =
+        Cutter::load(flow.as_deref(), &registry).map_err(|error| world::failed(&args.into, &error))?;
     let resources = world.resources(&Overrides::default(), BTreeMap::new())?;
     let index = world.open_or_create(&args.into, args.embedder.as_deref(), &resources).await?;
-    world.remember(&index, false)?;
+    world.remember(&index, flow.as_deref(), false)?;
     let job = Job {
         index: index.store.clone(),
         namespace: args.namespace.clone(),
@@ -97,7 +99,7 @@ pub(crate) async fn run(args: &Args) -> Ended {
         world::update(&args.into, job, &cancel).await.map_err(|error| world::failed(&args.into, &error))?;
     let is_whole = !summary.interrupted && summary.gave_up.is_none();
     if is_whole {
-        world.remember(&index, true)?;
+        world.remember(&index, flow.as_deref(), true)?;
     }
     let total =
         index.store.stats(&args.namespace).await.map_err(|error| world::store_error(&error.into()))?;

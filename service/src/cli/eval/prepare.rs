@@ -11,7 +11,7 @@ use anabranch_engine::cx::Resources;
 use anabranch_engine::operator::{Names, Registry};
 use anabranch_engine::plan::Plan;
 use anabranch_engine::value::{Map, Text};
-use anabranch_evaluation::set::{self, Evidence, QueryLine};
+use anabranch_evaluation::set::{self, QueryLine};
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
@@ -77,18 +77,9 @@ pub(super) fn queries(folder: &Path, limit: Option<u32>) -> Result<Vec<QueryLine
     if let Some(limit) = limit {
         queries.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }
-    let lacks_bytes = |evidence: &Evidence| evidence.chars().is_some() && evidence.bytes().is_none();
-    if queries.iter().flat_map(|query| &query.evidence).any(lacks_bytes) {
-        let corpus = set::corpus(folder).map_err(|error| set_error(&error))?;
-        let texts: BTreeMap<&str, &str> =
-            corpus.iter().map(|line| (line.id.as_str(), line.text.as_str())).collect();
-        for evidence in
-            queries.iter_mut().flat_map(|query| &mut query.evidence).filter(|known| lacks_bytes(known))
-        {
-            if let Some(text) = texts.get(evidence.doc.as_str()) {
-                evidence.locate(text);
-            }
-        }
+    // A flow that searches nothing can be asked without a corpus.
+    if folder.join(set::CORPUS).exists() {
+        set::locate(folder, &mut queries).map_err(|error| set_error(&error))?;
     }
     Ok(queries)
 }

@@ -1,6 +1,7 @@
 //! Indexes: opened, brought up to date, and what is said about them.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anabranch_backends::index::{IndexStore, StoreError};
@@ -22,6 +23,9 @@ use crate::resources;
 
 pub(crate) use crate::indexes::Opened;
 use crate::indexes::{Indexes, Written};
+
+/// The word for the flow that cuts documents where none is named.
+const BUILT_IN: &str = "none";
 
 impl Opened {
     /// Refuses an index whose vectors are not those of its embedder.
@@ -83,6 +87,33 @@ impl World {
         Ok(Opened { name: name.to_owned(), store, encoder })
     }
 
+    fn card(&self, name: &str) -> Result<Option<Card>, Error> {
+        Card::load(&self.config.data, name).map_err(|error| {
+            Error::caused(Exit::Failed, format!("cannot read what is remembered of index `{name}`"), &error)
+        })
+    }
+
+    /// The flow that cuts the documents of index `name`, `None` for the built-in one: that of the command line, else of the
+    /// configuration, else the one that it was made with. Another one would cut all of it anew.
+    pub(crate) fn flow_of(&self, name: &str, given: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+        if let Some(given) = given {
+            return Ok(Some(given.to_owned()).filter(|flow| flow.as_os_str() != BUILT_IN));
+        }
+        if let Some(config) = self.config.indexes.get(name) {
+            return Ok(config.flow.clone());
+        }
+        let Some(flow) = self.card(name)?.and_then(|card| card.flow) else { return Ok(None) };
+        if !flow.exists() {
+            let message = format!(
+                "index `{name}` was made with the flow `{}`, which is not there any more",
+                flow.display()
+            );
+            let hint = format!("name the flow with `--flow`; `--flow {BUILT_IN}` cuts all documents anew");
+            return Err(Error::new(Exit::Invalid, message).hint(hint));
+        }
+        Ok(Some(flow))
+    }
+
     /// The embedder that an index was made with; for a new one, the default.
     async fn remembered(
         &self,
@@ -90,10 +121,7 @@ impl World {
         store: &dyn IndexStore,
         resources: &Resources,
     ) -> Result<Option<EmbedderName>, Error> {
-        let card = Card::load(&self.config.data, name).map_err(|error| {
-            Error::caused(Exit::Failed, format!("cannot read what is remembered of index `{name}`"), &error)
-        })?;
-        if let Some(card) = card {
+        if let Some(card) = self.card(name)? {
             return Ok(card.embedder);
         }
         let default = || EmbedderName(DEFAULT.into());
@@ -107,14 +135,16 @@ impl World {
         Ok(Some(same.map_or_else(default, |(name, _)| EmbedderName(name.as_str().into()))))
     }
 
-    /// Remembers what makes the vectors of an index that the configuration does not declare; with `again`, even if
-    /// something is remembered already.
-    pub(crate) fn remember(&self, index: &Opened, again: bool) -> Result<(), Error> {
+    /// Remembers what makes the chunks and vectors of an index that the configuration does not declare; with `again`, even
+    /// if something is remembered already.
+    pub(crate) fn remember(&self, index: &Opened, flow: Option<&Path>, again: bool) -> Result<(), Error> {
         let is_known = || matches!(Card::load(&self.config.data, &index.name), Ok(Some(_)));
         if self.config.indexes.contains_key(&index.name) || (!again && is_known()) {
             return Ok(());
         }
-        let card = Card { embedder: index.encoder.as_ref().map(|encoder| encoder.name.clone()) };
+        // The next command may run in another folder.
+        let flow = flow.map(|flow| std::path::absolute(flow).unwrap_or_else(|_| flow.to_owned()));
+        let card = Card { embedder: index.encoder.as_ref().map(|encoder| encoder.name.clone()), flow };
         card.save(&self.config.data, &index.name)
             .map_err(|error| Error::caused(Exit::Failed, "cannot write to the data folder", &error))
     }
@@ -164,8 +194,9 @@ impl World {
         let mut indexes = Vec::with_capacity(names.len());
         for opened in self.opened(names, registry, resources, cancel).await? {
             let config = self.config.indexes.get(&opened.name);
-            let flow = config.and_then(|config| config.flow.as_deref());
-            let cutter = Cutter::load(flow, registry).map_err(|error| failed(&opened.name, &error))?;
+            let flow = self.flow_of(&opened.name, None)?;
+            let cutter =
+                Cutter::load(flow.as_deref(), registry).map_err(|error| failed(&opened.name, &error))?;
             let is_of_files = config.is_some_and(|config| !config.paths.is_empty());
             indexes.push(Written { opened, cutter, is_of_files });
         }
