@@ -2,7 +2,8 @@
 
 use anabranch_engine::value::Text;
 use indexmap::IndexMap;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// How often something was right, and of how many times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,9 +36,16 @@ pub struct Record {
     pub route: Text,
     /// Whether that was right.
     pub success: bool,
-    /// What it cost, if the log says so.
-    #[serde(default)]
+    /// What it cost, 0 or more, if the log says so.
+    #[serde(default, deserialize_with = "cost")]
     pub cost: Option<f64>,
+}
+
+fn cost<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    match Option::<f64>::deserialize(from)? {
+        Some(cost) if cost < 0.0 => Err(D::Error::custom(format!("`cost` is {cost}, less than nothing"))),
+        cost => Ok(cost),
+    }
 }
 
 /// What was learned of a log, in the order in which routes and tags come in it.

@@ -90,6 +90,9 @@ fn read(path: &Path) -> Result<Learned, Error> {
             break;
         }
     }
+    if text.lines().nth(LINES_MAX).is_some() {
+        problems.push(format!("{} has more than {LINES_MAX} lines", path.display()));
+    }
     let hint = "a line is {\"tags\": [\"algebra\"], \"route\": \"small\", \"success\": true}";
     if !problems.is_empty() {
         return Err(Error::usage(problems.join("\n")).hint(hint));
@@ -164,6 +167,8 @@ mod tests {
         let lines: Vec<&str> = error.message.lines().collect();
         assert!(lines[0].ends_with("log.jsonl:1: missing field `route` at line 1 column 12"), "{}", lines[0]);
         assert!(lines[1].contains("log.jsonl:3: "), "{}", lines[1]);
+        let less = learned(&LOG.replace("\"cost\": 5", "\"cost\": -5")).unwrap_err();
+        assert!(less.message.contains("log.jsonl:4: `cost` is -5, less than nothing"), "{}", less.message);
         assert!(learned("\n").unwrap_err().message.ends_with("has no lines"));
     }
 }

@@ -203,12 +203,13 @@ fn content(value: Option<&Value>) -> Result<String, String> {
         Some(Value::Array(parts)) => {
             let part = |part: &Value| match part {
                 Value::String(text) => Ok(text.clone()),
-                part => part
-                    .get("text")
-                    .or_else(|| part.get("refusal"))
-                    .and_then(Value::as_str)
-                    .map(str::to_owned)
-                    .ok_or_else(|| "has a part that is no text".to_owned()),
+                Value::Object(part) => {
+                    let text = part.get("text").or_else(|| part.get("refusal")).and_then(Value::as_str);
+                    let kind = || part.get("type").and_then(Value::as_str).unwrap_or("part");
+                    // A picture or a sound: the model is told that there was one.
+                    Ok(text.map_or_else(|| format!("[{}]", kind()), str::to_owned))
+                }
+                _ => Err("has a part that is neither a text nor an object".to_owned()),
             };
             parts.iter().map(part).collect::<Result<Vec<_>, _>>().map(|parts| parts.concat())
         }
@@ -314,6 +315,7 @@ mod tests {
     fn older_and_looser_ways_of_writing_are_read() {
         let history = History::read(&json!([
             { "role": "developer", "content": [{ "type": "text", "text": "Be " }, "brief."] },
+            { "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "data:" } }, "What is it?"] },
             { "role": "assistant", "function_call": { "name": "weather", "arguments": { "city": "Oslo" } } },
             { "role": "function", "name": "weather", "content": "18" },
             { "role": "assistant", "content": "" },
@@ -322,7 +324,14 @@ mod tests {
         ]))
         .unwrap();
         let said = |role, content: &str| Message { role, content: content.into() };
-        assert_eq!(history.messages, [said(Role::System, "Be brief."), said(Role::Assistant, "I can not.")]);
+        assert_eq!(
+            history.messages,
+            [
+                said(Role::System, "Be brief."),
+                said(Role::User, "[image_url]What is it?"),
+                said(Role::Assistant, "I can not.")
+            ]
+        );
         assert_eq!(&*history.turns[0].calls[0].arguments, r#"{"city":"Oslo"}"#);
         assert_eq!(told(&history), ["call_0_0 call_0_0 18".to_owned(), format!("x x {MISSING}")]);
         assert_eq!(&*history.turns[1].calls[0].arguments, "{}");
@@ -335,8 +344,8 @@ mod tests {
             (json!([3]), "message 0 is no object"),
             (json!([{ "role": "oracle", "content": "" }]), "message 0 has the role `oracle`"),
             (
-                json!([{ "role": "user", "content": [{ "image": "x" }] }]),
-                "message 0 has a part that is no text",
+                json!([{ "role": "user", "content": [7] }]),
+                "message 0 has a part that is neither a text nor an object",
             ),
             (
                 json!([{ "role": "assistant", "tool_calls": 3 }]),
