@@ -1,5 +1,6 @@
 //! What a step may reach outside the engine, as traits, and how each of them can fail.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,29 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+}
+
+impl Error {
+    /// The same, without the secrets in what the backend said.
+    #[must_use]
+    pub fn redacted(mut self, by: &dyn Redact) -> Self {
+        let (Self::Overloaded { message, .. }
+        | Self::TimedOut { message, .. }
+        | Self::Unavailable { message, .. }
+        | Self::Rejected { message, .. }
+        | Self::Garbled { message, .. }) = &mut self;
+        *message = by.text(message);
+        self
+    }
+}
+
+/// Takes secrets out of what backends and tools say of a failure: some echo the key that they were sent.
+pub trait Redact: fmt::Debug + Send + Sync {
+    /// `text` without secrets.
+    fn text(&self, text: &str) -> String;
+
+    /// `value` without secrets, be they in texts or in fields with the name of one.
+    fn value(&self, value: &mut serde_json::Value);
 }
 
 /// How much a model call took.

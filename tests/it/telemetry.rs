@@ -90,7 +90,7 @@ fn telemetry(endpoint: &str, more: &str) -> Telemetry {
     let text = format!("telemetry: {{ endpoint: \"{endpoint}\"{more} }}\n");
     let config = Config::parse(config::FILE, &text).unwrap();
     let env = |name: &str| (name == "KEY").then(|| "the-key-of-the-collector".to_owned());
-    Telemetry::start(&config.telemetry, config.secrets(&env), &env).unwrap()
+    Telemetry::start(&config.telemetry, config.redactor(&env), &env).unwrap()
 }
 
 /// Tells the spans of a run what happens in it.

@@ -251,6 +251,11 @@ impl Cx {
                 if matches!(error, backend::Error::Overloaded { .. } | backend::Error::Rejected { .. }) {
                     call.used = calls;
                 }
+                // Here, too, and not only where an attempt fails: an operator may make an output of it.
+                let error = match &self.run.resources.redact {
+                    Some(redact) => error.redacted(&**redact),
+                    None => error,
+                };
                 Err(error.into())
             }
         }

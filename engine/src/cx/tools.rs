@@ -141,6 +141,10 @@ impl Cx {
                         let message = format!("no answer within {:?}", limits::TOOL_CALL);
                         backend::Error::TimedOut { backend: backend(), message }
                     })??;
+                let answer = match &self.run.resources.redact {
+                    Some(redact) if answer.is_error => answer.redacted(&**redact),
+                    _ => answer,
+                };
                 Ok((answer, calls))
             })
             .await;
