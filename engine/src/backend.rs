@@ -116,6 +116,10 @@ pub struct Usage {
     /// answer was kept. They read and write no tokens of their own.
     #[serde(skip_serializing_if = "is_zero")]
     pub shared_calls: u64,
+    /// Of the calls, those that never got an answer: they broke off or were given up. What they took is not known; their
+    /// tokens and cost are what was held for them, which is the most that it can be.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unanswered_calls: u64,
     /// Money, in the currency of the price table.
     pub cost: f64,
 }
@@ -143,6 +147,7 @@ impl std::ops::AddAssign for Usage {
         self.shareable_tokens = self.shareable_tokens.saturating_add(other.shareable_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(other.completion_tokens);
         self.shared_calls = self.shared_calls.saturating_add(other.shared_calls);
+        self.unanswered_calls = self.unanswered_calls.saturating_add(other.unanswered_calls);
         self.cost += other.cost;
     }
 }

@@ -91,8 +91,16 @@ impl Future for Abortable {
 /// Something in flight that an abort can reach.
 struct InFlight {
     work: Abortable,
-    /// The context of a running attempt; none while it waits for its next.
-    cx: Option<Arc<Cx>>,
+    /// The running attempt; none while it waits for its next.
+    attempt: Option<Begun>,
+}
+
+/// An attempt that has begun.
+struct Begun {
+    cx: Arc<Cx>,
+    op: &'static str,
+    ready: Instant,
+    began: Instant,
 }
 
 pub(super) struct Driver {
@@ -358,7 +366,7 @@ impl Driver {
         });
         let work = Abortable(Arc::new(Mutex::new(Some(work))));
         self.waiting.push(work.clone());
-        self.in_flight.insert(scope, InFlight { work, cx: None });
+        self.in_flight.insert(scope, InFlight { work, attempt: None });
     }
 
     /// Starts an attempt; if it ends at once, its end is in the inbox already.
@@ -412,7 +420,8 @@ impl Driver {
                 self.n_running += 1;
                 let work = Abortable(Arc::new(Mutex::new(Some(work))));
                 self.waiting.push(work.clone());
-                self.in_flight.insert(scope, InFlight { work, cx: Some(cx) });
+                self.in_flight
+                    .insert(scope, InFlight { work, attempt: Some(Begun { cx, op, ready, began }) });
             }
         }
     }
@@ -462,9 +471,13 @@ impl Driver {
         if let Some(in_flight) = self.in_flight.remove(scope) {
             // First the future, then the books: dropping it is what ends its model calls.
             drop(in_flight.work.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-            if let Some(cx) = in_flight.cx {
+            if let Some(Begun { cx, op, ready, began }) = in_flight.attempt {
                 self.n_running -= 1;
-                self.tell_aborted(scope, cx.attempt(), cx.close());
+                let (attempt, spent) = (cx.attempt(), cx.close());
+                let timing = Timing { queued: began - ready, ran: began.elapsed() };
+                let (scope_of, usage) = (scope.clone(), spent.usage);
+                self.note(&Notice::Aborted { scope: scope_of, op: op.into(), attempt, usage, timing });
+                self.tell_aborted(scope, attempt, spent);
             }
             return;
         }

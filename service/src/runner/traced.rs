@@ -89,6 +89,10 @@ impl Observer for Traced {
         self.held.notice(notice);
     }
 
+    fn replayed(&self) {
+        self.held.replayed();
+    }
+
     fn calling(&self, asking: &Asking<'_>) -> Option<Box<dyn WatchCall>> {
         Some(self.spans.calling(asking))
     }
