@@ -157,6 +157,11 @@ pub trait Observer: Send + Sync {
     /// Something happened.
     fn notice(&self, notice: &Notice);
 
+    /// Whether an earlier result stands in for an attempt of a node with `cache`.
+    fn looked_up(&self, op: &str, is_hit: bool) {
+        let _ = (op, is_hit);
+    }
+
     /// What was told so far is old: the run was taken up from its journal, and from here on it is carried on.
     fn replayed(&self) {}
 

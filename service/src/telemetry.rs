@@ -37,8 +37,10 @@ mod run;
 mod sampling;
 
 pub use content::Contents;
+pub(crate) use documents::chunks;
 pub use parent::Parent;
 pub use push::MetricsPush;
+pub(crate) use run::module_of;
 pub use run::{JobOfRun, RunSpans};
 
 use queue::Queue;

@@ -390,10 +390,15 @@ impl Driver {
         let mut running = Box::new(Running { cx: cx.clone(), op, cache, ready, began, away });
         if self.options.use_cache
             && let Some((_, key)) = &running.cache
-            && let Some(outputs) = self.context.resources.cache.get(key)
         {
-            self.ended(&running, Ok((*outputs).clone()));
-            return;
+            let found = self.context.resources.cache.get(key);
+            if let Some(observer) = &self.options.observer {
+                observer.looked_up(op, found.is_some());
+            }
+            if let Some(outputs) = found {
+                self.ended(&running, Ok((*outputs).clone()));
+                return;
+            }
         }
         if start.idle_timeout.is_some() {
             cx.touch();

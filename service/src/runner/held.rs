@@ -173,6 +173,10 @@ impl Observer for Held {
         tell();
     }
 
+    fn looked_up(&self, op: &str, is_hit: bool) {
+        self.counting.metrics().looked_up(op, is_hit);
+    }
+
     fn replayed(&self) {
         self.is_replaying.store(false, Ordering::Relaxed);
     }

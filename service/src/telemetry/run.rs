@@ -499,7 +499,8 @@ const WAIT: &str = "wait";
 /// The operator in which a model calls tools: the calls below it are the tools' own spans.
 const AGENT: &str = "tool.call";
 
-fn module_of(op: &str) -> &str {
+/// The module of an operator: `retrieve` of `retrieve.bm25`.
+pub(crate) fn module_of(op: &str) -> &str {
     op.split('.').next().unwrap_or_default()
 }
 
