@@ -35,13 +35,14 @@ mod push;
 mod queue;
 mod run;
 mod sampling;
+mod steps;
 
 pub use content::Contents;
 pub(crate) use documents::chunks;
 pub use parent::Parent;
 pub use push::MetricsPush;
-pub(crate) use run::module_of;
 pub use run::{JobOfRun, RunSpans};
+pub(crate) use steps::module_of;
 
 use queue::Queue;
 

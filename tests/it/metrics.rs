@@ -198,7 +198,7 @@ async fn what_retrievals_find_what_is_kept_of_it_and_what_caches_have_is_counted
     assert_eq!(put.status, 200, "{}", put.text);
     let flow = "flow: found\nnodes:\n  \
                 find: { op: retrieve.bm25, with: { index: notes }, in: { query: \"'herons'\" }, cache: 1h }\n  \
-                keep: { op: filter.threshold, with: { min_score: 1000 }, in: { chunks: find.chunks } }\n\
+                keep: { op: select.budget, with: { max_tokens: 100 }, in: { chunks: find.chunks } }\n\
                 outputs: { chunks: keep.chunks }\n";
     let put = service.ask("PUT", "/v1/flows/found").key(&key).yaml(flow).send().await;
     assert_eq!(put.status, 201, "{}", put.text);
@@ -214,8 +214,8 @@ async fn what_retrievals_find_what_is_kept_of_it_and_what_caches_have_is_counted
         ("anabranch_node_cache_total{op=\"retrieve.bm25\",outcome=\"hit\"}", 1.0),
         ("anabranch_retrieved_chunks_count{op=\"retrieve.bm25\"}", 2.0),
         ("anabranch_retrieved_chunks_sum{op=\"retrieve.bm25\"}", 4.0),
-        ("anabranch_kept_ratio_count{op=\"filter.threshold\"}", 2.0),
-        ("anabranch_kept_ratio_sum{op=\"filter.threshold\"}", 0.0),
+        ("anabranch_kept_ratio_count{op=\"select.budget\"}", 2.0),
+        ("anabranch_kept_ratio_sum{op=\"select.budget\"}", 2.0),
     ] {
         assert!((number(&text, series) - count).abs() < 1e-9, "{series}: {}", number(&text, series));
     }

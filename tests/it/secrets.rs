@@ -95,11 +95,8 @@ async fn a_key_that_a_server_echoes_stays_out_of_what_commands_print() {
         let mut command = tokio::process::Command::new(program());
         command.args(arguments).current_dir(folder.path()).env("MODEL_KEY", KEY).env("NO_COLOR", "1");
         let output = command.output().await.unwrap();
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(said.contains("[redacted]"), "{arguments:?}: {said}");
         has_none(&said, KEY);
     }

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::attributes::{Attributes, Over};
 use super::call::{CallSpan, PassedOn};
 use super::parent::{Parent, new_span, span_of, traceparent};
+use super::steps::{AGENT, WAIT, kind_of, module_of};
 use super::{Pipeline, Telemetry, documents, names};
 use crate::config::ContentLevel;
 use crate::job::End;
@@ -492,28 +493,6 @@ struct Ended<'a> {
 fn above(path: &str) -> &str {
     let cut = if path.ends_with(']') { path.rfind('[') } else { path.rfind('/') };
     cut.and_then(|at| path.get(..at)).unwrap_or_default()
-}
-
-/// What stands for an operator where a run waits for somebody.
-const WAIT: &str = "wait";
-/// The operator in which a model calls tools: the calls below it are the tools' own spans.
-const AGENT: &str = "tool.call";
-
-/// The module of an operator: `retrieve` of `retrieve.bm25`.
-pub(crate) fn module_of(op: &str) -> &str {
-    op.split('.').next().unwrap_or_default()
-}
-
-/// What kind of step an operator is: its module says.
-fn kind_of(op: &str) -> &'static str {
-    match module_of(op) {
-        "retrieve" => "RETRIEVER",
-        "rerank" => "RERANKER",
-        _ if op == AGENT => "AGENT",
-        "guard" => "GUARDRAIL",
-        "judge" | "verify" => "EVALUATOR",
-        _ => "CHAIN",
-    }
 }
 
 fn of_ports(ports: &Map) -> serde_json::Value {
