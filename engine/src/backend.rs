@@ -1,5 +1,6 @@
 //! What a step may reach outside the engine, as traits, and how each of them can fail.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,28 @@ impl Error {
     pub fn used_nothing(&self) -> bool {
         matches!(self, Self::Overloaded { .. } | Self::Rejected { .. } | Self::Unreached { .. })
     }
+
+    /// The same, without the secrets in what the backend said.
+    #[must_use]
+    pub fn redacted(mut self, by: &dyn Redact) -> Self {
+        let (Self::Overloaded { message, .. }
+        | Self::TimedOut { message, .. }
+        | Self::Unavailable { message, .. }
+        | Self::Unreached { message, .. }
+        | Self::Rejected { message, .. }
+        | Self::Garbled { message, .. }) = &mut self;
+        *message = by.text(message);
+        self
+    }
+}
+
+/// Takes secrets out of what backends and tools say of a failure: some echo the key that they were sent.
+pub trait Redact: fmt::Debug + Send + Sync {
+    /// `text` without secrets.
+    fn text(&self, text: &str) -> String;
+
+    /// `value` without secrets, be they in texts or in fields with the name of one.
+    fn value(&self, value: &mut serde_json::Value);
 }
 
 /// How much a model call took.
@@ -113,6 +136,10 @@ pub struct Usage {
     /// answer was kept. They read and write no tokens of their own.
     #[serde(skip_serializing_if = "is_zero")]
     pub shared_calls: u64,
+    /// Of the calls, those that never got an answer: they broke off or were given up. What they took is not known; their
+    /// tokens and cost are what was held for them, which is the most that it can be.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unanswered_calls: u64,
     /// Money, in the currency of the price table.
     pub cost: f64,
 }
@@ -140,6 +167,7 @@ impl std::ops::AddAssign for Usage {
         self.shareable_tokens = self.shareable_tokens.saturating_add(other.shareable_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(other.completion_tokens);
         self.shared_calls = self.shared_calls.saturating_add(other.shared_calls);
+        self.unanswered_calls = self.unanswered_calls.saturating_add(other.unanswered_calls);
         self.cost += other.cost;
     }
 }

@@ -187,6 +187,7 @@ impl Ledger {
         held.prompt_tokens = held.prompt_tokens.saturating_sub(usage.prompt_tokens);
         held.cached_tokens = held.cached_tokens.saturating_sub(usage.cached_tokens);
         held.shareable_tokens = held.shareable_tokens.saturating_sub(usage.shareable_tokens);
+        held.unanswered_calls = held.unanswered_calls.saturating_sub(usage.unanswered_calls);
         held.completion_tokens = held.completion_tokens.saturating_sub(usage.completion_tokens);
         held.shared_calls = held.shared_calls.saturating_sub(usage.shared_calls);
         held.cost = (held.cost - usage.cost).max(0.0);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{Caller, ChatModel, Embedder, Index, Reranker, Tool, ToolServer, Usage};
+use crate::backend::{Caller, ChatModel, Embedder, Index, Redact, Reranker, Tool, ToolServer, Usage};
 use crate::budget::{Ledger, Purse};
 use crate::cache::Cache;
 use crate::event::RunId;
@@ -93,9 +93,19 @@ pub struct Resources {
     pub tools: BTreeMap<String, ToolEntry>,
     /// Results of nodes with `cache`, shared by all runs.
     pub cache: Cache,
+    /// What takes secrets out of failures; nothing if `None`.
+    pub redact: Option<Arc<dyn Redact>>,
 }
 
 impl Resources {
+    /// Why something failed, without secrets.
+    pub fn redacted(&self, why: String) -> String {
+        match &self.redact {
+            Some(redact) => redact.text(&why),
+            None => why,
+        }
+    }
+
     /// The names, for the checker.
     pub fn names(&self) -> Names {
         Names {
@@ -264,6 +274,11 @@ impl Cx {
     /// The model called `name`.
     pub fn model(&self, name: &ModelName) -> Result<Model, OpError> {
         lookup(&self.run.resources.models, "model", &name.0).cloned()
+    }
+
+    /// Why the attempt failed, without secrets.
+    pub(crate) fn redacted(&self, why: String) -> String {
+        self.run.resources.redacted(why)
     }
 
     /// When the attempt last showed life, since the run's start.

@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::scope::Scope;
 use crate::value::{Map, Text};
 
+mod aborted;
 mod again;
 mod clock;
 mod diff;
@@ -41,7 +42,7 @@ pub use expanded::Expanded;
 pub use fork::{Fork, ForkError, ForkFrom, PatchProblem, fork};
 pub use inbox::{AnswerError, Answering, Inbox};
 pub use inputs::{InputProblem, check as check_inputs, check_each as check_each_input};
-pub use inspect::{Inspection, OpenNode, inspect};
+pub use inspect::{AbortedNode, Inspection, OpenNode, inspect};
 pub use offload::{Done, NotTaken, Offload, Task, execute_task, execute_task_from};
 pub use replay::{Replay, Try, replay};
 pub use wait::{OpenWait, WaitDecl, wait_of, waits_of};
@@ -156,6 +157,14 @@ pub trait Observer: Send + Sync {
     /// Something happened.
     fn notice(&self, notice: &Notice);
 
+    /// Whether an earlier result stands in for an attempt of a node with `cache`.
+    fn looked_up(&self, op: &str, is_hit: bool) {
+        let _ = (op, is_hit);
+    }
+
+    /// What was told so far is old: the run was taken up from its journal, and from here on it is carried on.
+    fn replayed(&self) {}
+
     /// A call of a model or an encoder is about to be made: who is to be told how it goes on, if anybody.
     fn calling(&self, asking: &Asking<'_>) -> Option<Box<dyn WatchCall>> {
         let _ = asking;
@@ -192,6 +201,19 @@ pub enum Notice {
         failure: Option<Failure>,
         /// The wait before the next attempt, if there is one.
         retry_in: Option<Duration>,
+        /// What it used.
+        usage: Usage,
+        /// Where its time went.
+        timing: Timing,
+    },
+    /// A node was stopped before its end: the run is cancelled, the scope around it failed, or nobody wants it any more.
+    Aborted {
+        /// Which node.
+        scope: Scope,
+        /// The operator; empty for what only holds others.
+        op: Text,
+        /// Which attempt, from 1; 0 for what only holds others.
+        attempt: u32,
         /// What it used.
         usage: Usage,
         /// Where its time went.
@@ -323,6 +345,9 @@ pub struct NodeReport {
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Whether it was stopped before its end.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub aborted: bool,
     /// Its inputs by port.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub inputs: Map,

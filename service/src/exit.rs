@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use anabranch_engine::cx::Resources;
+
 /// How the process ends. The numbers are part of the interface: scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -82,6 +84,12 @@ impl Error {
     /// The command ends without another word.
     pub fn silent(exit: Exit) -> Self {
         Self::new(exit, "")
+    }
+
+    /// The same, without the secrets that a backend may have echoed.
+    #[must_use]
+    pub fn without_secrets(self, resources: &Resources) -> Self {
+        Self { message: resources.redacted(self.message), ..self }
     }
 
     /// Says what would be right.

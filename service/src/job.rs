@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anabranch_engine::budget::Budget;
 use anabranch_engine::event::Record;
+use anabranch_engine::run;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -204,8 +205,17 @@ pub struct Usage {
     pub shareable_tokens: u64,
     /// Tokens written.
     pub completion_tokens: u64,
+    /// Of the calls, those that never got an answer: they broke off or were given up. Their tokens and cost are what was
+    /// held for them, the most that they can have taken.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unanswered_calls: u64,
     /// In the money of the price table.
     pub cost: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How far a job is.
@@ -231,6 +241,9 @@ pub struct OpenWait {
     pub about: Option<String>,
     /// What there is to see.
     pub shown: Map<String, Value>,
+    /// When it was opened (unix ms).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
     /// When the default counts (unix ms).
     pub until_ms: i64,
 }
@@ -294,6 +307,19 @@ pub struct Job {
     pub finished_ms: Option<i64>,
     /// The key that submitted it.
     pub created_by: Option<String>,
+}
+
+impl From<&run::OpenWait> for OpenWait {
+    fn from(wait: &run::OpenWait) -> Self {
+        Self {
+            wait: wait.scope.to_string(),
+            ty: wait.ty.to_string(),
+            about: wait.about.as_deref().map(str::to_owned),
+            shown: wait.shown.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect(),
+            since_ms: i64::try_from(wait.since_ms).ok(),
+            until_ms: i64::try_from(wait.until_ms).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// A new id: `prefix_` and a `UUIDv7` without dashes, so that ids sort by time.

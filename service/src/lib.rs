@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod outgoing;
 pub mod overrides;
 pub mod process;
+pub mod redact;
 pub mod resources;
 pub mod runner;
 pub mod schedules;

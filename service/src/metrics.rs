@@ -21,6 +21,7 @@ use crate::access::DEFAULT_TENANT;
 use crate::indexes::Indexes;
 use crate::job::Status;
 use crate::resources::Pools;
+use crate::telemetry::{chunks, module_of};
 
 mod calls;
 mod encode;
@@ -51,6 +52,13 @@ const COMMIT_SECONDS: [f64; 13] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// Bounds of counts.
 const COUNTS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1_024.0, 10_000.0];
+
+/// Bounds of shares.
+const SHARES: [f64; 11] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+/// The module of operators that find chunks.
+const FINDS: &str = "retrieve";
+/// The modules of operators that pass on some of the chunks that they are given.
+const KEEPS: [&str; 3] = ["filter", "rerank", "select"];
 
 /// A histogram of times.
 fn seconds() -> Histogram {
@@ -113,6 +121,9 @@ pub struct Metrics {
     node: Times<Op>,
     attempts: Family<OpOutcome, Counter>,
     retries: Family<Reason, Counter>,
+    cache: Family<OpOutcome, Counter>,
+    retrieved: Times<Op>,
+    kept: Times<Op>,
     turns: Histogram,
     items: Histogram,
     model_calls: Counter,
@@ -153,6 +164,9 @@ impl Metrics {
             node: Family::new_with_constructor(seconds),
             attempts: Family::default(),
             retries: Family::default(),
+            cache: Family::default(),
+            retrieved: Family::new_with_constructor(|| Histogram::new(COUNTS)),
+            kept: Family::new_with_constructor(|| Histogram::new(SHARES)),
             turns: Histogram::new(COUNTS),
             items: Histogram::new(COUNTS),
             model_calls: Counter::default(),
@@ -182,6 +196,9 @@ impl Metrics {
         add(to, &names::NODE_DURATION, self.node.clone());
         add(to, &names::NODE_ATTEMPTS, self.attempts.clone());
         add(to, &names::NODE_RETRIES, self.retries.clone());
+        add(to, &names::NODE_CACHE, self.cache.clone());
+        add(to, &names::RETRIEVED, self.retrieved.clone());
+        add(to, &names::KEPT, self.kept.clone());
         add(to, &names::LOOP_TURNS, self.turns.clone());
         add(to, &names::EACH_ITEMS, self.items.clone());
         self.calls.register(to);
@@ -264,9 +281,29 @@ impl Metrics {
         self.fenced.inc();
     }
 
+    /// The operator, as labels have it.
+    fn op(&self, op: &str) -> &'static str {
+        self.operators.get(op).copied().unwrap_or(labels::OTHER)
+    }
+
+    /// What was found of earlier results for an attempt of a node with `cache`.
+    pub fn looked_up(&self, op: &str, is_hit: bool) {
+        let outcome = if is_hit { "hit" } else { "miss" };
+        self.cache.get_or_create(&OpOutcome { op: self.op(op), outcome }).inc();
+    }
+
+    /// An operator that was given `n_read` chunks has passed on, or found, `n_given`.
+    fn passed_on(&self, op: &str, n_read: Option<usize>, n_given: usize) {
+        let of = Op { op: self.op(op) };
+        match n_read {
+            Some(n_read) => self.kept.get_or_create(&of).observe(n_given as f64 / n_read.max(1) as f64),
+            None => self.retrieved.get_or_create(&of).observe(n_given as f64),
+        }
+    }
+
     fn ended(&self, notice: &Notice) {
         if let Notice::Ended { op, failure, retry_in, usage, timing, .. } = notice {
-            let op = self.operators.get(&**op).copied().unwrap_or(labels::OTHER);
+            let op = self.op(op);
             let kind = failure.as_ref().map(|failure| failure.kind);
             let outcome = kind.map_or("succeeded", FailureKind::as_str);
             self.node.get_or_create(&Op { op }).observe(timing.ran.as_secs_f64());
@@ -279,6 +316,11 @@ impl Metrics {
             }
             self.used(usage);
         }
+    }
+
+    fn aborted(&self, op: &str, usage: &anabranch_engine::backend::Usage) {
+        self.attempts.get_or_create(&OpOutcome { op: self.op(op), outcome: "aborted" }).inc();
+        self.used(usage);
     }
 
     fn used(&self, usage: &anabranch_engine::backend::Usage) {
@@ -325,30 +367,58 @@ impl Metrics {
 #[derive(Debug)]
 pub struct Counting {
     metrics: Arc<Metrics>,
-    /// Loops that are under way.
-    loops: Mutex<HashSet<Scope>>,
+    open: Mutex<Underway>,
+}
+
+/// What has begun and is counted at its end.
+#[derive(Debug, Default)]
+struct Underway {
+    loops: HashSet<Scope>,
+    /// The chunks that a filter, reranker or selection was given.
+    read: HashMap<Scope, usize>,
 }
 
 impl Counting {
     /// Nothing has happened yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, loops: Mutex::default() }
+        Self { metrics, open: Mutex::default() }
+    }
+
+    /// The metrics that it counts in.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Something happened, now or, as the journal tells, before.
     pub fn noticed(&self, notice: &Notice, is_now: bool) {
-        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match notice {
-            Notice::Opened { scope, what: Opened::Loop(_), .. } => {
-                loops.insert(scope.clone());
+            Notice::Started { scope, op, inputs, .. } if is_now && KEEPS.contains(&module_of(op)) => {
+                open.read.insert(scope.clone(), chunks(inputs).len());
             }
-            Notice::Closed { scope, parts, .. } if loops.remove(scope) && is_now => {
+            Notice::Opened { scope, what: Opened::Loop(_), .. } => {
+                open.loops.insert(scope.clone());
+            }
+            Notice::Closed { scope, parts, .. } if open.loops.remove(scope) && is_now => {
                 self.metrics.turns.observe(*parts as f64);
             }
             Notice::Opened { what: Opened::Each(items), .. } if is_now => {
                 self.metrics.items.observe(*items as f64);
             }
-            Notice::Ended { .. } if is_now => self.metrics.ended(notice),
+            Notice::Ended { scope, op, outputs, failure, .. } if is_now => {
+                let n_read = open.read.remove(scope).filter(|n_read| *n_read > 0);
+                if failure.is_none() && (n_read.is_some() || module_of(op) == FINDS) {
+                    self.metrics.passed_on(op, n_read, chunks(outputs).len());
+                }
+                self.metrics.ended(notice);
+            }
+            Notice::Aborted { scope, op, attempt, usage, .. } => {
+                open.loops.remove(scope);
+                open.read.remove(scope);
+                if is_now && *attempt > 0 {
+                    self.metrics.aborted(op, usage);
+                }
+            }
             _ => {}
         }
     }

@@ -162,7 +162,7 @@ impl Process {
         metrics.time(Arc::make_mut(&mut resources));
         let spending = Spending::new(store.clone(), access.clone());
         let slots = if roles.worker { u32::try_from(config.limits.running).unwrap_or(u32::MAX) } else { 0 };
-        let telemetry = Telemetry::start(&config.telemetry, config.secrets(env), env)?;
+        let telemetry = Telemetry::start(&config.telemetry, config.redactor(env), env)?;
         let push = MetricsPush::of(&config.telemetry, env)?.map(Arc::new);
         let options = runner::Options {
             slots,

@@ -12,7 +12,7 @@ use anabranch_backends::chat::{
 };
 use anabranch_backends::pool::{PooledChat, Replica};
 use anabranch_backends::tokenizer::{self, Tokenizer};
-use anabranch_engine::backend::ChatModel;
+use anabranch_engine::backend::{ChatModel, Redact};
 use anabranch_engine::cx::{IndexEntry, Model, Price, Resources};
 
 use anabranch_backends::index::StoreError;
@@ -210,8 +210,9 @@ pub fn with_pools(
         .map(|(name, config)| Ok((name.clone(), encoders::reranker(name, config, env)?)))
         .collect::<Result<_, Error>>()?;
     let tools = tools::tools(config, env)?;
+    let redact = Some(config.redactor(env) as Arc<dyn Redact>);
     let resources =
-        Resources { models, embedders, rerankers, prices, indexes, tools, ..Resources::default() };
+        Resources { models, embedders, rerankers, prices, indexes, tools, redact, ..Resources::default() };
     Ok((resources, pools))
 }
 

@@ -19,6 +19,7 @@ use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, ShouldSample, SpanData};
 
 use crate::config::{ContentLevel, SecretError, TelemetrySection};
+use crate::redact::Redactor;
 use crate::resources::Env;
 
 mod attributes;
@@ -34,11 +35,14 @@ mod push;
 mod queue;
 mod run;
 mod sampling;
+mod steps;
 
-pub use content::{Contents, Redactor};
+pub use content::Contents;
+pub(crate) use documents::chunks;
 pub use parent::Parent;
 pub use push::MetricsPush;
 pub use run::{JobOfRun, RunSpans};
+pub(crate) use steps::module_of;
 
 use queue::Queue;
 
@@ -85,17 +89,17 @@ impl Telemetry {
         Self(None)
     }
 
-    /// What `section` and the standard variables say; `secrets` never leave. Needs a tokio runtime.
+    /// What `section` and the standard variables say; what `redactor` takes out never leaves. Needs a tokio runtime.
     pub fn start(
         section: &TelemetrySection,
-        secrets: Vec<String>,
+        redactor: Arc<Redactor>,
         env: Env<'_>,
     ) -> Result<Self, TelemetryError> {
         let Some(exporter) = exporter::of(section, env)? else { return Ok(Self::off()) };
         let queue = Queue::start(exporter, section.queue, section.timeout);
         Ok(Self(Some(Arc::new(Pipeline {
             sampler: sampling::of(section.sample, env)?,
-            contents: Contents::new(section.content, Redactor::new(secrets)),
+            contents: Contents::new(section.content, redactor),
             scope: InstrumentationScope::builder("anabranch").with_version(env!("CARGO_PKG_VERSION")).build(),
             queue,
         }))))

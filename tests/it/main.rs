@@ -21,6 +21,7 @@
 //! `prometheus`: a real one asks a real service, and every panel and rule finds what it looks at.
 //! `recovery`: the built service, killed, stopped or without its database, loses nothing and does nothing twice.
 //! `outside`: webhooks, schedules, usage and feedback, against the real service.
+//! `secrets`: a key that a backend echoes goes no further.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
 //! `telemetry`: traces as a collector gets them.
@@ -60,6 +61,7 @@ mod recovery;
 mod schema;
 mod schemathesis;
 mod sdk;
+mod secrets;
 mod served;
 mod stores;
 mod support;

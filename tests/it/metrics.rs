@@ -186,3 +186,66 @@ async fn no_caller_can_make_a_series() {
         assert!(!text.contains(word), "`{word}` in\n{text}");
     }
 }
+
+#[tokio::test]
+async fn what_retrievals_find_what_is_kept_of_it_and_what_caches_have_is_counted() {
+    let service = Service::start("models: { default: extractive }\n").await;
+    let key = service.key("default", &Scope::ALL).await;
+    let document = |id: &str, text: &str| json!({ "id": id, "text": text });
+    let documents = [document("a", "Herons nest in trees."), document("b", "Herons eat fish.")];
+    let put = service.ask("POST", "/v1/indexes/notes/documents").key(&key);
+    let put = put.json(&json!({ "documents": documents })).send().await;
+    assert_eq!(put.status, 200, "{}", put.text);
+    let flow = "flow: found\nnodes:\n  \
+                find: { op: retrieve.bm25, with: { index: notes }, in: { query: \"'herons'\" }, cache: 1h }\n  \
+                keep: { op: select.budget, with: { max_tokens: 100 }, in: { chunks: find.chunks } }\n\
+                outputs: { chunks: keep.chunks }\n";
+    let put = service.ask("PUT", "/v1/flows/found").key(&key).yaml(flow).send().await;
+    assert_eq!(put.status, 201, "{}", put.text);
+    for _ in 0..2 {
+        let asked = json!({ "flow": "found", "inputs": {} });
+        let job = service.ask("POST", "/v1/jobs").key(&key).header("prefer", "wait=30").json(&asked);
+        let job = job.send().await;
+        assert_eq!(job.json()["status"], "succeeded", "{}", job.text);
+    }
+    let text = told(&service).await;
+    for (series, count) in [
+        ("anabranch_node_cache_total{op=\"retrieve.bm25\",outcome=\"miss\"}", 1.0),
+        ("anabranch_node_cache_total{op=\"retrieve.bm25\",outcome=\"hit\"}", 1.0),
+        ("anabranch_retrieved_chunks_count{op=\"retrieve.bm25\"}", 2.0),
+        ("anabranch_retrieved_chunks_sum{op=\"retrieve.bm25\"}", 4.0),
+        ("anabranch_kept_ratio_count{op=\"select.budget\"}", 2.0),
+        ("anabranch_kept_ratio_sum{op=\"select.budget\"}", 2.0),
+    ] {
+        assert!((number(&text, series) - count).abs() < 1e-9, "{series}: {}", number(&text, series));
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_down_until_it_has_answered_again() {
+    // Nobody listens there any more.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = format!(
+        "models: {{ default: {{ url: 'http://127.0.0.1:{port}', model: m, breaker: {{ failures: 1, cooldown: 1ms }} }} }}\n"
+    );
+    let service = Service::start(&config).await;
+    let key = service.key("default", &Scope::ALL).await;
+    let flow = "flow: pick\nnodes:\n  pick: { op: route.llm, in: { text: \"'x'\" }, with: { routes: { left: l, right: r } } }\n\
+                outputs: { label: pick.label }\n";
+    service.ask("PUT", "/v1/flows/pick").key(&key).yaml(flow).send().await;
+    let of = format!("{{model=\"default\",replica=\"127.0.0.1:{port}\"}}");
+    assert!(number(&told(&service).await, &format!("anabranch_backend_up{of}")) > 0.0);
+    let asked = json!({ "flow": "pick", "inputs": {} });
+    service.ask("POST", "/v1/jobs").key(&key).header("prefer", "wait=30").json(&asked).send().await;
+    let until = Instant::now() + SOON;
+    loop {
+        let text = told(&service).await;
+        assert!(number(&text, &format!("anabranch_backend_up{of}")) < 1.0, "{text}");
+        // Its cooldown is over, and nobody has tried it.
+        if (number(&text, &format!("anabranch_backend_breaker{of}")) - 1.0).abs() < 1e-9 {
+            return;
+        }
+        assert!(Instant::now() < until, "the cooldown does not end");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_mins(2);
 /// How far back queries look that leave it to Grafana.
 const RATE_INTERVAL: &str = "1m";
 /// Flows that together do everything that is counted.
-const FLOWS: [(&str, &str); 4] = [
+const FLOWS: [(&str, &str); 5] = [
     (
         "route",
         "flow: route\ninputs: { text: text }\nnodes:\n  pick: { op: route.llm, in: { text: inputs.text }, with: { \
@@ -30,6 +30,12 @@ const FLOWS: [(&str, &str); 4] = [
         "near",
         "flow: near\ninputs: { text: text }\nnodes:\n  find: { op: retrieve.dense, with: { index: docs }, in: { query: \
          inputs.text } }\noutputs: { chunks: find.chunks }\n",
+    ),
+    (
+        "kept",
+        "flow: kept\ninputs: { text: text }\nnodes:\n  find: { op: retrieve.bm25, with: { index: docs }, in: { query: \
+         \"'herons'\" }, cache: 1h }\n  keep: { op: select.budget, with: { max_tokens: 100 }, in: { chunks: find.chunks \
+         } }\noutputs: { chunks: keep.chunks }\n",
     ),
     (
         "around",
@@ -220,9 +226,13 @@ async fn work(service: &str, poor_key: &str, hook: &str, log: &Path) {
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
-    for (flow, status) in
-        [("route", "succeeded"), ("near", "succeeded"), ("around", "succeeded"), ("poor", "failed")]
-    {
+    for (flow, status) in [
+        ("route", "succeeded"),
+        ("near", "succeeded"),
+        ("around", "succeeded"),
+        ("kept", "succeeded"),
+        ("poor", "failed"),
+    ] {
         let body = json!({ "flow": flow, "inputs": { "text": "herons" }, "webhook": hook });
         let (code, said) = post(ROOT_KEY, "/v1/jobs", body).await;
         let job: Json = serde_json::from_str(&said).unwrap();

@@ -28,10 +28,12 @@ use serde_json::{Value as Json, json};
 
 use crate::access::service::Service;
 use crate::faults::server::{Fake, Step, response};
+use crate::served::{Place, Served};
 use crate::support::{Repository, files, read, root, source};
 
 mod collector;
 mod counts;
+mod ends;
 mod tools;
 
 use collector::{Collector, Seen};
@@ -90,7 +92,7 @@ fn telemetry(endpoint: &str, more: &str) -> Telemetry {
     let text = format!("telemetry: {{ endpoint: \"{endpoint}\"{more} }}\n");
     let config = Config::parse(config::FILE, &text).unwrap();
     let env = |name: &str| (name == "KEY").then(|| "the-key-of-the-collector".to_owned());
-    Telemetry::start(&config.telemetry, config.secrets(&env), &env).unwrap()
+    Telemetry::start(&config.telemetry, config.redactor(&env), &env).unwrap()
 }
 
 /// Tells the spans of a run what happens in it.
@@ -426,6 +428,13 @@ async fn a_dead_collector_loses_spans_and_no_run() {
         service.app.telemetry.close().await;
         assert_eq!(service.app.telemetry.exported(), 0);
         assert_eq!(service.app.telemetry.lost(), 15, "all are counted: {protocol}");
+        let told = service.ask("GET", "/metrics").send().await.text;
+        for line in [
+            "anabranch_spans_total{outcome=\"exported\"} 0.0",
+            "anabranch_spans_total{outcome=\"lost\"} 15.0",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line} in\n{told}");
+        }
     }
 }
 
@@ -444,4 +453,18 @@ async fn only_the_asked_for_share_of_runs_is_traced() {
     telemetry.close().await;
     let n = collector.spans().len();
     assert!((60..140).contains(&n), "{n} of 400");
+}
+
+#[tokio::test]
+async fn a_log_is_json_from_its_first_line_on() {
+    let place = Place::new();
+    let served = Served::start(&place);
+    drop(served);
+    let log = std::fs::read_to_string(place.folder().join("log")).unwrap();
+    let lines: Vec<Json> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let said = |words: &str| lines.iter().any(|line| line.to_string().contains(words));
+    assert!(said("indexing docs: 1 file to look at") && said("index `docs` built"), "{log}");
 }

@@ -33,6 +33,7 @@ pub(crate) const SHARED: Usage = Usage {
     prompt_tokens: 0,
     cached_tokens: 0,
     shareable_tokens: 0,
+    unanswered_calls: 0,
     completion_tokens: 0,
     shared_calls: 1,
     cost: 0.0,

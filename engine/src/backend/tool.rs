@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Call, Error};
+use super::{Call, Error, Redact};
 use crate::value::Text;
 
 /// What a model is told of a tool.
@@ -43,6 +43,14 @@ impl ToolAnswer {
     /// What is told to whoever made a wrong call.
     pub fn error(message: impl Into<String>) -> Self {
         Self { value: Value::String(message.into()), text: None, is_error: true }
+    }
+
+    /// The same, without the secrets in it: for what a tool says of a wrong call.
+    #[must_use]
+    pub fn redacted(mut self, by: &dyn Redact) -> Self {
+        by.value(&mut self.value);
+        self.text = self.text.map(|text| by.text(&text).into());
+        self
     }
 
     /// The answer in words, for a model: as the tool wrote it, else a text as it is and anything else as JSON.

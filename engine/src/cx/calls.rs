@@ -27,7 +27,7 @@ impl Cx {
         estimate.cost = cost(&estimate, price);
         let on_delta = |delta: &str| self.progress(Progress::Delta(delta.to_owned()));
         let key = self.call_key([serde_json::to_vec(request).unwrap_or_default().as_slice()]);
-        let watch = self.watch(&name.0, model.name(), Asked::Chat(request));
+        let watch = self.watch(&name.0, model.name(), Asked::Chat(request), estimate);
         let on_first_token = || watch.iter().for_each(|watch| watch.first_token());
         let call = Call {
             on_delta: &on_delta,
@@ -35,7 +35,7 @@ impl Cx {
             ..self.call(&key, watch.as_deref())
         };
         let calls = Usage { model_calls: 1, ..Usage::default() };
-        let answer = self
+        let (answer, used) = self
             .booked(estimate, calls, price, async {
                 let response = model.chat(request, &call).await?;
                 let tokens = match response.usage {
@@ -50,8 +50,7 @@ impl Cx {
             })
             .await;
         if let Some(watch) = &watch {
-            let used = answer.as_ref().map(|response| response.usage).unwrap_or_default();
-            watch.ended(answer.as_ref().map(Answered::Chat), &priced(used, calls, price));
+            watch.ended(answer.as_ref().map(Answered::Chat), &used);
         }
         answer
     }
@@ -70,13 +69,12 @@ impl Cx {
         let backend = || format!("embedder `{name}`");
         let key = self.call_key(texts.iter().map(|text| text.as_bytes()));
         let identity = embedder.identity();
-        let watch = self.watch(&name.0, &identity, Asked::Embed { texts, passage });
+        let room = self.encoding(&format!("embedders.{name}"), texts.iter().map(|text| text.len()).sum());
+        let watch = self.watch(&name.0, &identity, Asked::Embed { texts, passage }, room.estimate);
         let call = self.call(&key, watch.as_deref());
-        let bytes = texts.iter().map(|text| text.len()).sum();
         let found = self
             .encode(
-                &format!("embedders.{name}"),
-                bytes,
+                room,
                 async {
                     let found = embedder.embed(texts, passage, &call).await?;
                     Ok((found.vectors, found.usage))
@@ -104,12 +102,12 @@ impl Cx {
         let key = self.call_key([b"tokens".as_slice(), text.as_bytes()]);
         let asked = Asked::Embed { texts: std::slice::from_ref(text), passage: Passage::Document };
         let identity = embedder.identity();
-        let watch = self.watch(&name.0, &identity, asked);
+        let room = self.encoding(&format!("embedders.{name}"), text.len());
+        let watch = self.watch(&name.0, &identity, asked, room.estimate);
         let call = self.call(&key, watch.as_deref());
         let tokens = self
             .encode(
-                &format!("embedders.{name}"),
-                text.len(),
+                room,
                 async {
                     let found = embedder.embed_tokens(text, &call).await?;
                     Ok((found.tokens, found.usage))
@@ -147,12 +145,12 @@ impl Cx {
         let bytes = texts.iter().map(|text| query.len() + text.len()).sum();
         let key =
             self.call_key([query.as_bytes()].into_iter().chain(texts.iter().map(|text| text.as_bytes())));
-        let watch = self.watch(&name.0, reranker.name(), Asked::Rerank { query, texts });
+        let room = self.encoding(&format!("rerankers.{name}"), bytes);
+        let watch = self.watch(&name.0, reranker.name(), Asked::Rerank { query, texts }, room.estimate);
         let call = self.call(&key, watch.as_deref());
         let scores = self
             .encode(
-                &format!("rerankers.{name}"),
-                bytes,
+                room,
                 async {
                     let found = reranker.rerank(query, texts, &call).await?;
                     Ok((found.scores, found.usage))
@@ -172,33 +170,38 @@ impl Cx {
         Ok(scores)
     }
 
-    /// One call of an encoder that reads `bytes` of text; `told` hears of its end.
-    async fn encode<T>(
-        &self,
-        price: &str,
-        bytes: usize,
-        work: impl Future<Output = Result<(T, Usage), backend::Error>>,
-        told: impl FnOnce(Result<&T, &OpError>, &Usage),
-    ) -> Result<T, OpError> {
+    /// What a call of an encoder may take that reads `bytes` of text, at the price called `price`.
+    fn encoding(&self, price: &str, bytes: usize) -> Room {
         let price = self.price(price);
         // Three bytes a token is above what common tokenizers need for prose.
         let mut estimate =
             Usage { encoder_calls: 1, prompt_tokens: bytes as u64 / 3 + 1, ..Usage::default() };
         estimate.cost = cost(&estimate, price);
-        let calls = Usage { encoder_calls: 1, ..Usage::default() };
-        let work = async {
-            let (answer, usage) = work.await?;
-            Ok(((answer, usage), usage))
-        };
-        let answer = self.booked(estimate, calls, price, work).await;
-        let used = answer.as_ref().map(|(_, usage)| *usage).unwrap_or_default();
-        told(answer.as_ref().map(|(answer, _)| answer), &priced(used, calls, price));
-        answer.map(|(answer, _)| answer)
+        Room { estimate, price }
     }
 
-    /// Who is to be told how a call goes on.
-    pub(super) fn watch(&self, name: &str, model: &str, asked: Asked<'_>) -> Option<Box<dyn WatchCall>> {
-        let asking = Asking { scope: &self.scope, attempt: self.attempt, name, model, asked };
+    /// One call of an encoder; `told` hears of its end.
+    async fn encode<T>(
+        &self,
+        Room { estimate, price }: Room,
+        work: impl Future<Output = Result<(T, Usage), backend::Error>>,
+        told: impl FnOnce(Result<&T, &OpError>, &Usage),
+    ) -> Result<T, OpError> {
+        let calls = Usage { encoder_calls: 1, ..Usage::default() };
+        let (answer, used) = self.booked(estimate, calls, price, work).await;
+        told(answer.as_ref(), &used);
+        answer
+    }
+
+    /// Who is to be told how a call goes on for which `held` is held.
+    pub(super) fn watch(
+        &self,
+        name: &str,
+        model: &str,
+        asked: Asked<'_>,
+        held: Usage,
+    ) -> Option<Box<dyn WatchCall>> {
+        let asking = Asking { scope: &self.scope, attempt: self.attempt, name, model, asked, held };
         self.run.observer.as_ref()?.calling(&asking)
     }
 
@@ -225,33 +228,42 @@ impl Cx {
         }
     }
 
-    /// Does `work` with `estimate` held in every budget around, then books `calls` and what it says that it used.
+    /// Does `work` with `estimate` held in every budget around, then books `calls` and what it says that it used; tells
+    /// what was booked.
     pub(super) async fn booked<T>(
         &self,
         estimate: Usage,
         calls: Usage,
         price: Price,
         work: impl Future<Output = Result<(T, Usage), backend::Error>>,
-    ) -> Result<T, OpError> {
-        self.ledger.hold(estimate)?;
+    ) -> (Result<T, OpError>, Usage) {
+        if let Err(over) = self.ledger.hold(estimate) {
+            return (Err(over.into()), Usage::default());
+        }
         if let Some(purse) = &self.run.purse
             && let Err(over) = purse.hold(estimate)
         {
             self.ledger.release(estimate);
-            return Err(over.into());
+            return (Err(over.into()), Usage::default());
         }
-        let mut call = HeldCall { cx: self, held: estimate, used: estimate };
+        // As long as nothing is known of what it takes, it may be all that was held.
+        let mut call = HeldCall { cx: self, held: estimate, used: unanswered(estimate) };
         match work.await {
             Ok((answer, usage)) => {
                 call.used = priced(usage, calls, price);
-                Ok(answer)
+                (Ok(answer), call.used)
             }
             Err(error) => {
                 // A refusal costs a call and no tokens; nobody knows what a broken call has used: the estimate stands.
                 if error.used_nothing() {
                     call.used = calls;
                 }
-                Err(error.into())
+                // Here, too, and not only where an attempt fails: an operator may make an output of it.
+                let error = match &self.run.resources.redact {
+                    Some(redact) => error.redacted(&**redact),
+                    None => error,
+                };
+                (Err(error.into()), call.used)
             }
         }
     }
@@ -259,6 +271,13 @@ impl Cx {
     fn price(&self, name: &str) -> Price {
         self.run.resources.prices.get(name).copied().unwrap_or_default()
     }
+}
+
+/// What is held for a call, by which price.
+#[derive(Clone, Copy)]
+struct Room {
+    estimate: Usage,
+    price: Price,
 }
 
 /// A model call in flight. Dropped when it ends or is cancelled: what it held becomes what it used.
@@ -277,6 +296,11 @@ impl Drop for HeldCall<'_> {
         }
         *self.cx.used.lock().unwrap_or_else(PoisonError::into_inner) += self.used;
     }
+}
+
+/// What counts as used of a call that nobody heard the end of.
+fn unanswered(held: Usage) -> Usage {
+    Usage { unanswered_calls: held.model_calls + held.encoder_calls, ..held }
 }
 
 /// What an answered call has used, by what its server says.

@@ -132,21 +132,25 @@ impl Cx {
         let backend = || format!("tool `{}`", named.name);
         let deadline = Instant::now() + limits::TOOL_CALL;
         let deadline = self.deadline.get().map_or(deadline, |of_node| deadline.min(*of_node));
-        let watch = self.watch(&named.name, &named.tool.spec().name, Asked::Tool(arguments));
-        let call = backend::Call { deadline: Some(deadline), ..self.call(key, watch.as_deref()) };
         let calls = Usage { tool_calls: 1, ..Usage::default() };
-        let answer = self
+        let watch = self.watch(&named.name, &named.tool.spec().name, Asked::Tool(arguments), calls);
+        let call = backend::Call { deadline: Some(deadline), ..self.call(key, watch.as_deref()) };
+        let (answer, used) = self
             .booked(calls, calls, Price::default(), async {
                 let answer =
                     timeout_at(deadline, named.tool.call(arguments, &call)).await.map_err(|_| {
                         let message = format!("no answer within {:?}", limits::TOOL_CALL);
                         backend::Error::TimedOut { backend: backend(), message }
                     })??;
+                let answer = match &self.run.resources.redact {
+                    Some(redact) if answer.is_error => answer.redacted(&**redact),
+                    _ => answer,
+                };
                 Ok((answer, calls))
             })
             .await;
         if let Some(watch) = &watch {
-            watch.ended(answer.as_ref().map(Answered::Tool), &calls);
+            watch.ended(answer.as_ref().map(Answered::Tool), &used);
         }
         let answer = answer?;
         self.touch();

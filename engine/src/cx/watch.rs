@@ -20,6 +20,8 @@ pub struct Asking<'a> {
     pub model: &'a str,
     /// What it is asked.
     pub asked: Asked<'a>,
+    /// What is held for it in the budgets: what counts as used if its end is never heard of.
+    pub held: Usage,
 }
 
 /// What a model, an encoder or a tool is asked.

@@ -37,6 +37,7 @@ fn node(scope: &str, skipped: Option<&str>) -> NodeReport {
         attempts: u32::from(skipped.is_none()),
         skipped: skipped.map(Into::into),
         failure: None,
+        aborted: false,
         inputs: Map::new(),
         outputs: Map::new(),
         usage: Usage::default(),

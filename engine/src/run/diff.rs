@@ -182,6 +182,7 @@ mod tests {
             attempts: 1,
             skipped: None,
             failure: None,
+            aborted: false,
             inputs: [("a".into(), Value::Int(input)), ("b".into(), Value::Int(0))].into_iter().collect(),
             outputs: [("value".into(), Value::Int(output))].into_iter().collect(),
             usage: Usage::default(),

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::inbox::{Answer, Reply};
 use super::report::Nodes;
 use super::{Durability, Error, Notice, Options, Outcome, Report, execute::execute, offload};
-use crate::backend::{Caller, Usage};
+use crate::backend::Caller;
 use crate::cx::{Cx, Progress, Resources, RunContext, Spent};
 use crate::event::{Event, Failure, Record, Timer, Timing};
 use crate::limits;
@@ -27,6 +27,7 @@ use crate::scope::Scope;
 use crate::state::{Action, RunState, Setup, Start};
 use crate::value::Value;
 
+mod abort;
 mod behind;
 mod notes;
 mod pause;
@@ -91,8 +92,16 @@ impl Future for Abortable {
 /// Something in flight that an abort can reach.
 struct InFlight {
     work: Abortable,
-    /// The context of a running attempt; none while it waits for its next.
-    cx: Option<Arc<Cx>>,
+    /// The running attempt; none while it waits for its next.
+    attempt: Option<Begun>,
+}
+
+/// An attempt that has begun.
+struct Begun {
+    cx: Arc<Cx>,
+    op: &'static str,
+    ready: Instant,
+    began: Instant,
 }
 
 pub(super) struct Driver {
@@ -358,7 +367,7 @@ impl Driver {
         });
         let work = Abortable(Arc::new(Mutex::new(Some(work))));
         self.waiting.push(work.clone());
-        self.in_flight.insert(scope, InFlight { work, cx: None });
+        self.in_flight.insert(scope, InFlight { work, attempt: None });
     }
 
     /// Starts an attempt; if it ends at once, its end is in the inbox already.
@@ -382,10 +391,15 @@ impl Driver {
         let mut running = Box::new(Running { cx: cx.clone(), op, cache, ready, began, away });
         if self.options.use_cache
             && let Some((_, key)) = &running.cache
-            && let Some(outputs) = self.context.resources.cache.get(key)
         {
-            self.ended(&running, Ok((*outputs).clone()));
-            return;
+            let found = self.context.resources.cache.get(key);
+            if let Some(observer) = &self.options.observer {
+                observer.looked_up(op, found.is_some());
+            }
+            if let Some(outputs) = found {
+                self.ended(&running, Ok((*outputs).clone()));
+                return;
+            }
         }
         if start.idle_timeout.is_some() {
             cx.touch();
@@ -412,7 +426,8 @@ impl Driver {
                 self.n_running += 1;
                 let work = Abortable(Arc::new(Mutex::new(Some(work))));
                 self.waiting.push(work.clone());
-                self.in_flight.insert(scope, InFlight { work, cx: Some(cx) });
+                self.in_flight
+                    .insert(scope, InFlight { work, attempt: Some(Begun { cx, op, ready, began }) });
             }
         }
     }
@@ -451,39 +466,5 @@ impl Driver {
             Event::AttemptEnded { scope, attempt, result, usage, timing },
             Attached::Spent(spent),
         ));
-    }
-
-    /// Drops what runs at `scope`, wherever it is by now; what it used is still told.
-    fn abort(&mut self, scope: &Scope) {
-        self.ready.retain(|(start, _)| start.scope != *scope);
-        self.promised.retain(|(start, _)| start.scope != *scope);
-        self.effects.remove(scope);
-        self.behind.drop_starts(scope);
-        if let Some(in_flight) = self.in_flight.remove(scope) {
-            // First the future, then the books: dropping it is what ends its model calls.
-            drop(in_flight.work.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-            if let Some(cx) = in_flight.cx {
-                self.n_running -= 1;
-                self.tell_aborted(scope, cx.attempt(), cx.close());
-            }
-            return;
-        }
-        // Its end may be in the inbox, in the same batch as what aborted it.
-        let ended = self.inbox.iter().position(
-            |(event, _)| matches!(event, Event::AttemptEnded { scope: ended, .. } if ended == scope),
-        );
-        if let Some((Event::AttemptEnded { attempt, .. }, Attached::Spent(spent))) =
-            ended.and_then(|at| self.inbox.remove(at))
-        {
-            self.tell_aborted(scope, attempt, spent);
-        }
-    }
-
-    fn tell_aborted(&mut self, scope: &Scope, attempt: u32, spent: Spent) {
-        let usage = spent.usage;
-        if usage != Usage::default() {
-            let event = Event::AttemptAborted { scope: scope.clone(), attempt, usage };
-            self.inbox.push_back((event, Attached::Spent(spent)));
-        }
     }
 }

@@ -39,12 +39,12 @@ pub(super) async fn execute(start: Box<Start>, cx: Arc<Cx>) -> Result<Vec<Option
         Ok(Ok(outputs)) => return Ok(outputs),
         Ok(Err(error)) => error,
         Err(panic) => {
-            let message = panic_text(&*panic);
+            let message = cx.redacted(panic_text(&*panic));
             return Err(Failure { scope, attempt, kind: FailureKind::Internal, message, retry_after: None });
         }
     };
     let (kind, retry_after) = classify(&error);
-    Err(Failure { scope, attempt, kind, message: error.to_string(), retry_after })
+    Err(Failure { scope, attempt, kind, message: cx.redacted(error.to_string()), retry_after })
 }
 
 /// What `work` comes to, unless it takes longer than `limit` or shows no life for `idle`: then which, and the bound.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::report::Nodes;
-use super::{NodeReport, Notice, OpenWait};
+use super::{NodeReport, Notice, OpenWait, aborted};
 use crate::backend::Usage;
 use crate::event::{Event, Record};
 use crate::plan::Plan;
@@ -21,6 +21,8 @@ pub struct Inspection {
     pub nodes: Vec<NodeReport>,
     /// Attempts that had begun and have no end, by the journal.
     pub open: Vec<OpenNode>,
+    /// Attempts that were stopped before their end, in the order in which they were.
+    pub aborted: Vec<AbortedNode>,
     /// Waits that have no answer.
     pub waits: Vec<OpenWait>,
     /// How it ended and what it gave, if it has ended.
@@ -46,6 +48,19 @@ pub struct OpenNode {
     pub since: Duration,
 }
 
+/// An attempt that was stopped before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbortedNode {
+    /// Which node.
+    pub scope: Scope,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Since when it was to run, after the run's start.
+    pub since: Duration,
+    /// When it was stopped.
+    pub at: Duration,
+}
+
 /// Looks at a run through its journal; nothing is executed.
 pub fn inspect(plan: &Arc<Plan>, records: &[Record]) -> Result<Inspection, IllegalEvent> {
     let setup = Setup { notes: true, ..Setup::default() };
@@ -54,6 +69,8 @@ pub fn inspect(plan: &Arc<Plan>, records: &[Record]) -> Result<Inspection, Illeg
     // By what ends them: a large each begins thousands at once.
     let mut begun: IndexMap<Scope, (Box<Start>, Duration)> = IndexMap::new();
     let mut waits: Vec<OpenWait> = Vec::new();
+    let spent = aborted::spent(records);
+    let mut stopped: Vec<AbortedNode> = Vec::new();
     for record in records {
         if let Event::AttemptEnded { scope, attempt, result, usage, timing } = &record.event
             && let Some((start, _)) = begun.swap_remove(scope)
@@ -79,11 +96,19 @@ pub fn inspect(plan: &Arc<Plan>, records: &[Record]) -> Result<Inspection, Illeg
                     begun.insert(start.scope.clone(), (start, record.at));
                 }
                 Action::Abort(scope) => {
-                    begun.swap_remove(&scope);
+                    let Some((start, since)) = begun.swap_remove(&scope) else { continue };
+                    let (at, attempt) = (record.at, start.attempt);
+                    for notice in aborted::notices(&start, at.saturating_sub(since), &spent) {
+                        nodes.notice(&notice);
+                    }
+                    stopped.push(AbortedNode { scope, attempt, since, at });
                 }
                 Action::Note(notice) => {
                     if let Notice::Waiting(wait) = &*notice {
                         waits.push(wait.clone());
+                    }
+                    if let Notice::Aborted { scope, .. } = &*notice {
+                        waits.retain(|wait| wait.scope != *scope);
                     }
                     nodes.notice(&notice);
                 }
@@ -107,6 +132,7 @@ pub fn inspect(plan: &Arc<Plan>, records: &[Record]) -> Result<Inspection, Illeg
     let result = state.result().cloned();
     Ok(Inspection {
         nodes: nodes.into_reports(),
+        aborted: stopped,
         open: if result.is_some() { Vec::new() } else { open.collect() },
         waits: if result.is_some() { Vec::new() } else { waits },
         result,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::report::Nodes;
-use super::{NodeReport, Notice, OpenWait, Outcome};
+use super::{NodeReport, Notice, OpenWait, Outcome, aborted};
 use crate::backend::Usage;
 use crate::budget::Budget;
 use crate::event::{Event, Failure, Record, Timing};
@@ -77,8 +77,9 @@ pub fn replay(plan: Arc<Plan>, records: &[Record], budget: Budget) -> Result<Rep
         begun: HashMap::new(),
         tries: Vec::new(),
     };
+    let spent = aborted::spent(records);
     for record in records {
-        story.take_in(record)?;
+        story.take_in(record, &spent)?;
     }
     Ok(story.into_replay(records.last().map(|record| record.at).unwrap_or_default()))
 }
@@ -86,12 +87,12 @@ pub fn replay(plan: Arc<Plan>, records: &[Record], budget: Budget) -> Result<Rep
 struct Story {
     state: RunState,
     nodes: Nodes,
-    begun: HashMap<Scope, Box<Start>>,
+    begun: HashMap<Scope, (Box<Start>, Duration)>,
     tries: Vec<Try>,
 }
 
 impl Story {
-    fn take_in(&mut self, record: &Record) -> Result<(), IllegalEvent> {
+    fn take_in(&mut self, record: &Record, spent: &aborted::Spent<'_>) -> Result<(), IllegalEvent> {
         // The names of ports are known as long as the scope is open, which this event may end.
         if let Some(ended) = self.ended(record) {
             self.nodes.notice(&ended);
@@ -103,10 +104,15 @@ impl Story {
                     let (scope, op, attempt) = (start.scope.clone(), start.op.into(), start.attempt);
                     let inputs = start.named_inputs();
                     self.nodes.notice(&Notice::Started { scope: scope.clone(), op, attempt, inputs });
-                    self.begun.insert(scope, start);
+                    self.begun.insert(scope, (start, record.at));
                 }
                 Action::Abort(scope) => {
-                    self.begun.remove(&scope);
+                    if let Some((start, since)) = self.begun.remove(&scope) {
+                        let age = record.at.saturating_sub(since);
+                        for notice in aborted::notices(&start, age, spent) {
+                            self.nodes.notice(&notice);
+                        }
+                    }
                 }
                 Action::Note(notice) => self.nodes.notice(&notice),
                 Action::Ask { .. } | Action::SetTimer { .. } | Action::SetAlarm { .. } | Action::Finish => {}
@@ -119,7 +125,7 @@ impl Story {
         let at = record.at;
         match &record.event {
             Event::AttemptEnded { scope, attempt, result, usage, timing } => {
-                let start = self.begun.remove(scope)?;
+                let (start, _) = self.begun.remove(scope)?;
                 let outputs = match result {
                     Ok(values) => self.state.named_outputs(scope, values),
                     Err(_) => Map::new(),

@@ -19,7 +19,9 @@ impl Nodes {
     pub(super) fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Started { scope, op, inputs, .. } => {
-                self.entry(scope, op).inputs.clone_from(inputs);
+                let node = self.entry(scope, op);
+                node.inputs.clone_from(inputs);
+                node.aborted = false;
             }
             Notice::Ended { scope, op, attempt, outputs, failure, usage, timing, .. } => {
                 let node = self.entry(scope, op);
@@ -29,9 +31,20 @@ impl Nodes {
                 node.usage += *usage;
                 node.timing = *timing;
             }
+            Notice::Aborted { scope, op, attempt, usage, timing } => {
+                let node = self.entry(scope, op);
+                node.aborted = true;
+                if *attempt > 0 {
+                    node.attempts = *attempt;
+                    node.timing = *timing;
+                }
+                node.usage += *usage;
+            }
             Notice::Skipped { scope, why } => self.entry(scope, &"".into()).skipped = Some(why.clone()),
             Notice::Opened { scope, what, inputs } => {
                 let node = self.entry(scope, &what.name().into());
+                // What was stopped and has an `on_error` goes on.
+                node.aborted = false;
                 if !inputs.is_empty() {
                     node.inputs.clone_from(inputs);
                 }
@@ -64,6 +77,7 @@ impl Nodes {
                 attempts: 0,
                 skipped: None,
                 failure: None,
+                aborted: false,
                 inputs: Map::new(),
                 outputs: Map::new(),
                 usage: Usage::default(),

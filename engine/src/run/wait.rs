@@ -20,6 +20,9 @@ pub struct OpenWait {
     pub about: Option<Text>,
     /// What the one who answers is shown.
     pub shown: Map,
+    /// Since when it waits, in milliseconds of Unix time.
+    #[serde(default)]
+    pub since_ms: u64,
     /// Until when it waits, in milliseconds of Unix time.
     pub until_ms: u64,
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{Action, RunState, Work, node_of};
+use crate::backend::Usage;
 use crate::budget::Ledger;
-use crate::event::{Failure, Timer};
+use crate::event::{Failure, Timer, Timing};
 use crate::flow::expression::{Env, Slot};
 use crate::plan::{Body, Ref};
 use crate::run::Notice;
@@ -254,12 +255,29 @@ impl RunState {
         let n_nodes = u32::try_from(self.frame(id).nodes.len()).unwrap_or(u32::MAX);
         if self.frame(id).n_open > 0 {
             for node in 0..n_nodes {
-                self.abort(At { frame: id, node });
+                self.cut(At { frame: id, node });
             }
         }
         if let Some(frame) = self.frames.get_mut(id.place).and_then(Option::take) {
             self.by_path.remove(&frame.path);
             self.free.push(id.place);
+        }
+    }
+
+    /// Stops a node that nobody waits for any more, with everything inside it, and tells so. Of an attempt, whoever stops
+    /// it tells: what it has used is known there.
+    pub(super) fn cut(&mut self, at: At) {
+        let is_told = matches!(self.frame(at.frame).node(at.node).phase, Phase::Open(_) | Phase::Asking(_));
+        self.abort(at);
+        if is_told {
+            let scope = self.scope(at);
+            self.note(|| Notice::Aborted {
+                scope,
+                op: "".into(),
+                attempt: 0,
+                usage: Usage::default(),
+                timing: Timing::default(),
+            });
         }
     }
 

@@ -65,7 +65,7 @@ impl RunState {
                 continue;
             }
             candidates.extend(node_of(&body, node).needs.iter().map(|need| need.node));
-            self.abort(at);
+            self.cut(at);
             let why = absence::not_wanted(&self.scope(at), &name);
             self.settle_absent(at, why);
         }

@@ -67,12 +67,15 @@ impl RunState {
         let asked = self.asked(scope)?;
         let node = node_of(&self.frame(at.frame).body, at.node);
         let Kind::Wait(wait) = &node.kind else { return None };
+        let until_ms = asked.until_ms?;
+        let deadline_ms = u64::try_from(wait.deadline.as_millis()).unwrap_or(u64::MAX);
         Some(OpenWait {
             scope: scope.clone(),
             ty: wait.ty.clone(),
             about: wait.about.clone().or_else(|| node.about.clone()),
             shown: asked.shown.clone(),
-            until_ms: asked.until_ms?,
+            since_ms: until_ms.saturating_sub(deadline_ms),
+            until_ms,
         })
     }
 

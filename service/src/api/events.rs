@@ -22,7 +22,7 @@ use super::caller::{Can, Read};
 use super::headers::{Wanted, last_event_id, wanted};
 use super::jobs::find;
 use super::problem::{Code, Problem};
-use crate::job::{Job, OpenWait};
+use crate::job::Job;
 use crate::runner::{Live, RunningText};
 
 mod feed;
@@ -193,15 +193,4 @@ pub fn stream(
     // Proxies that collect answers would hold the stream back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
-}
-
-/// What the engine says of an open wait, as jobs have it.
-pub fn open_wait(wait: &anabranch_engine::run::OpenWait) -> OpenWait {
-    OpenWait {
-        wait: wait.scope.to_string(),
-        ty: wait.ty.to_string(),
-        about: wait.about.as_deref().map(str::to_owned),
-        shown: super::jobs::values(&wait.shown),
-        until_ms: i64::try_from(wait.until_ms).unwrap_or(i64::MAX),
-    }
 }

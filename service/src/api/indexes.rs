@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anabranch_backends::index::StoreError;
 use anabranch_engine::backend::{Filter, IndexStats, Namespace};
 use anabranch_engine::diagnostic::suggest;
 use anabranch_engine::value::DocumentId;
@@ -317,7 +316,7 @@ async fn put(
     if let Some(error) = &summary.gave_up
         && summary.added + summary.changed == 0
     {
-        return Err(Problem::new(Code::Backend, error.to_string()));
+        return Err(backend(&app, error));
     }
     Ok(Json(summary.into()))
 }
@@ -350,7 +349,7 @@ fn part(tenant: &str, namespace: &Namespace) -> Result<Namespace, Problem> {
 }
 
 async fn info(app: &App, name: &str, part: &Namespace) -> Result<Option<IndexInfo>, Problem> {
-    let stats = app.indexes.stats(name, part).await.map_err(|error| backend(&error))?;
+    let stats = app.indexes.stats(name, part).await.map_err(|error| backend(app, &error))?;
     let (Some(stats), Some(index)) = (stats, app.indexes.get(name)) else { return Ok(None) };
     let IndexStats { documents, chunks, vectors, dimensions } = stats;
     let embedder = index.encoder.as_ref().map(|encoder| encoder.name.to_string());
@@ -361,8 +360,9 @@ fn no_index(app: &App, name: &str) -> Problem {
     Problem::not_found("index", name).maybe_hint(suggest(name, app.indexes.names(), "there are"))
 }
 
-fn backend(error: &StoreError) -> Problem {
-    Problem::new(Code::Backend, crate::exit::chain(error))
+/// An index or its embedder failed; what it said may have our key in it.
+fn backend(app: &App, error: &dyn std::error::Error) -> Problem {
+    Problem::new(Code::Backend, app.resources.redacted(crate::exit::chain(error)))
 }
 
 fn unwritten(app: &App, error: WriteError) -> Problem {
@@ -375,9 +375,7 @@ fn unwritten(app: &App, error: WriteError) -> Problem {
             Problem::new(Code::Conflict, error.to_string())
                 .hint("index all of its documents again: `anabranch index PATH --into NAME`")
         }
-        WriteError::Indexing(indexing::Error::Index(_)) => {
-            Problem::new(Code::Backend, crate::exit::chain(&error))
-        }
+        WriteError::Indexing(indexing::Error::Index(_)) => backend(app, &error),
         WriteError::Indexing(error) => Problem::internal(crate::exit::chain(&error)),
     }
 }

@@ -109,6 +109,8 @@ pub(crate) async fn moment(app: &App) -> Moment {
         journal_waiting_bytes: writing.waiting_bytes,
         requests: limits.requests.saturating_sub(app.requests.available_permits()),
         streams: limits.streams.saturating_sub(app.streams.available_permits()),
+        spans_exported: app.telemetry.exported(),
+        spans_lost: app.telemetry.lost(),
         indexes: app.metrics.sizes(&app.indexes).await,
     }
 }

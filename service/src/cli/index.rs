@@ -13,7 +13,7 @@ use super::{Ended, world};
 use crate::catalog;
 use crate::config::StoreConfig;
 use crate::exit::{Error, Exit};
-use crate::indexing::{Cutter, Job, Prune, Summary};
+use crate::indexing::{self, Cutter, Job, Prune, Summary};
 use crate::resources::Overrides;
 
 /// Index files and folders, so that flows can search them
@@ -85,6 +85,7 @@ pub(crate) async fn run(args: &Args) -> Ended {
     let resources = world.resources(&Overrides::default(), BTreeMap::new())?;
     let index = world.open_or_create(&args.into, args.embedder.as_deref(), &resources).await?;
     world.remember(&index, flow.as_deref(), false)?;
+    let failed = |error: &indexing::Error| world::failed(&args.into, error).without_secrets(&resources);
     let job = Job {
         index: index.store.clone(),
         namespace: args.namespace.clone(),
@@ -92,11 +93,10 @@ pub(crate) async fn run(args: &Args) -> Ended {
         prune: Prune::BelowRoots,
         cutter,
         encoder: index.encoder.clone(),
-        resources,
+        resources: resources.clone(),
     };
     let cancel = world::cancel_on_interrupt();
-    let summary =
-        world::update(&args.into, job, &cancel).await.map_err(|error| world::failed(&args.into, &error))?;
+    let summary = world::update(&args.into, job, &cancel).await.map_err(|error| failed(&error))?;
     let is_whole = !summary.interrupted && summary.gave_up.is_none();
     if is_whole {
         world.remember(&index, flow.as_deref(), true)?;

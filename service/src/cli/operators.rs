@@ -10,6 +10,9 @@ use super::print::{BOLD, DIM};
 use super::{Ended, print};
 use crate::exit::{Error, Exit};
 
+/// Longest part of a default that is shown: some are whole prompts.
+const DEFAULT_CHARS: usize = 40;
+
 /// List the operators that flows can use, or show one with its settings and ports
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -97,7 +100,7 @@ fn settings(text: &mut String, schema: &Json) {
         let default = match setting.get("default") {
             Some(Json::Null) | None if required.contains(&name.as_str()) => "required".to_owned(),
             Some(Json::Null) | None => "optional".to_owned(),
-            Some(default) => format!("default {default}"),
+            Some(default) => format!("default {}", shortened(&default.to_string())),
         };
         let about = setting["description"].as_str().unwrap_or_default();
         let range = [("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most")]
@@ -107,6 +110,14 @@ fn settings(text: &mut String, schema: &Json) {
         rows.push([name.clone(), format!("{}, {default}{range}", kind(setting)), about.to_owned()]);
     }
     section(text, "Settings", &rows);
+}
+
+/// A default as a column has room for it; `--json` has all of it.
+fn shortened(default: &str) -> String {
+    match default.char_indices().nth(DEFAULT_CHARS) {
+        Some((end, _)) => format!("{}…", default.get(..end).unwrap_or_default().trim_end()),
+        None => default.to_owned(),
+    }
 }
 
 /// What a setting may be, in a word or two.

@@ -27,6 +27,19 @@ pub(crate) fn set_quiet(quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
 }
 
+// A log that programs read is all that standard error has.
+static LOGS: AtomicBool = AtomicBool::new(false);
+
+/// Has everything that is said on standard error go to the log, where it becomes JSON.
+pub(crate) fn say_in_log() {
+    LOGS.store(true, Ordering::Relaxed);
+}
+
+/// Whether standard error is a log that programs read.
+pub(crate) fn is_log() -> bool {
+    LOGS.load(Ordering::Relaxed)
+}
+
 /// Whether `--quiet` was given.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
@@ -49,21 +62,34 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), exit::Error> {
 
 /// Says something on standard error, unless `--quiet`.
 pub(crate) fn remark(text: &str) {
-    if !is_quiet() {
+    if is_log() {
+        tracing::info!("{}", plain(text));
+    } else if !is_quiet() {
         complain(text);
     }
 }
 
 /// Says something on standard error, `--quiet` or not.
 pub(crate) fn complain(text: &str) {
+    if is_log() {
+        return tracing::warn!("{}", plain(text));
+    }
     // There is nobody left to tell if standard error is closed.
     drop(writeln!(anstream::stderr().lock(), "{text}"));
+}
+
+/// A text without colours.
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
 }
 
 /// Says why a command failed, with its hint.
 pub(crate) fn error(error: &exit::Error) {
     if error.message.is_empty() {
         return;
+    }
+    if is_log() {
+        return tracing::error!(hint = error.hint, "{}", plain(&error.message));
     }
     complain(&format!("{RED}error{RED:#}: {}", error.message));
     if let Some(hint) = &error.hint {

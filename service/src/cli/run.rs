@@ -42,15 +42,15 @@ the terminal. Without one, the run stops there and says what it waits for.
 JSON (--json):
   {flow, status: \"succeeded\"|\"failed\"|\"cancelled\"|\"waiting\", outputs,
    absent: {NAME: {what, why}}, error?: {kind, message, scope?, attempt?},
-   waits?: [{scope, type, about?, shown, until_ms}],
+   waits?: [{scope, type, about?, shown, since_ms, until_ms}],
    usage: {model_calls, prompt_tokens, cached_tokens, shareable_tokens?,
-           completion_tokens, cost},
-   nodes: [{node, op, attempts, skipped?, error?, inputs?, outputs?, usage,
-            queued_ms, ran_ms}],
+           completion_tokens, unanswered_calls?, cost},
+   nodes: [{node, op, attempts, skipped?, error?, aborted?, inputs?, outputs?,
+            usage, queued_ms, ran_ms}],
    elapsed_ms}
 JSON lines (--jsonl): {notice, scope, ...} for all that happens, as it happens
-(notice: started, ended, skipped, opened, part, closed, waiting, progress);
-the last line is the object of --json.
+(notice: started, ended, aborted, skipped, opened, part, closed, waiting,
+progress); the last line is the object of --json.
 
 With --server, --json prints the job (`anabranch jobs show --json`), and a run
 that fails ends with 1.

@@ -189,5 +189,10 @@ pub(crate) fn log_to_stderr(format: LogFormat) {
         LogFormat::Json => false,
         LogFormat::Pretty => true,
     };
-    drop(if is_for_reading { log.try_init() } else { log.json().try_init() });
+    if is_for_reading {
+        drop(log.try_init());
+    } else {
+        drop(log.json().try_init());
+        print::say_in_log();
+    }
 }

@@ -64,16 +64,22 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args) -> Ended {
     let client = args.remote.client()?;
+    // Before the screen is changed: what is wrong from the start is said in its place.
+    let mut seen = look(&client, args).await?;
+    if let Some(flow) = &args.flow
+        && seen.get("jobs").and_then(Json::as_array).is_none_or(Vec::is_empty)
+    {
+        // Without jobs of that name it has to be a flow's; the server says what there is.
+        client.json(Ask::get(&["flows", flow])).await?;
+    }
     if args.json {
-        print::json(&look(&client, args).await?)?;
+        print::json(&seen)?;
         return Ok(Exit::Ok);
     }
     if args.once || !std::io::stdout().is_terminal() {
-        print::data(&view::text(&look(&client, args).await?, usize::MAX, COLUMNS))?;
+        print::data(&view::text(&seen, usize::MAX, COLUMNS))?;
         return Ok(Exit::Ok);
     }
-    // Before the screen is changed: what is wrong from the start is said in its place.
-    let mut seen = look(&client, args).await?;
     let cancel = world::cancel_on_interrupt();
     let _screen = Screen::enter()?;
     loop {

@@ -1,4 +1,6 @@
-//! Every secret that the configuration refers to: what must not leave in telemetry.
+//! Every secret that the configuration refers to: what must not leave in traces, in errors or in the log.
+
+use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
@@ -6,10 +8,16 @@ use super::{
     Config, EmbedderConfig, ModelConfig, PostgresUrl, RerankerConfig, SecretRef, ServerConfig, StoreConfig,
     StoreUrl, ToolConfig,
 };
+use crate::redact::Redactor;
 
 impl Config {
-    /// The secrets that are there; `env` looks up environment variables.
-    pub fn secrets(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    /// What takes the configuration's secrets out of texts; `env` looks up environment variables.
+    pub fn redactor(&self, env: &dyn Fn(&str) -> Option<String>) -> Arc<Redactor> {
+        Arc::new(Redactor::new(self.secrets(env)))
+    }
+
+    /// The secrets that are there.
+    fn secrets(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
         let key = |server: &ServerConfig| server.api_key.clone();
         let models = self.models.values().flat_map(|model| match model {
             ModelConfig::Server(chat) => {

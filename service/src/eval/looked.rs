@@ -432,6 +432,7 @@ mod tests {
             attempts: 1,
             skipped: None,
             failure: None,
+            aborted: false,
             inputs: anabranch_engine::value::Map::new(),
             outputs: [(
                 "chunks".into(),

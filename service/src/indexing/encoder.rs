@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_backends::index::{Entry, Fingerprint, VectorSpace, searched_text};
-use anabranch_engine::backend::{Call, Embedder, Error, Passage, Vector};
+use anabranch_engine::backend::{Call, Embedder, Error, Passage, Redact, Vector};
 use anabranch_engine::operator::EmbedderName;
 use anabranch_engine::value::{DocumentId, Text};
 use tokio::sync::OnceCell;
@@ -26,6 +26,8 @@ pub struct Encoder {
     /// The embedder's name in the configuration.
     pub name: EmbedderName,
     embedder: Arc<dyn Embedder>,
+    /// What takes secrets out of what its server says.
+    redact: Option<Arc<dyn Redact>>,
     /// Known once the first vector is there, or if the index has some already.
     dimensions: Arc<OnceCell<u32>>,
 }
@@ -67,7 +69,13 @@ impl std::fmt::Display for Failure {
 impl Encoder {
     /// The embedder called `name`.
     pub fn new(name: EmbedderName, embedder: Arc<dyn Embedder>) -> Self {
-        Self { name, embedder, dimensions: Arc::default() }
+        Self { name, embedder, redact: None, dimensions: Arc::default() }
+    }
+
+    /// The same, with `redact` taking secrets out of what its server says of a failure.
+    #[must_use]
+    pub fn redacting(self, redact: Option<Arc<dyn Redact>>) -> Self {
+        Self { redact, ..self }
     }
 
     /// What its vectors are, without their length.
@@ -128,8 +136,17 @@ impl Encoder {
         }
     }
 
-    /// The vectors of `texts`, after some attempts if the server is not well.
+    /// The vectors of `texts`; a failure without secrets.
     async fn embed(&self, texts: &[Text], key: &str) -> Result<Vec<Vector>, Error> {
+        let made = self.embed_patiently(texts, key).await;
+        made.map_err(|error| match &self.redact {
+            Some(redact) => error.redacted(&**redact),
+            None => error,
+        })
+    }
+
+    /// The vectors of `texts`, after some attempts if the server is not well.
+    async fn embed_patiently(&self, texts: &[Text], key: &str) -> Result<Vec<Vector>, Error> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
@@ -138,7 +155,11 @@ impl Encoder {
         for _ in 1..ATTEMPTS {
             match self.embedder.embed(texts, Passage::Document, &call).await {
                 Ok(found) => return self.checked(texts.len(), found.vectors),
-                Err(Error::Overloaded { retry_after, .. } | Error::Unavailable { retry_after, .. }) => {
+                Err(
+                    Error::Overloaded { retry_after, .. }
+                    | Error::Unavailable { retry_after, .. }
+                    | Error::Unreached { retry_after, .. },
+                ) => {
                     tokio::time::sleep(retry_after.unwrap_or(pause).min(PAUSE_MAX)).await;
                     pause *= 2;
                 }

@@ -30,6 +30,10 @@ pub struct Moment {
     pub requests: usize,
     /// Open streams.
     pub streams: usize,
+    /// Spans that the collector has taken.
+    pub spans_exported: u64,
+    /// Spans that were lost.
+    pub spans_lost: u64,
     /// The indexes of the configuration.
     pub indexes: Vec<Size>,
 }
@@ -77,6 +81,8 @@ impl Collector for Latest {
         gauge(&mut to, &names::JOURNAL_WAITING_BYTES, now.journal_waiting_bytes as f64)?;
         gauge(&mut to, &names::REQUESTS_IN_FLIGHT, now.requests as f64)?;
         gauge(&mut to, &names::STREAMS, now.streams as f64)?;
+        let spans = [(["exported"], now.spans_exported as f64), (["lost"], now.spans_lost as f64)];
+        family(&mut to, &names::SPANS, spans)?;
         if now.indexes.is_empty() {
             return Ok(());
         }

@@ -79,9 +79,15 @@ metrics! {
     NODE_DURATION = Histogram "anabranch_node_duration_seconds" ["op"]
         "Time of an attempt of a node, without its wait for a place.";
     NODE_ATTEMPTS = Counter "anabranch_node_attempts" ["op" "outcome"]
-        "Attempts of nodes by how they ended: `succeeded`, or the kind of failure.";
+        "Attempts of nodes by how they ended: `succeeded`, `aborted` (stopped before their end), or the kind of failure.";
     NODE_RETRIES = Counter "anabranch_node_retries" ["reason"]
         "Attempts of nodes that failed and are made again, by the kind of failure.";
+    NODE_CACHE = Counter "anabranch_node_cache" ["op" "outcome"]
+        "Attempts of nodes with `cache` by what was found of earlier results: `hit`, `miss`.";
+    RETRIEVED = Histogram "anabranch_retrieved_chunks" ["op"]
+        "Chunks that a retrieval found.";
+    KEPT = Histogram "anabranch_kept_ratio" ["op"]
+        "Share of the chunks that a filter, reranker or selection was given which it passed on.";
     LOOP_TURNS = Histogram "anabranch_loop_turns" []
         "Turns of loops that ended.";
     EACH_ITEMS = Histogram "anabranch_each_items" []
@@ -103,7 +109,7 @@ metrics! {
     BUDGET_REFUSALS = Counter "anabranch_budget_refusals" []
         "Attempts of nodes that ended because a budget was used up.";
     BACKEND_UP = Gauge "anabranch_backend_up" ["model" "replica"]
-        "1 while calls are sent to a model's server, 0 while its breaker is open.";
+        "1 while a model's server is well, 0 from when its breaker opens until it has answered a call again.";
     BACKEND_BREAKER = Gauge "anabranch_backend_breaker" ["model" "replica"]
         "State of a server's breaker: 0 closed, 1 half-open, 2 open.";
     BACKEND_IN_FLIGHT = Gauge "anabranch_backend_in_flight" ["model" "replica"]
@@ -162,6 +168,8 @@ metrics! {
         "Open streams of events.";
     WEBHOOKS = Counter "anabranch_webhook_attempts" ["outcome"]
         "Attempts to deliver a webhook: `delivered`, `failed` (to be tried again), `given_up`.";
+    SPANS = Counter "anabranch_spans" ["outcome"]
+        "Spans of traces: `exported` (the collector took them), `lost` (it did not, or they came too fast).";
     CPU = Counter "process_cpu_seconds" []
         "Processor time of this process, of the user and the system.";
     MEMORY = Gauge "process_resident_memory_bytes" []

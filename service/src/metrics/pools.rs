@@ -29,14 +29,8 @@ impl Collector for Schedulers {
 }
 
 fn servers(to: &mut DescriptorEncoder<'_>, stats: &Stats) -> Result<(), fmt::Error> {
-    each(
-        to,
-        stats,
-        &names::BACKEND_UP,
-        |replica| {
-            if replica.breaker == BreakerState::Open { 0.0 } else { 1.0 }
-        },
-    )?;
+    // Not before a trial was answered: a breaker is half-open from the end of its cooldown on, whether anybody calls or not.
+    each(to, stats, &names::BACKEND_UP, |replica| f64::from(replica.breaker == BreakerState::Closed))?;
     each(to, stats, &names::BACKEND_BREAKER, |replica| match replica.breaker {
         BreakerState::Closed => 0.0,
         BreakerState::HalfOpen => 1.0,

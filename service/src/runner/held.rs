@@ -122,8 +122,14 @@ impl Held {
         }
     }
 
+    fn one_less(&self) {
+        let less = |running: u64| Some(running.saturating_sub(1));
+        let _before = self.n_running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
     /// Forgets how far the job was: the same history is about to be told again, and the answers with it.
     pub(super) fn begin_again(&self) {
+        self.is_replaying.store(true, Ordering::Relaxed);
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.n_ended.store(0, Ordering::Relaxed);
         self.n_running.store(0, Ordering::Relaxed);
@@ -144,7 +150,9 @@ impl Observer for Held {
             return tell();
         }
         self.counting.noticed(notice, !self.is_replaying.load(Ordering::Relaxed));
-        if let Notice::Started { scope, .. } | Notice::Ended { scope, .. } = notice {
+        if let Notice::Started { scope, .. } | Notice::Ended { scope, .. } | Notice::Aborted { scope, .. } =
+            notice
+        {
             let mut texts = self.texts();
             if !texts.is_empty() {
                 texts.forget(&scope.to_string());
@@ -157,12 +165,20 @@ impl Observer for Held {
             Notice::Ended { retry_in: None, .. } => {
                 self.n_ended.fetch_add(1, Ordering::Relaxed);
                 // What ended without a start was given from outside.
-                let less = |running: u64| Some(running.saturating_sub(1));
-                let _before = self.n_running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+                self.one_less();
             }
+            Notice::Aborted { attempt: 1.., .. } => self.one_less(),
             _ => {}
         }
         tell();
+    }
+
+    fn looked_up(&self, op: &str, is_hit: bool) {
+        self.counting.metrics().looked_up(op, is_hit);
+    }
+
+    fn replayed(&self) {
+        self.is_replaying.store(false, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,6 @@
 //! The journal of a job that this process works on: the store's, with those told who watch.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anabranch_engine::event::{Record, RunId};
 use anabranch_engine::journal::{Error, Journal, Receipt};
@@ -19,8 +18,6 @@ pub(super) struct Watched {
 #[async_trait]
 impl Journal for Watched {
     fn append(&self, run: &RunId, records: Vec<Record>) -> Receipt {
-        // The first thing that is written after a replay ends it.
-        self.held.is_replaying.store(false, Ordering::Relaxed);
         let seq = records.last().map(|record| record.seq);
         let receipt = self.inner.append(run, records);
         if !self.held.is_watched() {

@@ -89,6 +89,14 @@ impl Observer for Traced {
         self.held.notice(notice);
     }
 
+    fn looked_up(&self, op: &str, is_hit: bool) {
+        self.held.looked_up(op, is_hit);
+    }
+
+    fn replayed(&self) {
+        self.held.replayed();
+    }
+
     fn calling(&self, asking: &Asking<'_>) -> Option<Box<dyn WatchCall>> {
         Some(self.spans.calling(asking))
     }

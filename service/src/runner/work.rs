@@ -308,7 +308,6 @@ impl Job<'_> {
     async fn run(self, plan: &Arc<Plan>, options: run::Options, is_new: bool) -> Result<Report, run::Error> {
         let tries = if is_new { 0 } else { TAKE_UPS };
         for n_tries in 1..=tries {
-            self.held.is_replaying.store(true, Ordering::Relaxed);
             self.held.begin_again();
             self.pass_answers().await;
             match run::resume(plan.clone(), self.inner.resources.of(&self.claimed.tenant), options.clone())

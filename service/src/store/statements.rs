@@ -33,13 +33,16 @@ pub(super) const JOB: &[&str] = &[
     "progress",
 ];
 
-/// What begins and ends within one commit is written once, as it has become.
+/// What begins and ends within one commit is written once, as it has become. What is inserted with an owner began where
+/// it was submitted, when it was: the commit comes after the first work. The clocks of a process and of its database may
+/// differ; nothing ends before it began.
 pub(super) const INSERT_JOB: &str = "INSERT INTO jobs (job_id, tenant, flow, version, hash, status, priority, \
      wake_ms, owner, epoch, claims, started_ms, finished_ms, deadline_ms, created_ms, session_id, trace, batch_id, \
      retry_of, created_by, webhook, labels, request, result, error, usage, progress) \
      SELECT job_id, tenant, flow, CAST(version AS INTEGER), hash, CAST(status AS SMALLINT), \
      CAST(priority AS SMALLINT), wake_ms, owner, epoch, CASE status WHEN 1 THEN 1 ELSE 0 END, \
-     CASE WHEN epoch > 0 THEN {now} END, CASE WHEN status >= 3 THEN {now} END, deadline_ms, created_ms, session_id, \
+     CASE WHEN epoch > 0 THEN created_ms END, \
+     CASE WHEN status >= 3 THEN CASE WHEN created_ms > {now} THEN created_ms ELSE {now} END END, deadline_ms, created_ms, session_id, \
      trace, batch_id, retry_of, created_by, webhook, labels, request, result, error, usage, progress \
      FROM r WHERE TRUE ON CONFLICT DO NOTHING";
 
@@ -75,7 +78,7 @@ pub(super) const FIND_RECORDS: &str = "SELECT e.job_id, e.seq, e.job_id FROM r J
 
 pub(super) const END_JOB: &str = "UPDATE jobs SET status = CAST(r.status AS SMALLINT), result = r.result, \
      error = r.error, usage = r.usage, progress = r.progress, waits = NULL, wanted = 0, claims = 0, \
-     finished_ms = {now} \
+     finished_ms = CASE WHEN jobs.started_ms > {now} THEN jobs.started_ms ELSE {now} END \
      FROM r WHERE jobs.job_id = r.job_id AND jobs.epoch = r.epoch AND jobs.status = 1";
 
 pub(super) const IS_ENDED: &str = "SELECT j.job_id, j.epoch, j.job_id FROM r JOIN jobs j \

@@ -49,6 +49,7 @@ row! {
         cached_tokens: i64,
         shareable_tokens: i64,
         completion_tokens: i64,
+        unanswered_calls: i64,
         cost: f64,
     }
 }
@@ -85,6 +86,7 @@ impl Store {
             "cached_tokens",
             "shareable_tokens",
             "completion_tokens",
+            "unanswered_calls",
         ]
         .map(|field| sum(field, "BIGINT"))
         .join(", ");
@@ -118,6 +120,7 @@ impl From<UsedRow> for Used {
                 cached_tokens: row.cached_tokens.unsigned_abs(),
                 shareable_tokens: row.shareable_tokens.unsigned_abs(),
                 completion_tokens: row.completion_tokens.unsigned_abs(),
+                unanswered_calls: row.unanswered_calls.unsigned_abs(),
                 cost: row.cost,
             },
         }

@@ -19,6 +19,8 @@ use super::{Pipeline, messages, names};
 const TEXTS: usize = 32;
 /// Whose interface our model servers have; who stands behind it nobody says.
 const PROVIDER: &str = "openai";
+/// Whose the embedders are that this program has itself.
+const OWN: &str = "anabranch";
 
 /// A call under way, told as a span.
 pub(super) struct CallSpan {
@@ -32,6 +34,8 @@ pub(super) struct CallSpan {
     start: SystemTime,
     first_token: OnceLock<SystemTime>,
     attributes: Attributes,
+    /// What counts as used if it is given up.
+    held: Usage,
     is_over: AtomicBool,
 }
 
@@ -54,7 +58,7 @@ impl CallSpan {
             Asked::Embed { texts, .. } => {
                 attributes.set(names::KIND, "EMBEDDING");
                 attributes.set(names::OPERATION, "embeddings");
-                attributes.set(names::PROVIDER, PROVIDER);
+                attributes.set(names::PROVIDER, provider_of(asking.model));
                 attributes.set(names::REQUEST_MODEL, asking.model.to_owned());
                 attributes.set(names::EMBEDDING_MODEL, asking.model.to_owned());
                 attributes.count(names::TEXTS, texts.len() as u64);
@@ -98,6 +102,7 @@ impl CallSpan {
             start: SystemTime::now(),
             first_token: OnceLock::new(),
             is_over: AtomicBool::new(false),
+            held: asking.held,
             pipeline,
             trace,
             span,
@@ -148,7 +153,12 @@ impl WatchCall for CallSpan {
                 used(&mut attributes, self.kind, usage);
                 None
             }
-            Err(error) => Some((kind_of(error).to_owned(), error.to_string())),
+            Err(error) => {
+                if usage.unanswered_calls > 0 {
+                    estimated(&mut attributes, self.kind, usage);
+                }
+                Some((kind_of(error).to_owned(), error.to_string()))
+            }
         };
         self.over(attributes, error);
     }
@@ -157,7 +167,8 @@ impl WatchCall for CallSpan {
 impl Drop for CallSpan {
     fn drop(&mut self) {
         let error = ("cancelled".to_owned(), "the call was given up".to_owned());
-        let attributes = std::mem::take(&mut self.attributes);
+        let mut attributes = std::mem::take(&mut self.attributes);
+        estimated(&mut attributes, self.kind, &self.held);
         self.over(attributes, Some(error));
     }
 }
@@ -241,6 +252,12 @@ fn used(attributes: &mut Attributes, kind: Kind, usage: &Usage) {
     }
 }
 
+/// As [`used`], of a call that nobody heard the end of.
+fn estimated(attributes: &mut Attributes, kind: Kind, held: &Usage) {
+    attributes.set(names::IS_ESTIMATE, true);
+    used(attributes, kind, held);
+}
+
 fn strings(texts: impl IntoIterator<Item = StringValue>) -> Value {
     Value::Array(Array::String(texts.into_iter().collect()))
 }
@@ -252,6 +269,12 @@ fn finish(response: &ChatResponse) -> &'static str {
         FinishReason::Stop if response.tool_calls.is_empty() => "stop",
         FinishReason::Stop => "tool_call",
     }
+}
+
+/// Whose interface an embedder has: its identity begins with it, or it needs no server.
+fn provider_of(identity: &str) -> &'static str {
+    let word = identity.split(|c: char| !c.is_ascii_alphanumeric()).next();
+    [PROVIDER, "tei"].into_iter().find(|known| word == Some(known)).unwrap_or(OWN)
 }
 
 /// The kind of a failed call, as `retry.on` names it.

@@ -1,11 +1,12 @@
 //! What of prompts, answers and values goes into spans: by level, cut, and without secrets.
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
-use regex::{NoExpand, Regex};
+use anabranch_engine::backend::Redact as _;
 use serde_json::Value;
 
 use crate::config::ContentLevel;
+use crate::redact::Redactor;
 
 /// Most bytes of a value at the level `truncated`.
 const TRUNCATED_BYTES: usize = 1 << 10;
@@ -13,93 +14,16 @@ const TRUNCATED_BYTES: usize = 1 << 10;
 const FULL_BYTES: usize = 32 << 10;
 /// Most bytes of a message that says why something failed; it is no content and goes along at every level.
 const MESSAGE_BYTES: usize = 1 << 10;
-/// What stands in place of a secret.
-const REDACTED: &str = "[redacted]";
-/// Shortest secret that is looked for: a shorter one would be found everywhere.
-const SECRET_BYTES_MIN: usize = 6;
-
-/// What keys and tokens look like, wherever they come from.
-#[expect(clippy::expect_used, reason = "a test reads it")]
-static SHAPES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(concat!(
-        r"(?i:\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,})",
-        r"|\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}",
-        r"|\banb_[A-Za-z0-9_]{12,}",
-        r"|\bAKIA[0-9A-Z]{16}\b",
-        r"|\bgh[pousr]_[A-Za-z0-9]{20,}",
-        r"|\bglpat-[A-Za-z0-9_-]{16,}",
-        r"|\bxox[abprs]-[A-Za-z0-9-]{10,}",
-        r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{6,}",
-        r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)-----END [A-Z ]*PRIVATE KEY-----",
-        r"|\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/@]+@",
-    ))
-    .expect("a pattern")
-});
-
-/// Names of fields whose values are secret whatever they look like.
-#[expect(clippy::expect_used, reason = "a test reads it")]
-static NAMES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)^(?:.*[_-])?(?:api[_-]?key|authorization|password|passwd|secret|access[_-]?token|private[_-]?key)$")
-        .expect("a pattern")
-});
-
-/// Takes secrets out of what leaves the process.
-#[derive(Debug)]
-pub struct Redactor {
-    /// Those of the configuration, as one pattern.
-    known: Option<Regex>,
-}
-
-impl Redactor {
-    /// Takes out `secrets`, and whatever looks like a key.
-    pub fn new(secrets: Vec<String>) -> Self {
-        let mut secrets = secrets;
-        secrets.retain(|secret| secret.len() >= SECRET_BYTES_MIN);
-        // The longest first: one may begin like another.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        let patterns: Vec<String> = secrets.iter().map(|secret| regex::escape(secret)).collect();
-        let known = (!patterns.is_empty()).then(|| Regex::new(&patterns.join("|")).ok()).flatten();
-        Self { known }
-    }
-
-    /// `text` without secrets.
-    pub fn text(&self, text: &str) -> String {
-        let text = match &self.known {
-            Some(known) => known.replace_all(text, NoExpand(REDACTED)),
-            None => text.into(),
-        };
-        SHAPES.replace_all(&text, NoExpand(REDACTED)).into_owned()
-    }
-
-    /// `value` without secrets, be they in texts or in fields of such a name.
-    pub fn value(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => *text = self.text(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Value::Object(fields) => {
-                for (name, field) in fields {
-                    if NAMES.is_match(name) && !field.is_null() {
-                        *field = Value::String(REDACTED.to_owned());
-                    } else {
-                        self.value(field);
-                    }
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-}
-
 /// What of contents goes along.
 #[derive(Debug)]
 pub struct Contents {
     level: ContentLevel,
-    redactor: Redactor,
+    redactor: Arc<Redactor>,
 }
 
 impl Contents {
     /// Contents by `level`, without what `redactor` takes out.
-    pub fn new(level: ContentLevel, redactor: Redactor) -> Self {
+    pub fn new(level: ContentLevel, redactor: Arc<Redactor>) -> Self {
         Self { level, redactor }
     }
 
@@ -177,7 +101,8 @@ mod tests {
     use serde_json::json;
 
     fn contents(level: ContentLevel) -> Contents {
-        Contents::new(level, Redactor::new(vec!["hunter2-of-the-configuration".into(), "x".into()]))
+        let secrets = vec!["hunter2-of-the-configuration".into(), "x".into()];
+        Contents::new(level, Arc::new(Redactor::new(secrets)))
     }
 
     #[test]

@@ -14,7 +14,7 @@ const DOCUMENTS: usize = 32;
 const LEFT_OUT: &str = "dropped";
 
 /// The chunks on `ports`, in order.
-pub(super) fn chunks(ports: &Map) -> Vec<&Chunk> {
+pub(crate) fn chunks(ports: &Map) -> Vec<&Chunk> {
     let mut found = Vec::new();
     for (port, value) in ports {
         if &**port != LEFT_OUT {

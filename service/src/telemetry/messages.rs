@@ -135,19 +135,20 @@ fn role(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use anabranch_engine::backend::FinishReason;
     use anabranch_engine::value::Message;
 
     use super::*;
     use crate::config::ContentLevel;
-    use crate::telemetry::Redactor;
 
     fn call(id: &str) -> ToolCall {
         ToolCall { id: id.into(), name: "weather".into(), arguments: r#"{"city":"Oslo"}"#.into() }
     }
 
     fn attributes(level: ContentLevel) -> std::collections::BTreeMap<String, String> {
-        let contents = Contents::new(level, Redactor::new(Vec::new()));
+        let contents = Contents::new(level, Arc::default());
         let said = |role, content: &str| Message { role, content: content.into() };
         let results = vec![ToolResult { id: "c1".into(), content: "18 degrees".into() }];
         let request = ChatRequest {

@@ -117,6 +117,8 @@ names! {
     ATTEMPT = "anabranch.attempt";
     /// Milliseconds for which it waited for a free place.
     QUEUED = "anabranch.queued_ms";
+    /// Milliseconds for which the run waited for an answer of somebody.
+    WAITED = "anabranch.waited_ms";
     /// Which turn, from 1, or item, from 0.
     INDEX = "anabranch.index";
     /// Turns or items that ended well.
@@ -125,6 +127,9 @@ names! {
     MODEL = "anabranch.model";
     /// Milliseconds until the model began to answer.
     FIRST_TOKEN = "anabranch.first_token_ms";
+    /// Whether tokens and cost are what was held for the call, and so the most that it can have taken: nobody heard its
+    /// end.
+    IS_ESTIMATE = "anabranch.usage.is_estimate";
     /// Whether an identical call's answer stood in.
     SHARED = "anabranch.shared";
     /// What a call of an encoder cost.

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::attributes::{Attributes, Over};
 use super::call::{CallSpan, PassedOn};
 use super::parent::{Parent, new_span, span_of, traceparent};
+use super::steps::{AGENT, WAIT, kind_of, module_of};
 use super::{Pipeline, Telemetry, documents, names};
 use crate::config::ContentLevel;
 use crate::job::End;
@@ -176,15 +177,30 @@ impl RunSpans {
                     self.scope(tracing, &state, scope, &open, &parts_of, Some(*parts), failure, end);
                 }
             }
-            Notice::Waiting(wait) if !is_old => {
+            // Told again by a process that takes up the run: it is there that the wait ends.
+            Notice::Waiting(wait) => {
+                let start = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(wait.since_ms));
                 let running = Running {
                     span: new_span(),
                     attempt: 1,
-                    op: "wait".to_owned(),
-                    start: SystemTime::now(),
+                    op: WAIT.to_owned(),
+                    start: start.unwrap_or_else(SystemTime::now),
                     inputs: None,
                 };
                 state.running.insert(wait.scope.clone(), running);
+            }
+            Notice::Aborted { scope, .. } => {
+                let end = SystemTime::now();
+                state.reached(&scope.frame, end);
+                let (running, path) = (state.running.remove(scope), scope.to_string());
+                let open = state.open.remove(&path);
+                let parts = open.as_ref().map(|open| state.take_parts(&path, open)).unwrap_or_default();
+                match (running, open) {
+                    _ if is_old => {}
+                    (Some(running), _) => self.given_up(tracing, &state, scope, running, end),
+                    (None, Some(open)) => self.scope(tracing, &state, scope, &open, &parts, None, None, end),
+                    (None, None) => {}
+                }
             }
             _ => {}
         }
@@ -290,6 +306,14 @@ impl RunSpans {
     ) {
         let contents = &tracing.pipeline.contents;
         let mut attributes = Attributes::default();
+        let start = match &running {
+            Some(running) if ended.timing.ran.is_zero() => running.start,
+            _ => end.checked_sub(ended.timing.ran).unwrap_or(end),
+        };
+        if ended.op == WAIT {
+            let waited = end.duration_since(start).unwrap_or_default();
+            attributes.set(names::WAITED, waited.as_secs_f64() * 1e3);
+        }
         let module = module_of(ended.op);
         attributes.set(names::KIND, kind_of(ended.op));
         attributes.set(names::OPERATOR, ended.op.to_owned());
@@ -327,10 +351,6 @@ impl RunSpans {
             let about = vec![KeyValue::new("anabranch.retry_in_ms", pause.as_secs_f64() * 1e3)];
             events.push(Event::new("retry", end, about, 0));
         }
-        let start = match &running {
-            Some(running) if ended.timing.ran.is_zero() => running.start,
-            _ => end.checked_sub(ended.timing.ran).unwrap_or(end),
-        };
         Over {
             trace: self.parent.trace,
             span: running.map_or_else(new_span, |running| running.span),
@@ -473,25 +493,6 @@ struct Ended<'a> {
 fn above(path: &str) -> &str {
     let cut = if path.ends_with(']') { path.rfind('[') } else { path.rfind('/') };
     cut.and_then(|at| path.get(..at)).unwrap_or_default()
-}
-
-/// The operator in which a model calls tools: the calls below it are the tools' own spans.
-const AGENT: &str = "tool.call";
-
-fn module_of(op: &str) -> &str {
-    op.split('.').next().unwrap_or_default()
-}
-
-/// What kind of step an operator is: its module says.
-fn kind_of(op: &str) -> &'static str {
-    match module_of(op) {
-        "retrieve" => "RETRIEVER",
-        "rerank" => "RERANKER",
-        _ if op == AGENT => "AGENT",
-        "guard" => "GUARDRAIL",
-        "judge" | "verify" => "EVALUATOR",
-        _ => "CHAIN",
-    }
 }
 
 fn of_ports(ports: &Map) -> serde_json::Value {

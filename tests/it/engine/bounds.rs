@@ -152,8 +152,12 @@ async fn what_an_aborted_call_may_have_used_counts() {
                 b: { op: test.ask, in: { question: \"first(a.text, 'again')\" } }\noutputs: { t: b.text }\n";
     let parrot = Arc::new(Parrot { delay: Duration::from_secs(1), ..Parrot::default() });
     let report = run_with(yaml, parrot.clone(), Options::default()).await.unwrap();
-    assert_eq!(report.usage.model_calls, 1);
+    assert_eq!((report.usage.model_calls, report.usage.unanswered_calls), (1, 1));
     assert_eq!(parrot.calls.load(Ordering::SeqCst), 1);
+    let aborted = &report.nodes[0];
+    assert!(
+        aborted.aborted && aborted.usage == report.usage && aborted.timing.ran == Duration::from_millis(10)
+    );
     assert_eq!(failure(report).1, FailureKind::OverBudget);
 }
 

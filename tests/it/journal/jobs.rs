@@ -230,6 +230,7 @@ pub(super) async fn a_queued_or_waiting_job_is_cancelled_at_once(store: Store) {
 
 fn wait(name: &str) -> OpenWait {
     OpenWait {
+        since_ms: None,
         wait: name.into(),
         ty: "bool".into(),
         about: None,

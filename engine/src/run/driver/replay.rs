@@ -9,7 +9,7 @@ use super::{Attached, Driver, Error};
 use crate::backend::Usage;
 use crate::cx::RunContext;
 use crate::event::{Event, Failure, FailureKind, Record, Timer, Timing};
-use crate::run::Notice;
+use crate::run::{Notice, aborted};
 use crate::scope::Scope;
 use crate::state::{Action, Start};
 use crate::value::Text;
@@ -22,6 +22,7 @@ impl Driver {
         let mut alarms: Vec<(Timer, u64)> = Vec::new();
         let mut asked: Vec<(Scope, Duration)> = Vec::new();
         let mut effects: HashSet<(Scope, u32)> = HashSet::new();
+        let spent = aborted::spent(records);
         for record in records {
             if let Event::AttemptEnded { scope, attempt, result, usage, timing } = &record.event
                 && let Some(position) = begun.iter().position(|start| start.scope == *scope)
@@ -44,7 +45,13 @@ impl Driver {
                     Action::Ask { scope, deadline } => asked.push((scope, deadline)),
                     Action::SetAlarm { timer, until_ms } => alarms.push((timer, until_ms)),
                     Action::Start(start) => begun.push(start),
-                    Action::Abort(scope) => begun.retain(|start| start.scope != scope),
+                    Action::Abort(scope) => {
+                        if let Some(at) = begun.iter().position(|start| start.scope == scope) {
+                            for notice in aborted::notices(&begun.remove(at), Duration::ZERO, &spent) {
+                                self.note(&notice);
+                            }
+                        }
+                    }
                     Action::SetTimer { timer, after } => timers.push((timer, record.at + after)),
                     Action::Note(notice) => self.note(&notice),
                     Action::Finish => {}
@@ -63,6 +70,9 @@ impl Driver {
             on_progress: self.context.on_progress.clone(),
             observer: self.context.observer.clone(),
         });
+        if let Some(observer) = &self.options.observer {
+            observer.replayed();
+        }
         let elapsed = self.context.elapsed();
         timers.retain(|(timer, _)| self.state.awaits(timer));
         for (timer, at) in timers {

@@ -11,7 +11,7 @@ use super::names::Names;
 use crate::api::App;
 use crate::api::jobs::NodeError;
 use crate::api::jobs::view::{JobView, WaitView, time, usage};
-use crate::job::{Job, Usage};
+use crate::job::{Job, OpenWait, Usage};
 use crate::runner::RunningText;
 
 /// Something that happens in a job.
@@ -93,7 +93,7 @@ pub enum Happening {
         /// How long it ran.
         ran_ms: f64,
     },
-    /// An attempt was stopped before its end, and had used something.
+    /// A node was stopped before its end. Of what had used nothing the journal keeps no record: that is only told live.
     NodeAborted {
         /// Which node.
         node: String,
@@ -354,6 +354,12 @@ fn noticed(notice: &Notice) -> Option<Happening> {
     Some(match notice {
         // The journal has it, with a number.
         Notice::Ended { .. } => return None,
+        Notice::Aborted { usage, .. } if *usage != anabranch_engine::backend::Usage::default() => {
+            return None;
+        }
+        Notice::Aborted { scope, attempt, usage: used, .. } => {
+            Happening::NodeAborted { node: scope.to_string(), attempt: *attempt, usage: usage(*used) }
+        }
         Notice::Started { scope, op, attempt, .. } => {
             Happening::NodeStarted { node: scope.to_string(), op: op.to_string(), attempt: *attempt }
         }
@@ -378,7 +384,7 @@ fn noticed(notice: &Notice) -> Option<Happening> {
             parts: *parts as u64,
             error: failure.as_ref().map(NodeError::from),
         },
-        Notice::Waiting(wait) => Happening::WaitShown { wait: super::open_wait(wait).into() },
+        Notice::Waiting(wait) => Happening::WaitShown { wait: OpenWait::from(wait).into() },
         Notice::Progress { scope, progress } => match progress.as_ref()? {
             Progress::Delta(text) => Happening::Delta { node: scope.to_string(), text: text.clone() },
             Progress::Note(text) => Happening::Note { node: scope.to_string(), text: text.clone() },

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{App, Can, Code, NamespaceQuery, Problem, Query, Read, no_index, part};
+use super::{App, Can, NamespaceQuery, Problem, Query, Read, backend, no_index, part};
 
 /// A document of an index.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,7 +41,7 @@ pub(super) async fn show(
         .index
         .chunks_of(&query.namespace, &DocumentId(id.as_str().into()))
         .await
-        .map_err(|error| Problem::new(Code::Backend, error.to_string()))?;
+        .map_err(|error| backend(&app, &error))?;
     if chunks.is_empty() {
         return Err(Problem::not_found("document", &id));
     }

@@ -1,7 +1,10 @@
 //! One node execution with all that is known of it: how it is set, what it reads, and each of its attempts.
 
+use std::time::Duration;
+
 use anabranch_engine::event::{Event, Record, Timing};
 use anabranch_engine::plan::explain::explain_node;
+use anabranch_engine::run::AbortedNode;
 use anabranch_engine::scope::Scope;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -72,23 +75,25 @@ pub async fn show(
     Path((id, scope)): Path<(String, String)>,
 ) -> Result<Json<NodeDetail>, Problem> {
     let job = find(&app, &can, &id).await?;
-    let nodes = nodes::of(&app, &job).await?;
+    let mut records: Vec<Record> =
+        nodes::records(&app, &id).await?.into_iter().map(|(_, record)| record).collect();
+    let mut seen = nodes::seen_in(&app, &job, &records).await?;
+    let aborted = std::mem::take(&mut seen.aborted);
+    let nodes = nodes::views(&app, &job, seen);
     let names: Vec<String> = nodes.iter().map(|node| node.node.clone()).collect();
     let node = nodes.into_iter().find(|node| node.node == scope).ok_or_else(|| {
         let near = anabranch_engine::diagnostic::nearest(&scope, names.iter().map(String::as_str));
         Problem::not_found("node", &scope).maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
     })?;
     let at = Scope::from(&*scope);
-    let mut records: Vec<Record> =
-        nodes::records(&app, &id).await?.into_iter().map(|(_, record)| record).collect();
     let kept_until = kept_until(&job, &records);
     records.retain(|record| is_about(&record.event, &at));
-    let times = times(&records, kept_until).remove(&at).unwrap_or_default();
+    let times = times(&records, kept_until, &aborted).remove(&at).unwrap_or_default();
     let plan = nodes::plan(&app, &job).await?;
     Ok(Json(NodeDetail {
         node,
         plan: explain_node(&plan, &at).unwrap_or_default(),
-        tries: records.iter().filter_map(tried).collect(),
+        tries: records.iter().filter_map(|record| tried(record, &aborted)).collect(),
         began_ms: times.began.map(ms),
         ended_ms: times.ended.map(ms),
         kept: times.kept,
@@ -106,12 +111,16 @@ fn is_about(event: &Event, at: &Scope) -> bool {
     }
 }
 
-fn tried(record: &Record) -> Option<NodeTry> {
+fn tried(record: &Record, aborted: &[AbortedNode]) -> Option<NodeTry> {
     let (attempt, usage, timing, error, aborted) = match &record.event {
         Event::AttemptEnded { attempt, usage, timing, result, .. } => {
             (*attempt, *usage, *timing, result.as_ref().err().map(NodeError::from), false)
         }
-        Event::AttemptAborted { attempt, usage, .. } => (*attempt, *usage, Timing::default(), None, true),
+        Event::AttemptAborted { scope, attempt, usage } => {
+            let cut = aborted.iter().find(|cut| cut.scope == *scope && cut.attempt == *attempt);
+            let ran = cut.map_or(Duration::ZERO, |cut| cut.at.saturating_sub(cut.since));
+            (*attempt, *usage, Timing { ran, ..Timing::default() }, None, true)
+        }
         _ => return None,
     };
     Some(NodeTry {

@@ -71,6 +71,8 @@ pub enum NodeStatus {
     Failed,
     /// It did not run.
     Skipped,
+    /// It was stopped before its end.
+    Cancelled,
 }
 
 /// Why a node failed.
@@ -178,15 +180,24 @@ pub(crate) async fn records(app: &App, id: &str) -> Result<Vec<(i64, Record)>, P
 /// The job as its journal shows it.
 pub(crate) async fn inspection(app: &App, job: &Job) -> Result<Inspection, Problem> {
     let records: Vec<Record> = records(app, &job.id).await?.into_iter().map(|(_, record)| record).collect();
+    seen_in(app, job, &records).await
+}
+
+/// The job as these records show it: those that its journal begins with.
+pub(super) async fn seen_in(app: &App, job: &Job, records: &[Record]) -> Result<Inspection, Problem> {
     if !matches!(records.first().map(|record| &record.event), Some(Event::RunStarted { .. })) {
         return Ok(Inspection::default());
     }
-    inspect(&plan(app, job).await?, &records).map_err(Problem::internal)
+    inspect(&plan(app, job).await?, records).map_err(Problem::internal)
 }
 
 /// The node executions of a job.
 pub(crate) async fn of(app: &App, job: &Job) -> Result<Vec<NodeView>, Problem> {
-    let seen = inspection(app, job).await?;
+    Ok(views(app, job, inspection(app, job).await?))
+}
+
+/// The node executions of a job that was looked at.
+pub(super) fn views(app: &App, job: &Job, seen: Inspection) -> Vec<NodeView> {
     let base = format!("/v1/jobs/{}/nodes/", job.id);
     let link = |node: &str| app.url(&format!("{base}{}", encoded(node)));
     let mut nodes: Vec<NodeView> = Vec::with_capacity(seen.nodes.len() + seen.open.len());
@@ -230,7 +241,7 @@ pub(crate) async fn of(app: &App, job: &Job) -> Result<Vec<NodeView>, Problem> {
             ran_ms: 0.0,
         });
     }
-    Ok(nodes)
+    nodes
 }
 
 /// Where a node execution is.
@@ -239,6 +250,7 @@ pub(super) fn status_of(report: &NodeReport, waits: &[OpenWait], job: Status) ->
     let is_whole = job.is_final() || !report.outputs.is_empty() || report.op.contains('.');
     match (&report.skipped, &report.failure) {
         _ if is_waiting => NodeStatus::Waiting,
+        (_, None) if report.aborted => NodeStatus::Cancelled,
         (Some(_), _) => NodeStatus::Skipped,
         (None, Some(_)) => NodeStatus::Failed,
         (None, None) if is_whole || report.attempts > 0 => NodeStatus::Succeeded,
@@ -256,6 +268,7 @@ pub(crate) fn by_operator(nodes: &[NodeView]) -> BTreeMap<String, Usage> {
         sum.prompt_tokens = sum.prompt_tokens.saturating_add(node.usage.prompt_tokens);
         sum.cached_tokens = sum.cached_tokens.saturating_add(node.usage.cached_tokens);
         sum.shareable_tokens = sum.shareable_tokens.saturating_add(node.usage.shareable_tokens);
+        sum.unanswered_calls = sum.unanswered_calls.saturating_add(node.usage.unanswered_calls);
         sum.completion_tokens = sum.completion_tokens.saturating_add(node.usage.completion_tokens);
         sum.cost += node.usage.cost;
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anabranch_engine::event::{Event, Record, Timer};
-use anabranch_engine::run::inspect;
+use anabranch_engine::run::{AbortedNode, inspect};
 use anabranch_engine::scope::Scope;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -90,7 +90,7 @@ pub async fn timeline(
         return Ok(Json(Timeline { items: Vec::new(), upto, elapsed_ms: 0.0 }));
     }
     let seen = inspect(&nodes::plan(&app, &job).await?, &records).map_err(Problem::internal)?;
-    let times = times(&records, kept_until(&job, &records));
+    let times = times(&records, kept_until(&job, &records), &seen.aborted);
     let mut items: Vec<TimelineItem> = Vec::with_capacity(seen.nodes.len() + seen.open.len());
     let mut positions: HashMap<&Scope, usize> = HashMap::with_capacity(seen.nodes.len());
     for report in &seen.nodes {
@@ -146,8 +146,8 @@ pub(super) fn kept_until(job: &Job, records: &[Record]) -> u64 {
     if job.retry_of.is_some() { first } else { 0 }
 }
 
-/// When what ran began and ended, by the records; those before `kept_until` were kept.
-pub(super) fn times(records: &[Record], kept_until: u64) -> HashMap<Scope, Times> {
+/// When what ran began and ended, by the records, of which those before `kept_until` were kept; `aborted` was stopped.
+pub(super) fn times(records: &[Record], kept_until: u64, aborted: &[AbortedNode]) -> HashMap<Scope, Times> {
     let mut found: HashMap<Scope, Times> = HashMap::new();
     for record in records {
         let at = record.at;
@@ -159,7 +159,6 @@ pub(super) fn times(records: &[Record], kept_until: u64) -> HashMap<Scope, Times
                 times.queued += timing.queued;
                 times.kept = record.seq < kept_until;
             }
-            Event::AttemptAborted { scope, .. } => found.entry(scope.clone()).or_default().ended = Some(at),
             Event::Given { scope, .. } => {
                 found.insert(
                     scope.clone(),
@@ -174,6 +173,11 @@ pub(super) fn times(records: &[Record], kept_until: u64) -> HashMap<Scope, Times
             }
             _ => {}
         }
+    }
+    for AbortedNode { scope, since, at, .. } in aborted {
+        let times = found.entry(scope.clone()).or_default();
+        times.began.get_or_insert(*since);
+        times.ended = Some(*at);
     }
     found
 }

@@ -116,6 +116,9 @@ pub struct WaitView {
     pub about: Option<String>,
     /// What there is to see.
     pub shown: Map<String, Value>,
+    /// Since when it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// When its default counts, or the node fails.
     pub until: String,
 }
@@ -206,6 +209,7 @@ impl From<OpenWait> for WaitView {
             ty: wait.ty,
             about: wait.about,
             shown: wait.shown,
+            since: wait.since_ms.map(time),
             until: time(wait.until_ms),
         }
     }
@@ -239,6 +243,7 @@ pub fn usage(usage: EngineUsage) -> Usage {
         prompt_tokens: usage.prompt_tokens,
         cached_tokens: usage.cached_tokens,
         shareable_tokens: usage.shareable_tokens,
+        unanswered_calls: usage.unanswered_calls,
         completion_tokens: usage.completion_tokens,
         cost: usage.cost,
     }

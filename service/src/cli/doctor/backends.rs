@@ -41,6 +41,9 @@ pub(super) async fn checks(world: &World, is_probing: bool) -> Vec<Check> {
     for name in world.names().indexes {
         checks.push(index(&name, world, &resources).await);
     }
+    for check in &mut checks {
+        check.found = resources.redacted(std::mem::take(&mut check.found));
+    }
     checks
 }
 

@@ -35,6 +35,13 @@ pub(super) fn notice(event: &str, data: &Json) -> Option<Notice> {
             usage: Usage::default(),
             timing: Timing { queued: time(data, "/queued_ms"), ran: time(data, "/ran_ms") },
         },
+        "node_aborted" => Notice::Aborted {
+            scope: scope(),
+            op: "".into(),
+            attempt: attempt(),
+            usage: Usage::default(),
+            timing: Timing::default(),
+        },
         "node_skipped" => Notice::Skipped { scope: scope(), why: text(data, "/why").as_str().into() },
         "scope_opened" => Notice::Opened {
             scope: scope(),

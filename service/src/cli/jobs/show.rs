@@ -20,9 +20,9 @@ use crate::exit::Exit;
 JSON (--json):
   {id, flow, version, status, outcome?, inputs, outputs?, absent?,
    error?: {type, code, message, scope?, attempt?, retryable},
-   waits?: [{wait, type, about?, shown, until}],
+   waits?: [{wait, type, about?, shown, since?, until}],
    usage: {model_calls, encoder_calls, prompt_tokens, cached_tokens,
-           shareable_tokens, completion_tokens, cost},
+           shareable_tokens, completion_tokens, unanswered_calls?, cost},
    labels, priority, session_id?, retry_of?, created_at, started_at,
    finished_at, queue_wait_ms, progress: {nodes_ended, nodes_running},
    nodes?: [{node, op, status, attempts, ...}], links}")]

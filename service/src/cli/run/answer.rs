@@ -232,6 +232,7 @@ mod tests {
             attempts: 1,
             skipped: None,
             failure: None,
+            aborted: false,
             inputs: Map::new(),
             outputs,
             usage: Usage::default(),

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn wait(scope: &str, ty: Type) -> OpenWait {
-        OpenWait { scope: scope.into(), ty, about: None, shown: [].into(), until_ms: 0 }
+        OpenWait { scope: scope.into(), ty, about: None, shown: [].into(), since_ms: 0, until_ms: 0 }
     }
 
     #[test]

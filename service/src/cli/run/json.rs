@@ -47,6 +47,9 @@ pub(crate) fn report(flow: &str, report: &Report) -> Json {
                     if let Some(failure) = &node.failure {
                         object.insert("error".to_owned(), plain(&json!(failure)));
                     }
+                    if node.aborted {
+                        object.insert("aborted".to_owned(), json!(true));
+                    }
                     if !node.inputs.is_empty() {
                         object.insert("inputs".to_owned(), json!(node.inputs));
                     }

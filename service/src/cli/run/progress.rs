@@ -75,6 +75,7 @@ fn line(notice: &Notice) -> Option<String> {
         Notice::Ended { scope, failure: Some(failure), .. } => {
             format!("failed {scope} ({}): {}", failure.kind, failure.message)
         }
+        Notice::Aborted { scope, .. } => format!("stopped {scope}"),
         Notice::Skipped { scope, why } => format!("skipped {scope}: {why}"),
         Notice::Waiting(wait) => format!("waiting {} for {}", wait.scope, wait.ty),
         Notice::Opened { scope, what, .. } => format!("opened {scope}{}", bound(*what)),
@@ -177,6 +178,10 @@ impl Observer for Tree {
             }
             Notice::Ended { scope, timing, .. } => {
                 let said = format!("{GREEN}✓{GREEN:#} {scope}  {DIM}{}{DIM:#}", short(timing.ran));
+                self.close(scope, scope.frame.is_empty().then_some(said));
+            }
+            Notice::Aborted { scope, .. } => {
+                let said = format!("{YELLOW}-{YELLOW:#} {scope}  {DIM}stopped{DIM:#}");
                 self.close(scope, scope.frame.is_empty().then_some(said));
             }
             Notice::Skipped { scope, why } => {

@@ -9,6 +9,10 @@ use crate::cli::remote::{between, span, text as field};
 
 /// Columns of a bar.
 const BAR: u64 = 10;
+/// Characters of a job's id where there is no room for all of it.
+const ID_CHARS: usize = 9;
+/// Least columns for what a job is about.
+const WHAT_CHARS: usize = 18;
 
 /// A cell of a table: its text, and how it looks.
 struct Cell(String, anstyle::Style);
@@ -52,8 +56,7 @@ pub(super) fn text(seen: &Json, rows: usize, columns: usize) -> String {
         let _ok = writeln!(out, "{DIM}no jobs yet{DIM:#}");
     } else {
         let now = at.parse::<jiff::Timestamp>().unwrap_or_else(|_| jiff::Timestamp::now());
-        let heads = ["STATUS", "FLOW", "TOOK", "NODES", "CALLS", "TOKENS", "JOB", "WHAT"];
-        out.push_str(&table(&heads, &jobs.iter().map(|job| row(job, now)).collect::<Vec<_>>(), columns));
+        out.push_str(&jobs_in(columns, &jobs, now));
     }
     // The last line of a screen has none below it.
     let end = out.match_indices('\n').nth(rows.saturating_sub(2)).map_or(out.len(), |(at, _)| at + 1);
@@ -129,7 +132,35 @@ fn servers(model: &Json) -> Vec<Vec<Cell>> {
     replicas.iter().enumerate().map(row).collect()
 }
 
-fn row(job: &Json, now: jiff::Timestamp) -> Vec<Cell> {
+/// The jobs, with as many of their columns as leave room for what each is about. Ids have their whole length or their end:
+/// all of a day begin alike.
+fn jobs_in(columns: usize, jobs: &[Json], now: jiff::Timestamp) -> String {
+    const HEADS: [&str; 8] = ["STATUS", "FLOW", "TOOK", "NODES", "CALLS", "TOKENS", "JOB", "WHAT"];
+    const LESS: [&[&str]; 4] =
+        [&[], &["CALLS", "TOKENS"], &["CALLS", "TOKENS", "NODES"], &["CALLS", "TOKENS", "NODES", "JOB"]];
+    let with = |id_chars: usize, less: &[&str]| {
+        let is_kept = |at: usize| HEADS.get(at).is_some_and(|head| !less.contains(head));
+        let of = |job: &Json| {
+            let cells = row(job, now, id_chars).into_iter().enumerate();
+            cells.filter(|(at, _)| is_kept(*at)).map(|(_, cell)| cell).collect::<Vec<_>>()
+        };
+        let heads: Vec<&str> = HEADS.into_iter().filter(|head| !less.contains(head)).collect();
+        (heads, jobs.iter().map(of).collect::<Vec<_>>())
+    };
+    let shapes = std::iter::once((usize::MAX, LESS[0])).chain(LESS.map(|less| (ID_CHARS, less)));
+    let mut shown = with(usize::MAX, &[]);
+    for (id_chars, less) in shapes {
+        shown = with(id_chars, less);
+        let before = shown.0.len().saturating_sub(1);
+        let widths = (0..before).map(|at| width(&shown.0, &shown.1, at) + 2);
+        if widths.sum::<usize>() + WHAT_CHARS <= columns {
+            break;
+        }
+    }
+    table(&shown.0, &shown.1, columns)
+}
+
+fn row(job: &Json, now: jiff::Timestamp, id_chars: usize) -> Vec<Cell> {
     let count = |pointer: &str| job.pointer(pointer).and_then(Json::as_u64).unwrap_or_default();
     let status = field(job, "/status");
     let style = match status.as_str() {
@@ -147,8 +178,9 @@ fn row(job: &Json, now: jiff::Timestamp) -> Vec<Cell> {
         .or_else(|| since("/started_at"))
         .or_else(|| since("/created_at"));
     let (ended, running) = (count("/progress/nodes_ended"), count("/progress/nodes_running"));
-    let what =
-        [field(job, "/preview"), field(job, "/error/message")].into_iter().find(|text| !text.is_empty());
+    // That somebody stopped it is no news: its status says so.
+    let why = if status == "cancelled" { String::new() } else { field(job, "/error/message") };
+    let what = [field(job, "/preview"), why].into_iter().find(|text| !text.is_empty());
     vec![
         Cell(status, style),
         plain(field(job, "/flow")),
@@ -156,7 +188,7 @@ fn row(job: &Json, now: jiff::Timestamp) -> Vec<Cell> {
         plain(if running > 0 { format!("{ended}+{running}") } else { ended.to_string() }),
         plain(count("/usage/model_calls").to_string()),
         plain(short(count("/usage/prompt_tokens") + count("/usage/completion_tokens"))),
-        Cell(field(job, "/id"), DIM),
+        Cell(end_of(&field(job, "/id"), id_chars), DIM),
         plain(what.unwrap_or_default()),
     ]
 }
@@ -177,11 +209,7 @@ fn short(n: u64) -> String {
 
 /// Rows under their heads, each line cut where the screen ends.
 fn table(heads: &[&str], rows: &[Vec<Cell>], columns: usize) -> String {
-    let width = |at: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.0.chars().count());
-        cells.chain(heads.get(at).map(|head| head.chars().count())).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    let widths: Vec<usize> = (0..heads.len()).map(|at| width(heads, rows, at)).collect();
     let mut out = String::new();
     let mut line = |cells: Vec<(&str, anstyle::Style)>| {
         let mut left = columns;
@@ -201,6 +229,22 @@ fn table(heads: &[&str], rows: &[Vec<Cell>], columns: usize) -> String {
         line(row.iter().map(|cell| (cell.0.as_str(), cell.1)).collect());
     }
     out
+}
+
+/// Columns that the column `at` would have.
+fn width(heads: &[&str], rows: &[Vec<Cell>], at: usize) -> usize {
+    let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.0.chars().count());
+    cells.chain(heads.get(at).map(|head| head.chars().count())).max().unwrap_or_default()
+}
+
+/// The end of a text, of at most so many characters.
+fn end_of(text: &str, chars: usize) -> String {
+    let n = text.chars().count();
+    if n <= chars {
+        return text.to_owned();
+    }
+    let kept = text.chars().skip(n.saturating_sub(chars.saturating_sub(1)));
+    std::iter::once('…').chain(kept).collect()
 }
 
 fn cut(text: &str, chars: usize) -> String {
@@ -265,6 +309,27 @@ failed   broken      1 s   1      0      0       job_2  the model is down
             assert!(shown.lines().count() < rows);
             assert!(shown.lines().skip(3).all(|line| line.chars().count() <= columns), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_tells_jobs_apart_and_says_what_they_are_about() {
+        let id = |end: &str| json!(format!("job_01a0b1c2d3e4f5061728394a5b6c{end}"));
+        let mut seen = seen();
+        (seen["jobs"][0]["id"], seen["jobs"][1]["id"]) = (id("7d8e"), id("9fa0"));
+        seen["jobs"][1] = json!({ "id": id("9fa0"), "status": "cancelled", "flow": "broken", "usage": {},
+                                  "error": { "message": "it was cancelled on request" } });
+        let shown = anstream::adapter::strip_str(&text(&seen, 40, 60)).to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            lines[lines.len() - 3..],
+            [
+                "STATUS     FLOW        TOOK  JOB        WHAT",
+                "running    quickstart  3 s   …5b6c7d8e  In which trees do…",
+                "cancelled  broken            …5b6c9fa0",
+            ],
+            "{shown}"
+        );
+        assert!(text(&seen, 40, 160).contains("job_01a0b1c2d3e4f5061728394a5b6c7d8e"));
     }
 
     #[test]

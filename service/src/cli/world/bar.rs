@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(120);
 
 impl Bar {
     pub(super) fn new(name: &str) -> Self {
-        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr()) && !print::is_log();
         let bar = if is_terminal && !print::is_quiet() {
             ProgressBar::new_spinner()
         } else {

@@ -157,7 +157,8 @@ impl World {
         resources: &Arc<Resources>,
         cancel: &CancellationToken,
     ) -> Result<BTreeMap<String, IndexEntry>, Error> {
-        let opened = self.opened(names, registry, resources, cancel).await?;
+        let opened = self.opened(names, registry, resources, cancel).await;
+        let opened = opened.map_err(|error| error.without_secrets(resources))?;
         Ok(opened.into_iter().map(|opened| (opened.name.clone(), opened.entry())).collect())
     }
 
@@ -192,7 +193,8 @@ impl World {
         cancel: &CancellationToken,
     ) -> Result<Indexes, Error> {
         let mut indexes = Vec::with_capacity(names.len());
-        for opened in self.opened(names, registry, resources, cancel).await? {
+        let opened = self.opened(names, registry, resources, cancel).await;
+        for opened in opened.map_err(|error| error.without_secrets(resources))? {
             let config = self.config.indexes.get(&opened.name);
             let flow = self.flow_of(&opened.name, None)?;
             let cutter =
@@ -256,7 +258,7 @@ pub(crate) fn encoder(index: &str, name: EmbedderName, resources: &Resources) ->
         let message = format!("index `{index}` has vectors of embedder `{name}`, which is not configured");
         return Err(Error::new(Exit::Invalid, message).maybe_hint(hint));
     };
-    Ok(Encoder::new(name, embedder.clone()))
+    Ok(Encoder::new(name, embedder.clone()).redacting(resources.redact.clone()))
 }
 
 fn must_be_name(name: &str) -> Result<(), Error> {
