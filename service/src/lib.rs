@@ -32,6 +32,7 @@ pub mod spend;
 pub mod store;
 pub mod telemetry;
 mod tls;
+mod trial;
 mod ui;
 
 use std::ffi::OsString;
