@@ -8,6 +8,8 @@ const PAGES_MAX = 50;
 
 /** Whether the service wants a key that we do not have, and what it says about it. */
 export const wanted = signal(null);
+/** Whether the last request found no service: what is shown is from before. */
+export const away = signal(false);
 /** Who we are taken for; null until the service has said so. */
 export const me = signal(null);
 
@@ -71,8 +73,11 @@ export async function send(method, where, { query, body, headers, signal: stop }
     response = await fetch(url(where, query), { method, headers: all, body: payload, signal: stop, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    // A request that was given up for its time says so by another name than one that is not wanted any more.
+    away.value = true;
     throw new Problem({ code: "unreachable", detail: "the service cannot be reached" }, 0);
   }
+  away.value = false;
   if (response.status === 401) {
     const problem = await said(response);
     wanted.value = mine ? problem.message : "";

@@ -24,6 +24,7 @@ export function duration(ms) {
 
 /** A point on the axis of a waterfall: short, and exact enough for its step. */
 export function tick(ms, step) {
+  if (step >= 3_600_000) return `${number.format(ms / 3_600_000)} h`;
   if (step >= 60_000) return `${number.format(ms / 60_000)} m`;
   if (step >= 1_000 || ms >= 10_000) return `${number.format(ms / 1_000)} s`;
   return `${number.format(ms)} ms`;

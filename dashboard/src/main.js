@@ -1,10 +1,10 @@
 // The frame around every page: navigation, keys of the keyboard, signing in, and loading the page that is asked for.
 
 import { html, render, useEffect, useState } from "../vendor/core.js";
-import { introduce, key, me, signIn, signOut, wanted } from "./api.js";
+import { away, introduce, key, me, signIn, signOut, wanted } from "./api.js";
 import { go, href, route } from "./router.js";
 import { Icon, Logo } from "./ui/icons.js";
-import { Confirm, Dialog, Failure, Loading, Toasts } from "./ui/parts.js";
+import { Confirm, Dialog, Failure, Loading, Toasts, useTitle } from "./ui/parts.js";
 
 const PAGES = [
   { id: "runs", label: "Runs", keys: "g r", load: () => import("./pages/runs.js") },
@@ -22,6 +22,9 @@ const ONES = {
 };
 const DIFF = () => import("./pages/diff.js");
 
+/** How often a service that cannot be reached is asked whether it is back, in milliseconds. */
+const BACK_MS = 2_000;
+
 const THEME = "anabranch.theme";
 
 function theme(next) {
@@ -38,28 +41,34 @@ theme();
 
 /** Which module shows where we are. */
 function wantedPage({ parts: [first, second], query }) {
-  if (first === "diff") return { id: `diff ${query.get("a")} ${query.get("b")}`, load: DIFF, props: { a: query.get("a"), b: query.get("b") } };
-  if (second && ONES[first]) return { id: `${first} ${second}`, load: ONES[first], props: { id: second } };
+  if (first === "diff") return { id: `diff ${query.get("a")} ${query.get("b")}`, title: "Compare two runs", load: DIFF, props: { a: query.get("a"), b: query.get("b") } };
+  if (second && ONES[first]) return { id: `${first} ${second}`, title: second === "~new" ? "New flow" : second, load: ONES[first], props: { id: second } };
   const page = PAGES.find((one) => one.id === first);
-  return page && { id: first, load: page.load, props: { name: second } };
+  return page && { id: first, title: page.label, load: page.load, props: { name: second } };
 }
 
 function Page() {
   const [shown, setShown] = useState(null);
   const asked = wantedPage(route.value);
   const id = asked?.id;
+  useTitle(asked?.title ?? "No such page");
   useEffect(() => {
     let isCurrent = true;
-    if (!asked) return undefined;
+    // Once the service is back, what could not be loaded is.
+    if (!asked || (shown?.id === id && !shown.error)) return undefined;
     asked.load().then(
       (module) => isCurrent && setShown({ id, Page: module.default }),
-      // The file is gone: the service was updated while the page was open.
-      () => isCurrent && setShown({ id, error: new Error("This page belongs to another version of the service. Load it again.") }),
+      // Either nobody answers, or the file is gone: the service was updated while the page was open.
+      async () => {
+        const problem = await introduce().then(() => null, (error) => error);
+        const text = problem?.code === "unreachable" ? "The service cannot be reached." : "This page belongs to another version of the service. Load it again.";
+        if (isCurrent) setShown({ id, error: new Error(text) });
+      },
     );
     return () => {
       isCurrent = false;
     };
-  }, [id]);
+  }, [id, away.value]);
   useEffect(() => {
     document.querySelector(".main")?.scrollTo(0, 0);
   }, [id]);
@@ -146,7 +155,16 @@ function Frame() {
   const [isDark, setDark] = useState(theme() === "dark");
   const [help, setHelp] = useState(false);
   useShortcuts(setHelp);
+  useEffect(() => {
+    if (!away.value) return undefined;
+    const timer = setInterval(() => introduce().catch(() => {}), BACK_MS);
+    return () => clearInterval(timer);
+  }, [away.value]);
   const here = route.value.parts[0] === "diff" ? "runs" : route.value.parts[0];
+  // On a phone the navigation is wider than the screen.
+  useEffect(() => {
+    document.querySelector(".side nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [here]);
   const flip = () => {
     theme(isDark ? "light" : "dark");
     setDark(!isDark);
@@ -173,7 +191,7 @@ function Frame() {
         </div>
       </div>
     </header>
-    <main class="main" id="main" tabindex="-1"><${Page} /></main>
+    <main class="main" id="main" tabindex="-1">${away.value && html`<div class="away" role="alert"><strong>The service cannot be reached.</strong> What is shown is from before; it is asked again until it answers.</div>`}<${Page} /></main>
   </div>
   ${help && html`<${Dialog} title="Keys of the keyboard" onClose=${() => setHelp(false)}>
     <table class="plain"><tbody>${SHORTCUTS.map(([keys, what]) => html`<tr key=${keys}><td><kbd>${keys}</kbd></td><td>${what}</td></tr>`)}</tbody></table>

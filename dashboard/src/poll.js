@@ -2,6 +2,9 @@
 
 import { useEffect } from "../vendor/core.js";
 
+/** Longest wait for one answer, in milliseconds: a connection that hangs tells nothing. */
+const ANSWER_MS = 15_000;
+
 /**
  * Calls `ask(signal)` now and then, as long as the part is shown. It returns whether things move. Pauses grow from `fast`
  * to `slow` milliseconds while they do not, and after failures.
@@ -14,7 +17,7 @@ export function usePoll(ask, inputs, { fast = 1_500, slow = 10_000 } = {}) {
     const turn = async () => {
       if (!document.hidden) {
         try {
-          const moves = await ask(stop.signal);
+          const moves = await ask(AbortSignal.any([stop.signal, AbortSignal.timeout(ANSWER_MS)]));
           pause = moves ? fast : Math.min(pause * 1.5, slow);
         } catch (error) {
           if (stop.signal.aborted) return;

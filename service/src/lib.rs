@@ -33,6 +33,7 @@ pub mod spend;
 pub mod store;
 pub mod telemetry;
 mod tls;
+mod trial;
 mod ui;
 
 use std::ffi::OsString;

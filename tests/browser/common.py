@@ -64,6 +64,25 @@ def run(flow, **inputs):
     return api("POST", "/v1/jobs", {"flow": flow, "inputs": inputs})["id"]
 
 
+def a_tree():
+    """A run whose node `search` gave a tree as `select.mcts` gives it: passages that were tried together; its id."""
+    node = lambda id, parent, label, visits, value, chosen: dict(id=id, parent=parent, label=label, visits=visits, value=value, chosen=chosen)
+    tree = [
+        node(0, None, "nothing", 64, 0.41, True),
+        node(1, 0, "herons.md", 30, 0.62, True),
+        node(2, 0, "storks.md", 20, 0.35, False),
+        node(3, 1, "winter.md", 18, 0.81, True),
+        node(4, 1, "young.md", 9, 0.55, False),
+    ]
+    job = run("tree")
+    until = time.monotonic() + SOON / 1_000
+    while not api("GET", f"/v1/jobs/{job}").get("waits") and time.monotonic() < until:
+        time.sleep(0.05)
+    api("POST", f"/v1/jobs/{job}/resume", {"wait": "search", "value": tree})
+    ended(job)
+    return job
+
+
 @contextmanager
 def browser():
     with sync_playwright() as playwright:

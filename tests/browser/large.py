@@ -81,7 +81,7 @@ with browser() as shown, page(shown) as it:
 
     # The graph shows one item, and steps to others.
     did(it, "showing the graph", lambda: it.get_by_role("tab", name="Graph").click())
-    expect(it.get_by_text("item 4242 · 5000")).to_be_visible()
+    expect(it.get_by_text("item 4242 of 5000")).to_be_visible()
     did(it, "stepping to the next item", lambda: it.get_by_role("button", name="Next item of fan").click())
-    expect(it.get_by_text("item 4243 · 5000")).to_be_visible()
+    expect(it.get_by_text("item 4243 of 5000")).to_be_visible()
     assert it.evaluate("document.querySelectorAll('*').length") <= ELEMENTS_MAX

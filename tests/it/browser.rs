@@ -129,6 +129,28 @@ async fn a_key_is_asked_for_and_kept_in_the_tab_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_page_can_be_read_by_everybody_in_dark_and_light_and_on_a_phone() {
-    on_its_own("looks.py").await;
+async fn trees_side_by_side_searches_and_waits_are_drawn_as_they_were() {
+    on_its_own("seeing.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_somebody_wrote_or_looked_at_is_lost_on_the_way() {
+    on_its_own("staying.py").await;
+}
+
+/// Looks at every page, on a screen and on a phone.
+async fn look(theme: &str) {
+    let (models, gate) = talking().await;
+    let service = Service::start(models, None).await;
+    drive("looks.py", &service, &[("GO_ON", gate), ("THEMES", theme.to_owned())]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_can_be_read_by_everybody_in_light_and_on_a_phone() {
+    look("light").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_can_be_read_by_everybody_in_dark_and_on_a_phone() {
+    look("dark").await;
 }

@@ -10,21 +10,47 @@ import { copy, Empty, toast } from "../ui/parts.js";
 /** Largest summary that is opened, in bytes. */
 const FILE_BYTES = 32 << 20;
 
-/** The summaries that are open; they stay while the page is elsewhere. */
+/** The summaries that are open, each `{id, file, summary}`; they stay while the page is elsewhere. */
 const open = signal([]);
+
+const isMap = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const isNumber = (value) => typeof value === "number";
+const USAGE = ["model_calls", "prompt_tokens", "cached_tokens", "completion_tokens", "cost"];
+
+/** Whether this is what `anabranch eval` leaves, as far as it is shown; what an older one left out is filled in. */
+function checked(summary) {
+  const isFigure = (one) => isMap(one) && isNumber(one.mean) && isMap(one.interval) && isNumber(one.interval.low) && isNumber(one.interval.high);
+  const isVariant = (one) => isMap(one) && typeof one.name === "string" && isMap(one.figures) && Object.values(one.figures).every(isFigure);
+  if (!isMap(summary) || typeof summary.flow !== "string" || !Array.isArray(summary.variants) || summary.variants.length === 0 || !summary.variants.every(isVariant)) {
+    throw new Error("it is no summary.json of anabranch eval");
+  }
+  const lists = Object.fromEntries(["comparisons", "left_out"].map((name) => [name, (Array.isArray(summary[name]) ? summary[name] : []).filter(isMap)]));
+  const variants = summary.variants.map((one) => ({
+    ...one,
+    usage: { ...Object.fromEntries(USAGE.map((name) => [name, 0])), ...(isMap(one.usage) ? one.usage : {}) },
+    latency_ms: isMap(one.latency_ms) ? one.latency_ms : {},
+    failed_questions: (Array.isArray(one.failed_questions) ? one.failed_questions : []).filter(isMap),
+  }));
+  return { ...summary, ...lists, comparisons: lists.comparisons.filter((one) => isMap(one.figures)), variants };
+}
 
 async function take(files) {
   for (const file of files) {
     try {
       if (file.size > FILE_BYTES) throw new Error("it is too large for a summary");
-      const summary = JSON.parse(await file.text());
-      if (!Array.isArray(summary.variants) || typeof summary.flow !== "string") throw new Error("it is no summary.json of anabranch eval");
-      open.value = [...open.value.filter((one) => one.file !== file.name || one.summary.flow !== summary.flow), { file: file.name, summary }];
+      const text = await file.text();
+      // Every summary has the same name: what is in it tells one from another.
+      if (open.value.some((one) => one.text === text)) continue;
+      const n = open.value.reduce((most, one) => Math.max(most, one.n), 0) + 1;
+      open.value = [...open.value, { n, file: file.webkitRelativePath || file.name, text, summary: checked(JSON.parse(text)) }];
     } catch (error) {
       toast(`${file.name} cannot be opened: ${error.message}`, { bad: true });
     }
   }
 }
+
+/** The variants of all summaries that are open, each with which it is from. */
+const everybody = () => open.value.flatMap(({ n, summary }) => summary.variants.map((variant) => ({ ...variant, key: `${n} ${variant.name}`, name: variant.name === summary.flow ? `${n} · ${summary.flow}` : `${n} · ${summary.flow} · ${variant.name}` })));
 
 export default function Evals() {
   const [isOver, setOver] = useState(false);
@@ -40,20 +66,36 @@ export default function Evals() {
       take(event.dataTransfer.files);
     },
   };
-  const picker = html`<label class="btn primary file"><${Icon} name="plus" />Open results<input type="file" class="sr" accept=".json,application/json" multiple onChange=${(event) => take(event.target.files)} /></label>`;
+  const picker = html`<label class="btn primary file"><${Icon} name="plus" />Open results<input type="file" class="sr" accept=".json,application/json" multiple onChange=${async (event) => {
+    const { target } = event;
+    await take(target.files);
+    // The same file again is a change, too.
+    target.value = "";
+  }} /></label>`;
   return html`<div class=${`page evals ${isOver ? "over" : ""}`} ...${drop}>
     <header><div><h1>Eval</h1><p class="dim">What <code>anabranch eval</code> found: figures with their confidence, variants side by side.</p></div><div class="actions">${picker}</div></header>
     ${open.value.length === 0 && html`<div class="card"><${Empty} icon="eval" title="No results open"><p>Ask a flow every question of a set, then open the <code>summary.json</code> that it leaves, or drop it here. The file stays in your browser.</p>
       <pre class="code">anabranch eval flows/quickstart.yaml --data sets/my-set --out results</pre>
       <div class="row"><button class="btn" onClick=${() => copy("anabranch eval flows/quickstart.yaml --data sets/my-set --out results", "the command")}><${Icon} name="copy" />Copy the command</button></div><//></div>`}
-    ${open.value.map((one) => html`<${Summary} key=${`${one.file}${one.summary.flow}`} file=${one.file} summary=${one.summary} />`)}
+    ${open.value.length > 1 && html`<${Together} />`}
+    ${open.value.map((one) => html`<${Summary} key=${one.n} n=${one.n} file=${one.file} summary=${one.summary} />`)}
   </div>`;
 }
 
-function Summary({ file, summary }) {
-  const figures = [...new Set(summary.variants.flatMap((variant) => Object.keys(variant.figures)))];
-  const close = () => (open.value = open.value.filter((one) => one.summary !== summary));
-  return html`<section class="card" aria-label=${`Evaluation of ${summary.flow}`}><header><h2><a href=${href(["flows", summary.flow])}>${summary.flow}</a></h2><span class="chip">${many(summary.questions, "question")}</span><span class="dim cut">${summary.data}</span>
+const figuresOf = (variants) => [...new Set(variants.flatMap((variant) => Object.keys(variant.figures)))];
+
+/** All that is open, side by side. */
+function Together() {
+  const variants = everybody();
+  return html`<section class="card" aria-label="Side by side"><header><h2>Side by side</h2><span class="chip">${many(open.value.length, "summary").replace("summarys", "summaries")}</span>
+      <span class="dim">Intervals are of each by itself; compare what was asked the same questions.</span></header>
+    <div class="body stack"><div class="figures">${figuresOf(variants).map((figure) => html`<${Figure} key=${figure} name=${figure} variants=${variants} />`)}</div><${Costs} variants=${variants} /></div></section>`;
+}
+
+function Summary({ n, file, summary }) {
+  const figures = figuresOf(summary.variants);
+  const close = () => (open.value = open.value.filter((one) => one.n !== n));
+  return html`<section class="card" aria-label=${`Evaluation of ${summary.flow}`}><header><span class="side-mark">${n}</span><h2><a href=${href(["flows", summary.flow])}>${summary.flow}</a></h2><span class="chip">${many(summary.questions, "question")}</span><span class="dim cut">${summary.data}</span>
       <span class="end row"><span class="dim">${file}</span><button class="btn bare icon small" aria-label=${`Close ${file}`} onClick=${close}><${Icon} name="close" /></button></span></header>
     <div class="body stack">
       <h3>Figures</h3>
@@ -71,18 +113,20 @@ const points = (n) => (Math.abs(n) <= 1.5 ? n.toFixed(3) : n < 100 ? n.toFixed(2
 function Figure({ name, variants }) {
   const shown = variants.filter((variant) => variant.figures[name]);
   const most = Math.max(1, ...shown.map((variant) => variant.figures[name].interval.high));
-  const best = Math.max(...shown.map((variant) => variant.figures[name].mean));
+  // What all share is nobody's lead.
+  const means = shown.map((variant) => variant.figures[name].mean);
+  const best = Math.max(...means) > Math.min(...means) ? Math.max(...means) : null;
   const at = (value) => `${(100 * Math.max(0, value)) / most}%`;
   return html`<div class="figure"><h3 class="mono">${name}</h3><table class="plain"><tbody>${shown.map((variant) => {
     const { mean, interval, n } = variant.figures[name];
-    return html`<tr key=${variant.name}><td class="cut" title=${variant.name}>${variant.name}</td><td class="n"><strong class=${mean === best && shown.length > 1 ? "ok-text" : ""}>${points(mean)}</strong></td>
+    return html`<tr key=${variant.key ?? variant.name}><td class="cut" title=${variant.name}>${variant.name}</td><td class="n"><strong class=${mean === best ? "ok-text" : ""}>${points(mean)}</strong></td>
       <td class="figure-bar" title=${`${points(interval.low)} to ${points(interval.high)}, ${many(n, "question")}`}><span><i style=${{ width: at(mean) }}></i><b style=${{ left: at(interval.low), width: `${(100 * (interval.high - interval.low)) / most}%` }}></b></span><span class="sr">${points(interval.low)} to ${points(interval.high)}</span></td></tr>`;
   })}</tbody></table></div>`;
 }
 
 function Costs({ variants }) {
   return html`<div class="scroll-x" tabindex="0" role="region" aria-label="Time and cost"><table class="plain"><thead><tr><th>Variant</th><th class="n">Asked</th><th class="n">Failed</th><th class="n">Median</th><th class="n">p99</th><th class="n">Model calls</th><th class="n">Tokens read</th><th class="n">Cached</th><th class="n">Written</th><th class="n">Cost</th></tr></thead>
-    <tbody>${variants.map(({ name, asked, failed, usage, latency_ms }) => html`<tr key=${name}><td class="mono">${name}</td><td class="n">${count(asked)}</td><td class="n">${failed ? html`<span class="bad-text">${count(failed)}</span>` : 0}</td><td class="n">${duration(latency_ms.p50)}</td><td class="n">${duration(latency_ms.p99)}</td>
+    <tbody>${variants.map(({ key, name, asked, failed, usage, latency_ms }) => html`<tr key=${key ?? name}><td class="mono">${name}</td><td class="n">${count(asked)}</td><td class="n">${failed ? html`<span class="bad-text">${count(failed)}</span>` : 0}</td><td class="n">${duration(latency_ms.p50)}</td><td class="n">${duration(latency_ms.p99)}</td>
       <td class="n">${count(usage.model_calls)}</td><td class="n">${count(usage.prompt_tokens)}</td><td class="n">${share(usage.cached_tokens, usage.prompt_tokens)}</td><td class="n">${count(usage.completion_tokens)}</td><td class="n">${cost(usage.cost)}</td></tr>`)}</tbody></table></div>`;
 }
 

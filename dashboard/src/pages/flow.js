@@ -2,37 +2,44 @@
 
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/core.js";
 import { call, get, may, path, post, said, send } from "../api.js";
-import { ago, count, many, when } from "../format.js";
+import { About } from "../flow/about.js";
+import { drafts, keep } from "../flow/drafts.js";
+import { RunForm } from "../flow/form.js";
+import { Tests } from "../flow/tests.js";
+import { Versions } from "../flow/versions.js";
+import { many } from "../format.js";
 import { go, href, route, setQuery } from "../router.js";
 import { FlowGraph } from "../run/graph.js";
 import { Editor } from "../ui/editor.js";
-import { blank, Fields, read, wrongOf } from "../ui/form.js";
 import { Icon } from "../ui/icons.js";
-import { confirm, Empty, fail, Failure, Loading, Tabs, toast, useLoaded } from "../ui/parts.js";
-import { Value } from "../ui/value.js";
+import { Empty, fail, Failure, Loading, Tabs, tabOf, toast, useLoaded } from "../ui/parts.js";
 
 /** How long typing has to rest before the flow is checked, in milliseconds. */
 const REST_MS = 280;
 const NEW = "~new";
-const FIRST = `flow: my_flow
+/** What a new flow begins with: of an index that there is, or, without any, of texts that are given. */
+const first = (index) => `flow: my_flow
 about: What it is for.
 inputs:
-  question: { type: text, min: 1 }
-nodes:
-  search:
+  question: { type: text, min: 1, about: What you want to know. }
+${index ? "" : "  chunks: list<chunk>\n"}nodes:
+${index ? `  search:
     op: retrieve.bm25
     in: { query: inputs.question }
-    with: { index: docs, top_k: 8 }
-  answer:
+    with: { index: ${index}, top_k: 8 }
+` : ""}  answer:
     op: read.answer
-    in: { question: inputs.question, chunks: search.chunks }
+    in: { question: inputs.question, chunks: ${index ? "search" : "inputs"}.chunks }
 outputs:
   answer: answer.answer
 `;
 
 /** The source of a version, with what names it. */
 async function source(name, version, signal) {
-  if (name === NEW) return { text: FIRST, version: null, etag: null };
+  if (name === NEW) {
+    const indexes = await get("/v1/indexes", {}, { signal }).catch(() => null);
+    return { text: first(indexes?.items[0]?.name), version: null, etag: null };
+  }
   const response = await send("GET", path`/v1/flows/${name}`, { query: { version }, signal, headers: { accept: "application/json" } });
   if (!response.ok) throw await said(response);
   const { flow, flows, prompts, ...info } = await response.json();
@@ -76,11 +83,15 @@ function useChecked(text, parts) {
 }
 
 function Opened({ name, loaded, reload }) {
-  const [text, setText] = useState(loaded.text);
+  // An old version is looked at as it is; what is typed belongs to the newest.
+  const isOld = Boolean(route.value.query.get("version")) && !loaded.info?.active;
+  const draft = isOld ? undefined : drafts.value.get(name);
+  const [text, setText] = useState(draft?.text ?? loaded.text);
+  const begun = useRef(text).current;
+  const etag = draft?.etag ?? loaded.etag;
   const checked = useChecked(text, loaded.parts);
   const editor = useRef(null);
   const [isBusy, setBusy] = useState(false);
-  const tab = route.value.query.get("tab") ?? "graph";
   const isNew = name === NEW;
   const isChanged = text !== loaded.text;
   const problems = checked?.diagnostics ?? [];
@@ -91,26 +102,27 @@ function Opened({ name, loaded, reload }) {
     setBusy(true);
     try {
       const same = checked.name === name;
-      const headers = same && loaded.info?.active ? { "if-match": loaded.etag } : same ? {} : { "if-none-match": "*" };
+      const headers = same && loaded.info?.active ? { "if-match": etag } : same ? {} : { "if-none-match": "*" };
       const done = await call("PUT", path`/v1/flows/${checked.name}`, { body: { flow: text, ...loaded.parts }, headers });
+      keep(name, null);
       toast(`Saved ${done.name} as version ${done.version}`);
       if (done.name !== name || route.value.query.get("version")) go(["flows", done.name], { tab });
       else reload();
     } catch (error) {
       setBusy(false);
-      if (error.status === 412) fail(new Error("Somebody saved another version meanwhile, or a flow of this name is there. Load it again to see it; your text stays here until you leave."));
+      if (error.status === 412) fail(new Error("Somebody saved another version meanwhile, or a flow of this name is there. Your text stays here; the versions show the other."));
       else fail(error);
     }
   };
-  useEffect(() => {
-    const leave = (event) => isChanged && event.preventDefault();
-    addEventListener("beforeunload", leave);
-    return () => removeEventListener("beforeunload", leave);
-  }, [isChanged]);
-  const tabs = [{ id: "graph", label: "Graph" }, { id: "run", label: "Run" }, ...(isNew ? [] : [{ id: "versions", label: "Versions" }]), { id: "ports", label: "Takes and gives" }];
+  const typed = (next) => {
+    setText(next);
+    if (!isOld) keep(name, next === loaded.text ? null : { text: next, etag });
+  };
+  const tabs = [{ id: "graph", label: "Graph" }, { id: "run", label: "Run" }, ...(isNew ? [] : [{ id: "versions", label: "Versions" }]), { id: "tests", label: "Tests" }, { id: "ports", label: "Takes and gives" }];
+  const tab = tabOf(tabs, route.value.query.get("tab"));
   return html`<div class="page fill flow-page">
     <header><div class="grow"><nav class="crumbs" aria-label="Where this is"><a href="#/flows">Flows</a> /</nav>
-      <div class="row wrap"><h1>${isNew ? "New flow" : name}</h1>${loaded.version && html`<span class="chip">v${loaded.version}${loaded.info.active ? ", active" : ""}</span>`}${isChanged && html`<span class="chip">changed</span>`}</div>
+      <div class="row wrap"><h1>${isNew ? "New flow" : name}</h1>${loaded.version && html`<span class="chip">v${loaded.version}${loaded.info.active ? ", active" : ""}</span>`}${isChanged && html`<span class="chip" title="It stays in this tab until you save or discard it">not saved</span>`}</div>
       ${loaded.info?.about && html`<p class="soft">${loaded.info.about}</p>`}</div>
       <div class="actions">
         ${isChanged && html`<button class="btn" onClick=${() => editor.current.set(loaded.text)}>Discard</button>`}
@@ -120,7 +132,7 @@ function Opened({ name, loaded, reload }) {
       </div></header>
     <div class="flow-grid">
       <section class="card flow-source" aria-label="Source">
-        <${Editor} text=${loaded.text} problems=${problems.filter((one) => isHere(one, checked))} onChange=${setText} onSave=${save} label="Source of the flow" handle=${editor} readOnly=${!may("edit") && !may("run")} />
+        <${Editor} text=${begun} problems=${problems.filter((one) => isHere(one, checked))} onChange=${typed} onSave=${save} label="Source of the flow" handle=${editor} readOnly=${!may("edit") && !may("run")} />
         <${Problems} checked=${checked} n=${n} onShow=${(span) => editor.current.show(span.line, span.column)} />
       </section>
       <section class="card flow-side" aria-label="About the flow">
@@ -132,6 +144,7 @@ function Opened({ name, loaded, reload }) {
           }} />`}
           ${tab === "run" && html`<div class="pad"><${RunForm} name=${name} version=${loaded.version} text=${isChanged || isNew ? text : null} checked=${checked} parts=${loaded.parts} /></div>`}
           ${tab === "versions" && html`<div class="pad"><${Versions} name=${name} shown=${loaded.version} reload=${reload} /></div>`}
+          ${tab === "tests" && html`<div class="pad"><${Tests} name=${name} text=${text} parts=${loaded.parts} checked=${checked} onShow=${(line) => editor.current.show(line)} /></div>`}
           ${tab === "ports" && html`<div class="pad"><${About} name=${name} version=${loaded.version} checked=${checked} /></div>`}
         </div>
       </section>
@@ -180,74 +193,4 @@ function Drawn({ checked, onShow }) {
     setSelected(id);
     onShow(id);
   }} />`;
-}
-
-function RunForm({ name, version, text, checked, parts }) {
-  const schema = checked?.schema?.inputs ?? checked?.lastSchema?.inputs;
-  const [texts, setTexts] = useState(null);
-  const [wrong, setWrong] = useState({});
-  const [label, setLabel] = useState("");
-  const [fresh, setFresh] = useState(false);
-  const [isBusy, setBusy] = useState(false);
-  const now = texts ?? (schema ? blank(schema) : {});
-  if (!schema) return html`<p class="dim">${checked ? "The flow has to load before it can run." : "Checking…"}</p>`;
-  const hasParts = parts && (Object.keys(parts.flows).length || Object.keys(parts.prompts).length);
-  const submit = async (event) => {
-    event.preventDefault();
-    const { values, wrong: bad } = read(schema, now);
-    setWrong(bad);
-    if (Object.keys(bad).length) return;
-    const labels = Object.fromEntries(label.split(",").map((pair) => pair.trim().split("=")).filter(([key, value]) => key && value !== undefined));
-    const request = { ...(text === null ? { flow: name, version } : { flow_yaml: text }), inputs: values, labels, ...(fresh ? { cache: false } : {}) };
-    setBusy(true);
-    try {
-      const job = await post("/v1/jobs", request);
-      go(["runs", job.id]);
-    } catch (error) {
-      setBusy(false);
-      const found = wrongOf(error);
-      setWrong(found);
-      if (Object.keys(found).length === 0) fail(error);
-    }
-  };
-  return html`<form class="stack" onSubmit=${submit} aria-label="Run the flow">
-    ${text !== null && html`<div class="note">Runs the text as it stands here, unsaved${hasParts ? "; sub-flows and prompts are those that are active" : ""}.</div>`}
-    ${Object.keys(schema.properties ?? {}).length === 0 && html`<p class="dim">It takes no inputs.</p>`}
-    <${Fields} schema=${schema} texts=${now} wrong=${wrong} onChange=${setTexts} />
-    <details><summary class="soft">More</summary><div class="stack" style=${{ marginTop: "10px" }}>
-      <div class="field"><label for="run-label">Labels</label><input id="run-label" class="input" placeholder="team=search, try=2" value=${label} onInput=${(event) => setLabel(event.target.value)} /></div>
-      <label class="check"><input type="checkbox" checked=${fresh} onChange=${(event) => setFresh(event.target.checked)} />Do not use results that were kept</label></div></details>
-    <div><button class="btn primary" disabled=${isBusy || !checked?.valid || !may("run")}><${Icon} name="play" />Run</button></div>
-  </form>`;
-}
-
-function Versions({ name, shown, reload }) {
-  const { value, error, again } = useLoaded((signal) => get(path`/v1/flows/${name}/versions`, {}, { signal }), [name, shown]);
-  const activate = async (version) => {
-    if (!(await confirm(`Activate version ${version}?`, "New runs take it from now on. Runs that were taken in keep theirs.", { yes: "Activate" }))) return;
-    try {
-      await post(path`/v1/flows/${name}/activate`, { version });
-      toast(`Version ${version} is active`);
-      again();
-      reload();
-    } catch (problem) {
-      fail(problem);
-    }
-  };
-  if (error) return html`<${Failure} error=${error} again=${again} />`;
-  if (!value) return html`<p class="dim">Loading…</p>`;
-  return html`<table class="plain"><thead><tr><th>Version</th><th>Saved</th><th class="n">Open runs</th><th><span class="sr">What can be done</span></th></tr></thead><tbody>${value.items.map((one) => html`<tr key=${one.version}>
-    <td><a href=${href(["flows", name], { version: one.version, tab: "versions" })} aria-current=${one.version === shown ? "true" : undefined}>v${one.version}</a>${one.active ? html` <span class="chip good">active</span>` : ""}</td>
-    <td title=${when(one.created_at)}>${ago(one.created_at)}${one.created_by ? html`<div class="dim mono">${one.created_by}</div>` : ""}</td><td class="n">${count(one.in_flight)}</td>
-    <td class="n">${!one.active && may("edit") && html`<button class="btn small" onClick=${() => activate(one.version)}>Activate</button>`}</td></tr>`)}</tbody></table>`;
-}
-
-function About({ name, version, checked }) {
-  const schema = checked?.schema ?? checked?.lastSchema;
-  const { value: plan } = useLoaded((signal) => (name === NEW ? null : get(path`/v1/flows/${name}/explain`, { version }, { signal })), [name, version]);
-  const ports = (one) => html`<table class="plain"><thead><tr><th>Name</th><th>Type</th><th>About</th></tr></thead><tbody>${Object.entries(one?.properties ?? {}).map(([port, kind]) => html`<tr key=${port}>
-    <td class="mono">${port}${(one.required ?? []).includes(port) ? "" : html`<span class="dim"> ?</span>`}</td><td>${kind.title ?? kind.type ?? (kind.anyOf ? `${kind.anyOf[0].title ?? kind.anyOf[0].type ?? "any"}?` : "any")}</td><td class="soft">${kind.description ?? ""}</td></tr>`)}</tbody></table>`;
-  return html`<div class="stack">${schema && html`<h2 class="small">Takes</h2>${ports(schema.inputs)}<h2 class="small">Gives</h2>${ports(schema.outputs)}`}
-    ${plan?.worst_case && html`<h2 class="small">At most</h2><${Value} value=${plan.worst_case} />`}
-    ${plan?.budget && Object.values(plan.budget).some((one) => one !== null) && html`<h2 class="small">Budget</h2><${Value} value=${plan.budget} />`}</div>`;
 }

@@ -2,6 +2,7 @@
 
 import { html, useState } from "../../vendor/core.js";
 import { all, get, may } from "../api.js";
+import { drafts } from "../flow/drafts.js";
 import { ago, cost, count, share, when } from "../format.js";
 import { href } from "../router.js";
 import { Icon } from "../ui/icons.js";
@@ -30,7 +31,7 @@ export default function Flows() {
 function Flow({ flow, usage }) {
   const ended = usage && usage.succeeded + usage.failed;
   return html`<li class="card flow-card">
-    <div class="row"><a class="flow-name grow" href=${href(["flows", flow.name])}><h2 class="cut">${flow.name}</h2></a>
+    <div class="row"><a class="flow-name grow" href=${href(["flows", flow.name])}><h2 class="cut">${flow.name}</h2></a>${drafts.value.has(flow.name) && html`<span class="chip">not saved</span>`}
       ${may("run") && html`<a class="btn small" href=${href(["flows", flow.name], { tab: "run" })} aria-label=${`Run ${flow.name}`}><${Icon} name="play" size=${13} />Run</a>`}</div>
     <p class="soft flow-about">${flow.about ?? "It does not say what it is for."}</p>
     <div class="row wrap dim flow-foot"><span class="chip">v${flow.version}</span><span title=${when(flow.created_at)}>${ago(flow.created_at)}</span>

@@ -86,7 +86,7 @@ function Replica({ replica }) {
   const [tone, word] = replica.paused ? ["waiting", "asked for a pause"] : (BREAKERS[replica.breaker] ?? ["queued", replica.breaker]);
   const failed = calls.overloaded + calls.timed_out + calls.unavailable + calls.rejected + calls.garbled;
   const full = replica.limit ? replica.in_flight / replica.limit : 0;
-  return html`<tr><td class="mono">${replica.address ?? `server ${replica.index + 1}`}</td><td><span class=${`status is-${tone}`}>${word}</span></td>
+  return html`<tr><td class="mono nowrap">${replica.address ?? `server ${replica.index + 1}`}</td><td><span class=${`status is-${tone}`}>${word}</span></td>
     <td><div class="load" role="meter" aria-label="Calls in flight" aria-valuemin="0" aria-valuemax=${replica.limit} aria-valuenow=${replica.in_flight} title=${`${replica.in_flight} of ${replica.limit} in flight, at most ${replica.max_in_flight}`}><i style=${{ width: `${Math.min(100, 100 * full)}%` }} class=${full >= 1 ? "full" : ""}></i></div><span class="num dim">${replica.in_flight}/${replica.limit}${replica.waiting_there ? `, ${replica.waiting_there} wait there` : ""}</span></td>
     <td class="n">${count(calls.answered)}</td><td class="n">${failed ? html`<span class="bad-text">${count(failed)}</span>` : 0}</td><td class="n">${answers.count ? duration(answers.p50_ms) : "–"}</td><td class="n">${answers.count ? duration(answers.p95_ms) : "–"}</td>
     <td class="n">${count(replica.prompt_tokens_per_sec + replica.completion_tokens_per_sec)}</td><td class="n">${replica.cached_share === null ? "–" : share(replica.cached_share, 1)}</td></tr>`;

@@ -4,17 +4,15 @@ import { html, useEffect, useRef, useState } from "../../vendor/core.js";
 import { all, get, may, path, post } from "../api.js";
 import { cost, count, duration, shortId, took } from "../format.js";
 import { isOver } from "../jobs.js";
+import { talkWith } from "../play/talk.js";
 import { href, route, setQuery } from "../router.js";
 import { Ports } from "../run/panel.js";
 import { indexesOf, Passage } from "../run/passage.js";
-import { stream } from "../stream.js";
+import { Wait } from "../run/wait.js";
 import { blank, Fields, plain, read, wrongOf } from "../ui/form.js";
 import { Dot, Icon } from "../ui/icons.js";
 import { Empty, fail, Loading, useLoaded } from "../ui/parts.js";
 import { Answer, isAnswer } from "../ui/records.js";
-
-/** Turns of a conversation that are handed on to a flow that takes them. */
-const TURNS_MAX = 40;
 
 /** Where a flow takes what is said: the same rules as `/v1/chat/completions`. */
 function takes(schema) {
@@ -53,16 +51,13 @@ function Talk({ flow }) {
   const rest = { ...flow.schema, properties: Object.fromEntries(Object.entries(flow.schema.properties ?? {}).filter(([name]) => name !== question && name !== past)) };
   const [texts, setTexts] = useState(blank(rest));
   const [wrong, setWrong] = useState({});
-  const [turns, setTurns] = useState([]);
   const [said, setSaid] = useState("");
   const [passage, setPassage] = useState(null);
-  const session = useRef(`play-${Math.random().toString(36).slice(2, 10)}`);
-  const stop = useRef(null);
+  const talk = talkWith(flow.name);
+  const turns = talk.turns.value;
+  const { isBusy } = talk;
   const end = useRef(null);
-  useEffect(() => () => stop.current?.abort(), []);
   useEffect(() => end.current?.scrollIntoView({ block: "end" }), [turns]);
-  const isBusy = turns.at(-1)?.isOpen;
-  const change = (by) => setTurns((old) => [...old.slice(0, -1), { ...old.at(-1), ...by(old.at(-1)) }]);
   const ask = async (event) => {
     event?.preventDefault();
     const text = said.trim();
@@ -71,24 +66,10 @@ function Talk({ flow }) {
     setWrong(bad);
     if (Object.keys(bad).length) return;
     const inputs = { ...values };
-    const before = turns.filter((turn) => turn.answer).flatMap((turn) => [{ role: "user", content: turn.said }, { role: "assistant", content: textOf(turn.answer) }]).slice(-TURNS_MAX);
     if (question) inputs[question] = text;
-    if (past) inputs[past] = past === "messages" || !question ? [...before, { role: "user", content: text }] : before;
+    if (past) inputs[past] = past === "messages" || !question ? [...talk.past(), { role: "user", content: text }] : talk.past();
     setSaid("");
-    setTurns((old) => [...old, { said: text, isOpen: true, text: "", steps: new Map() }]);
-    stop.current = new AbortController();
-    try {
-      await stream("POST", "/v1/jobs", {
-        body: { flow: flow.name, inputs, session_id: session.current, labels: { from: "playground" } },
-        signal: stop.current.signal,
-        onEvent: ({ data }) => change((turn) => happened(turn, data)),
-      });
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      const found = wrongOf(error);
-      setWrong(found);
-      change(() => ({ isOpen: false, error }));
-    }
+    await talk.ask(text, inputs).catch((error) => setWrong(wrongOf(error)));
   };
   const halt = async () => {
     const job = turns.at(-1)?.job;
@@ -108,6 +89,7 @@ function Talk({ flow }) {
       <form class="ask" onSubmit=${ask}>
         <label class="sr" for="say">What you want to know</label>
         <textarea id="say" class="input" data-search rows="2" placeholder="Ask something" value=${said} onInput=${(event) => setSaid(event.target.value)} onKeyDown=${(event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && ask(event)}></textarea>
+        ${turns.length > 0 && !isBusy && html`<button type="button" class="btn bare" onClick=${() => talk.begin()}>New conversation</button>`}
         ${isBusy ? html`<button type="button" class="btn" onClick=${halt}><${Icon} name="stop" />Stop</button>` : html`<button class="btn primary" disabled=${!said.trim() || !may("run")}><${Icon} name="send" />Ask</button>`}
       </form>
     </section>
@@ -116,40 +98,18 @@ function Talk({ flow }) {
   </div>`;
 }
 
-/** What an event makes of a turn. */
-function happened(turn, event) {
-  const steps = new Map(turn.steps);
-  switch (event.type) {
-    case "snapshot":
-      return { job: event.job };
-    case "node_started":
-      return { steps: steps.set(event.node, { op: event.op, status: "running" }), ...(turn.writer === event.node ? { text: "" } : {}) };
-    case "node_ended":
-      return { steps: steps.set(event.node, { op: event.op, status: event.error ? "failed" : "succeeded" }) };
-    case "delta":
-      return { writer: event.node, text: (turn.writer === event.node ? turn.text : "") + event.text };
-    case "job_ended":
-      return { isOpen: false, job: event.job, answer: event.job.outputs, error: event.job.error ?? null };
-    default:
-      return {};
-  }
-}
-
-/** The answer in words: what is handed on as said. */
-function textOf(outputs) {
-  const values = Object.values(outputs ?? {});
-  return values.find(isAnswer)?.text ?? values.find((value) => typeof value === "string") ?? JSON.stringify(outputs);
-}
-
 function Turn({ turn, onChunk }) {
   const { job, steps } = turn;
   const answer = Object.values(turn.answer ?? {}).find(isAnswer);
   const others = Object.fromEntries(Object.entries(turn.answer ?? {}).filter(([, value]) => value !== answer));
   const shown = [...steps].slice(-6);
+  const isWaiting = turn.waits.length > 0;
   return html`<article class="turn"><div class="said"><span class="sr">You: </span>${turn.said}</div>
     <div class="told">
       ${steps.size > 0 && turn.isOpen && html`<ol class="steps row wrap" aria-label="Steps">${steps.size > shown.length && html`<li class="dim">+${steps.size - shown.length}</li>`}${shown.map(([scope, step]) => html`<li key=${scope} class="row"><${Dot} status=${step.status} /><span>${scope}</span></li>`)}</ol>`}
-      ${turn.isOpen && html`<div class="live" aria-live="polite">${turn.text ? html`<div class="value-text">${turn.text}</div>` : html`<span class="dim">${steps.size ? "" : "Waiting…"}</span>`}<span class="caret" aria-hidden="true"></span></div>`}
+      ${turn.isOpen && (turn.text || !isWaiting) && html`<div class="live" aria-live="polite">${turn.text ? html`<div class="value-text">${turn.text}</div>` : html`<span class="dim">${steps.size ? "" : "Waiting…"}</span>`}${!isWaiting && !turn.isBroken && html`<span class="caret" aria-hidden="true"></span>`}</div>`}
+      ${turn.isOpen && turn.isBroken && html`<div><span class="chip" role="status">reconnecting…</span></div>`}
+      ${turn.isOpen && turn.waits.map((wait) => html`<${Wait} key=${wait.wait} job=${job} wait=${wait} onChunk=${onChunk} />`)}
       ${answer && html`<${Answer} answer=${answer} onChunk=${onChunk} />`}
       ${turn.answer && Object.keys(others).length > 0 && (answer ? html`<details><summary class="soft">Other outputs</summary><div class="stack"><${Ports} values=${others} onChunk=${onChunk} /></div></details>` : html`<${Ports} values=${others} onChunk=${onChunk} />`)}
       ${turn.error && html`<div class="note bad" role="alert"><strong>${turn.error.code ?? "failed"}</strong> ${turn.error.message}</div>`}

@@ -1,19 +1,19 @@
 // One run: its graph, its waterfall, its chunks, and whatever is chosen in them.
 
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/core.js";
-import { get, may, path, post, url } from "../api.js";
+import { get, may, path, url } from "../api.js";
 import { ago, cost, count, duration, exact, many, share, shortId, took, when } from "../format.js";
 import { asCommand, asCurl, cancel, isOver, remove, retry } from "../jobs.js";
 import { go, href, route, setQuery } from "../router.js";
-import { Funnel } from "../run/funnel.js";
+import { Funnel, hasChunks } from "../run/funnel.js";
 import { FlowGraph } from "../run/graph.js";
 import { placeOf, Run } from "../run/model.js";
 import { Panel, Ports } from "../run/panel.js";
 import { indexesOf, Passage } from "../run/passage.js";
+import { Wait } from "../run/wait.js";
 import { Waterfall } from "../run/waterfall.js";
-import { blank, Fields, read } from "../ui/form.js";
-import { Icon, Status } from "../ui/icons.js";
-import { copy, Empty, fail, Failure, Loading, Menu, Tabs, toast } from "../ui/parts.js";
+import { Icon, Status, statusWord } from "../ui/icons.js";
+import { copy, Empty, fail, Failure, Loading, Menu, Tabs, tabOf, toast, useTitle } from "../ui/parts.js";
 
 export default function RunPage({ id }) {
   const run = useMemo(() => new Run(id), [id]);
@@ -24,12 +24,12 @@ export default function RunPage({ id }) {
   }, [run]);
   const version = run.version.value;
   const query = route.value.query;
-  const tab = query.get("tab") ?? "graph";
   const scope = query.get("node");
   const select = (next) => setQuery({ node: next });
   const job = run.job;
   useKeys(run);
-  const chunks = useMemo(() => [...run.nodes.values()].some((node) => /^(retrieve|fuse|rerank|filter|select|context)\./.test(node.op)), [version]);
+  const chunks = useMemo(() => hasChunks(run), [version]);
+  useTitle(job ? `${job.preview || job.flow}, ${statusWord(job.status)}` : shortId(id));
   if (run.error.value && !job) {
     return html`<div class="page"><nav class="crumbs" aria-label="Where this is"><a href="#/runs">Runs</a> /</nav><h1>${shortId(id)}</h1>
       ${run.error.value.status === 404 ? html`<${Empty} icon="runs" title="There is no such run"><p>It was deleted, is older than the service keeps runs, or belongs to another tenant.</p><//>` : html`<${Failure} error=${run.error.value} again=${() => run.open()} />`}</div>`;
@@ -38,6 +38,7 @@ export default function RunPage({ id }) {
   const open = (chunk, citation) => setPassage({ chunk, citation });
   const tabs = [{ id: "graph", label: "Graph" }, { id: "waterfall", label: "Waterfall", count: run.nodes.size ? exact(run.nodes.size) : undefined }];
   if (chunks) tabs.push({ id: "chunks", label: "Chunks" });
+  const tab = tabOf(tabs, query.get("tab"));
   return html`<div class="page fill run-page">
     <${Head} run=${run} job=${job} />
     <div class="run-grid">
@@ -49,8 +50,8 @@ export default function RunPage({ id }) {
           ${tab === "chunks" && html`<div class="pad"><${Funnel} run=${run} onSelect=${select} onChunk=${open} /></div>`}
         </div>
       </div>
-      <aside class="card run-side" aria-label=${scope ? "Node" : "Run"}>${scope
-        ? html`<${Panel} run=${run} scope=${scope} onSelect=${select} onChunk=${open} onClose=${() => select(null)} />`
+      <aside class=${`card run-side ${!scope && job.waits?.length ? "asks" : ""}`} aria-label=${scope ? "Node" : "Run"}>${scope
+        ? html`<${Panel} key=${scope} run=${run} scope=${scope} onSelect=${select} onChunk=${open} onClose=${() => select(null)} />`
         : html`<${Whole} run=${run} job=${job} onChunk=${open} onSelect=${select} />`}</aside>
     </div>
     ${passage && html`<${Passage} ...${passage} indexes=${indexesOf(run.plan)} onClose=${() => setPassage(null)} />`}
@@ -93,8 +94,8 @@ function Head({ run, job }) {
   const share_ = [
     { label: "Link to this page", act: () => copy(location.href, "the link") },
     { label: "Id", about: job.id, act: () => copy(job.id, "the id") },
-    { label: "curl", about: "submits the same again", act: () => copy(asCurl(job), "the command") },
-    { label: "Command line", about: "anabranch jobs submit …", act: () => copy(asCommand(job), "the command") },
+    { label: "curl", about: job.version ? "submits the same again" : "repeats this run", act: () => copy(asCurl(job), "the command") },
+    { label: "Command line", about: job.version ? "anabranch jobs submit …" : "anabranch jobs retry …", act: () => copy(asCommand(job), "the command") },
     { label: "Everything as JSON", about: "the job, its nodes, its journal", act: () => exported(job) },
   ];
   const others = [
@@ -104,13 +105,14 @@ function Head({ run, job }) {
   if (job.retry_of) others.unshift({ label: "Compare with the run it repeats", about: shortId(job.retry_of), act: () => go(["diff"], { a: job.retry_of, b: job.id }) });
   return html`<header class="run-head">
     <div class="grow">
-      <nav class="crumbs" aria-label="Where this is"><a href="#/runs">Runs</a> / <a href=${href(["flows", job.flow])}>${job.flow}</a>${job.version ? html`<span>v${job.version}</span>` : ""}</nav>
+      <nav class="crumbs" aria-label="Where this is"><a href="#/runs">Runs</a> / ${job.version ? html`<a href=${href(["flows", job.flow], { version: job.version })}>${job.flow}</a><span>v${job.version}</span>` : html`<span>${job.flow}</span><span class="chip" title="The text of the flow was run as it stood in the editor">not saved</span>`}</nav>
       <div class="row wrap"><h1 class="run-title">${job.preview || html`${job.flow} <span class="mono dim">${shortId(job.id)}</span>`}</h1><${Status} status=${job.status} />${run.state.value === "broken" && html`<span class="chip">reconnecting…</span>`}</div>
       <dl class="facts">
         <div><dt>began</dt><dd title=${when(job.started_at ?? job.created_at)}>${ago(job.started_at ?? job.created_at)}</dd></div>
         <div><dt>took</dt><dd>${job.started_at ? duration(took(job)) : "–"}</dd></div>
         ${job.queue_wait_ms > 50 && html`<div><dt>queued</dt><dd>${duration(job.queue_wait_ms)}</dd></div>`}
         <div><dt>model calls</dt><dd>${count(usage.model_calls)}</dd></div>
+        ${usage.unanswered_calls > 0 && html`<div><dt>without an answer</dt><dd title="What they took is not known: the most that they can have taken is counted">${count(usage.unanswered_calls)}, at their most</dd></div>`}
         ${usage.prompt_tokens > 0 && html`<div><dt>tokens</dt><dd>${count(usage.prompt_tokens)} read (${share(usage.cached_tokens, usage.prompt_tokens)} cached), ${count(usage.completion_tokens)} written</dd></div>`}
         ${usage.cost > 0 && html`<div><dt>cost</dt><dd>${cost(usage.cost)}</dd></div>`}
         ${job.retry_of && html`<div><dt>repeats</dt><dd><a class="mono" href=${href(["runs", job.retry_of])}>${shortId(job.retry_of)}</a></dd></div>`}
@@ -220,7 +222,7 @@ function Whole({ run, job, onChunk, onSelect }) {
   const absent = Object.entries(job.absent ?? {});
   return html`<section class="panel" aria-label="Run">
     <div class="panel-body stack">
-      ${job.error && html`<div class="note bad" role="alert"><strong>${job.error.code}</strong><div>${job.error.message}</div>
+      ${job.error && html`<div class=${`note ${job.status === "cancelled" ? "" : "bad"}`} role="alert"><strong>${job.error.code}</strong><div>${job.error.message}</div>
         ${job.error.scope && html`<button class="btn small" onClick=${() => onSelect(job.error.scope)}>Show ${job.error.scope}</button>`}</div>`}
       ${(job.waits ?? []).map((wait) => html`<${Wait} key=${wait.wait} job=${job} wait=${wait} onChunk=${onChunk} />`)}
       ${texts.map(([scope, text]) => html`<div class="port" key=${scope}><div class="row"><h2 class="small">${scope}</h2><span class="dim">is writing</span></div><div class="live"><div class="value-text">${text.slice(-4_000)}</div><span class="caret" aria-hidden="true"></span></div></div>`)}
@@ -235,42 +237,9 @@ function Whole({ run, job, onChunk, onSelect }) {
         <dt>By</dt><dd>${job.created_by ?? "this machine"}</dd>
         <dt>Priority</dt><dd>${job.priority}</dd>
         ${job.deadline && html`<dt>Deadline</dt><dd>${when(job.deadline)}</dd>`}
-        ${job.budget && html`<dt>Budget</dt><dd class="mono">${JSON.stringify(job.budget)}</dd>`}
+        ${job.budget && html`<dt>Budget</dt><dd>${Object.entries(job.budget).filter(([, limit]) => limit !== null).map(([name, limit]) => `${name.replaceAll("_", " ")} ${typeof limit === "number" ? exact(limit) : limit}`).join(", ")}</dd>`}
         <dt>API</dt><dd><a href=${url(path`/v1/jobs/${job.id}`).href}>${`/v1/jobs/${shortId(job.id)}`}</a></dd>
       </dl></details>
     </div>
   </section>`;
-}
-
-const ANSWERS = { text: { type: "string" }, label: { type: "string" }, bool: { type: "boolean" }, int: { type: "integer" }, float: { type: "number" } };
-
-/** A question to somebody: what there is to see, and a form for the answer. */
-function Wait({ job, wait, onChunk }) {
-  const kind = ANSWERS[wait.type.replace(/\?$/, "")] ?? {};
-  const schema = { properties: { answer: kind }, required: ["answer"] };
-  const [texts, setTexts] = useState(blank(schema));
-  const [wrong, setWrong] = useState({});
-  const [isBusy, setBusy] = useState(false);
-  const send = async (value) => {
-    setBusy(true);
-    try {
-      await post(path`/v1/jobs/${job.id}/resume`, { wait: wait.wait, value });
-      toast("Answered");
-    } catch (error) {
-      setBusy(false);
-      fail(error);
-    }
-  };
-  const submit = (event) => {
-    event.preventDefault();
-    const { values, wrong: bad } = read(schema, texts);
-    setWrong(bad);
-    if (Object.keys(bad).length === 0) send(values.answer);
-  };
-  return html`<div class="note wait stack"><div><h2 class="small">${wait.about ?? `${wait.wait} waits for an answer`}</h2><div class="dim">Until ${when(wait.until)}</div></div>
-    ${Object.keys(wait.shown ?? {}).length > 0 && html`<${Ports} values=${wait.shown} onChunk=${onChunk} />`}
-    ${kind.type === "boolean"
-      ? html`<div class="row"><button class="btn primary" disabled=${isBusy || !may("run")} onClick=${() => send(true)}>Yes</button><button class="btn" disabled=${isBusy || !may("run")} onClick=${() => send(false)}>No</button></div>`
-      : html`<form class="stack" onSubmit=${submit}><${Fields} schema=${schema} texts=${texts} wrong=${wrong} onChange=${setTexts} prefix=${`wait-${wait.wait}`} /><div><button class="btn primary" disabled=${isBusy || !may("run")}>Answer</button></div></form>`}
-  </div>`;
 }

@@ -1,7 +1,7 @@
 // Runs: the live list, newest first, with filters, search and what can be done with many at once.
 
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/core.js";
-import { all, get, may } from "../api.js";
+import { all, away, get, may, me } from "../api.js";
 import { ago, cost, count, duration, many, share, shortId, took, when } from "../format.js";
 import { cancel, isOver, retryAll, STATUSES } from "../jobs.js";
 import { usePoll } from "../poll.js";
@@ -23,6 +23,9 @@ const TIMES = [
   ["30d", "Last 30 days", 30 * DAY_MS],
 ];
 
+/** A label to be looked for, whole. */
+const LABEL = /^[^=]+=/;
+
 /** The query of the page as that of the API. */
 function filterOf(query) {
   const filter = { limit: PAGE };
@@ -30,8 +33,8 @@ function filterOf(query) {
   const span = TIMES.find(([id]) => id === query.get("time"))?.[2];
   // To the minute, so that the pages of one list agree.
   if (span) filter.created_after = new Date(Math.floor((Date.now() - span) / 60_000) * 60_000).toISOString();
-  const label = query.get("label");
-  if (label?.includes("=")) {
+  const label = query.get("label") ?? "";
+  if (LABEL.test(label)) {
     const at = label.indexOf("=");
     filter[`label.${label.slice(0, at)}`] = label.slice(at + 1);
   }
@@ -64,7 +67,7 @@ export default function Runs() {
         setNow(Date.now());
         return jobs.some((job) => !isOver(job));
       } catch (error) {
-        if (error.name !== "AbortError") setList((old) => (old.jobs.length ? old : { jobs: [], error }));
+        if (error.name !== "AbortError") setList((old) => ({ ...old, isLoading: false, error }));
         throw error;
       }
     },
@@ -130,12 +133,12 @@ export default function Runs() {
   const isFiltered = [...query.keys()].length > 0;
   return html`<div class="page fill runs">
     <header>
-      <div><h1>Runs</h1><p class="dim">Every job of this tenant, newest first.</p></div>
+      <div><h1>Runs</h1><p class="dim">Every job of ${me.value ? html`the tenant <code>${me.value.tenant}</code>` : "this tenant"}, newest first.</p></div>
       <div class="actions">${may("run") && html`<a class="btn primary" href=${href(["flows"])}><${Icon} name="play" />New run</a>`}</div>
     </header>
     <${Summary} />
     <${Filters} query=${query} />
-    ${list.error && html`<${Failure} error=${list.error} />`}
+    ${list.error && !(jobs.length && away.value) && html`<${Failure} error=${list.error} />`}
     <div class="card list-card grow">
       ${chosen.length > 0 && html`<div class="bulk row wrap" role="toolbar" aria-label="Selected runs">
         <strong>${many(chosen.length, "run")} selected</strong>
@@ -227,6 +230,7 @@ function Filters({ query }) {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => setQuery(changes), 250);
   };
+  const isHalf = label !== "" && !LABEL.test(label);
   const statuses = new Set((query.get("status") ?? "").split(",").filter(Boolean));
   const flip = (status) => {
     if (statuses.has(status)) statuses.delete(status);
@@ -247,10 +251,10 @@ function Filters({ query }) {
         <option value="">All flows</option>${names.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select>
       <select class="input" aria-label="Time" value=${query.get("time") ?? ""} onChange=${(event) => setQuery({ time: event.target.value })}>
         ${TIMES.map(([id, word]) => html`<option key=${id} value=${id}>${word}</option>`)}</select>
-      <input class="input label-filter" aria-label="Label, as name=value" placeholder="label=value" value=${label} onInput=${(event) => {
+      <span class="label-filter"><input class="input" aria-label="Label, as name=value" placeholder="label=value" value=${label} aria-invalid=${isHalf} aria-describedby=${isHalf ? "label-half" : undefined} onInput=${(event) => {
         setLabel(event.target.value);
-        soon({ label: event.target.value.includes("=") ? event.target.value : "" });
-      }} />
+        soon({ label: event.target.value });
+      }} />${isHalf && html`<span class="wrong" id="label-half">as name=value; not used yet</span>`}</span>
       ${others.map((name) => html`<span class="chip" key=${name}>${name.replace("_id", "")} ${shortId(query.get(name))}<button class="btn bare icon small"
         aria-label=${`Remove the filter ${name}`} onClick=${() => setQuery({ [name]: "" })}><${Icon} name="close" size=${12} /></button></span>`)}
     </div>
@@ -280,7 +284,7 @@ function Row({ job, index, now, isAt, isPicked, pick, onAt }) {
     tabindex=${isAt ? 0 : -1} onClick=${open} onFocus=${() => onAt(index)}>
     <span role="gridcell"><input type="checkbox" tabindex="-1" aria-label=${`Select ${job.id}`} checked=${isPicked} onChange=${() => pick(job)} /></span>
     <span role="gridcell" class="c-status"><${Status} status=${job.status} /></span>
-    <span role="gridcell" class="c-run"><a class="title cut" tabindex="-1" href=${href(["runs", job.id])}>${job.preview || job.error?.message || job.flow}</a>
+    <span role="gridcell" class="c-run"><a class="title cut" tabindex="-1" href=${href(["runs", job.id])}>${job.preview || (job.status === "failed" && job.error?.message) || job.flow}</a>
       <span class="sub cut dim"><span class="mono">${shortId(job.id)}</span>${job.retry_of ? " · retry" : ""}${labels.map(([name, value]) => ` · ${name}=${value}`)}</span></span>
     <span role="gridcell" class="c-flow cut">${job.flow}${job.version ? html`<span class="dim"> v${job.version}</span>` : ""}</span>
     <span role="gridcell" class="c-began num" title=${when(job.created_at)}>${ago(job.created_at, now)}</span>

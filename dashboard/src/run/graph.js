@@ -219,6 +219,6 @@ function Steps({ width, name, word, index, at, of, onStep }) {
       }
     }}><rect width="18" height="18" rx="4" /><path d=${icon} /></g>`;
   return html`${button(-1, width - 118, "M11 5 7 9l4 4", `Previous ${word} of ${name}`)}
-    <text class="ms" x=${width - 62} y="21" text-anchor="middle">${`${word} ${index} · ${of}`}</text>
+    <text class="ms" x=${width - 62} y="21" text-anchor="middle">${`${word} ${index} of ${of}`}</text>
     ${button(1, width - 26, "m7 5 4 4-4 4", `Next ${word} of ${name}`)}`;
 }

@@ -20,6 +20,9 @@ export function parentOf(scope) {
   return at < 0 ? "" : scope.slice(0, at);
 }
 
+/** Which turn or item a path is; the branch for errors stands last. */
+const indexOf = (scope) => (scope.endsWith("]") ? Number(scope.slice(scope.lastIndexOf("[") + 1, -1)) : Infinity);
+
 /** The last part of a path, as it is shown: `read`, `turn 2`, `item 17`. */
 export function nameOf(node) {
   if (!node.isPart) return node.scope.slice(node.scope.lastIndexOf("/") + 1);
@@ -44,8 +47,10 @@ export class Run {
     this.texts = new Map();
     this.notes = new Map();
     this.stop = new AbortController();
-    // How old the run was at a time of our own clock: what runs grows from there.
+    // How old the run was at a time of our own clock: what runs grows from there. Its age here is that of the wall's
+    // clock; `rested` is how much of it no process had the run, which the service leaves out of its times.
     this.clock = { elapsed: 0, at: performance.now() };
+    this.rested = 0;
   }
 
   async open() {
@@ -76,7 +81,10 @@ export class Run {
     ]);
     this.job = job;
     this.upto = timeline.upto;
-    this.clock = { elapsed: timeline.elapsed_ms, at: performance.now() };
+    const rests = timeline.rests ?? [];
+    const wall = (ms, isAfter) => (ms === undefined ? null : rests.reduce((all, rest) => ((isAfter ? rest.at_ms <= ms : rest.at_ms < ms) ? all + rest.rested_ms : all), ms));
+    this.rested = rests.reduce((all, rest) => all + rest.rested_ms, 0);
+    this.clock = { elapsed: timeline.elapsed_ms + this.rested, at: performance.now() };
     this.nodes = new Map();
     this.roots = [];
     for (const item of timeline.items) {
@@ -85,8 +93,9 @@ export class Run {
         status: item.status,
         attempts: item.attempts,
         kept: item.kept ?? false,
-        began: item.began_ms ?? null,
-        ended: item.ended_ms ?? null,
+        began: wall(item.began_ms),
+        // A wait ends with the rest that it caused.
+        ended: wall(item.ended_ms, item.op === "wait"),
         queued: item.queued_ms,
         skipped: item.skipped,
         error: item.error,
@@ -112,7 +121,7 @@ export class Run {
   /** Now, in milliseconds after the run's begin. */
   now() {
     const { elapsed, at } = this.clock;
-    return this.job && !isOver(this.job) && this.job.status !== "waiting" ? elapsed + performance.now() - at : elapsed;
+    return this.job && !isOver(this.job) ? elapsed + performance.now() - at : elapsed;
   }
 
   /** The node execution at a path; made with all that it is inside of if it is new. */
@@ -120,7 +129,7 @@ export class Run {
     const known = this.nodes.get(scope);
     if (known) return known;
     const isPart = scope.endsWith("]") || scope.endsWith("/on_error");
-    const node = { scope, isPart, op: "", status: isPart ? "running" : "running", attempts: 0, began: null, ended: null, queued: 0, children: [], order: this.nodes.size };
+    const node = { scope, isPart, op: "", status: "running", attempts: 0, began: null, ended: null, queued: 0, children: [], order: this.nodes.size };
     this.nodes.set(scope, node);
     const above = parentOf(scope);
     if (above === "") {
@@ -136,7 +145,10 @@ export class Run {
   }
 
   happened(event) {
-    const elapsed = event.elapsed_ms;
+    const age = event.elapsed_ms;
+    // It goes on: what has passed since the last word of it, it rested.
+    if (event.type === "job_taken_up" && age !== undefined && this.nodes.size > 0) this.rested = Math.max(this.rested, this.now() - age);
+    const elapsed = age === undefined ? undefined : age + this.rested;
     if (elapsed !== undefined) this.clock = { elapsed, at: performance.now() };
     const handle = this[`on_${event.type}`];
     if (!handle) return;
@@ -166,8 +178,9 @@ export class Run {
     this.job = { ...this.job, usage: sum(this.job.usage, usage) };
   }
 
-  on_node_aborted({ node }, now) {
-    Object.assign(this.node(node), { status: "skipped", skipped: "it was stopped", ended: now });
+  on_node_aborted({ node, usage }, now) {
+    const one = this.node(node);
+    Object.assign(one, { status: "cancelled", ended: now, usage: sum(one.usage, usage) });
   }
 
   on_node_given({ node, error }, now) {
@@ -241,7 +254,9 @@ export class Run {
     const visit = (node) => {
       node.inside = node.children.length;
       if (node.children.length === 0) return;
-      let [began, ended, isOpen, isBad, all] = [Infinity, -Infinity, false, false, "skipped"];
+      // In the order of the turns and items, not of their ends.
+      if (node.children[0].isPart) node.children.sort((a, b) => indexOf(a.scope) - indexOf(b.scope));
+      let [began, ended, isOpen, isBad, isStopped, all] = [Infinity, -Infinity, false, false, false, "skipped"];
       for (const child of node.children) {
         visit(child);
         node.inside += child.inside;
@@ -249,10 +264,11 @@ export class Run {
         if (child.ended !== null) ended = Math.max(ended, child.ended);
         if (child.status === "running" || child.status === "waiting") isOpen = true;
         if (child.status === "failed") isBad = true;
+        if (child.status === "cancelled") isStopped = true;
         if (child.status !== "skipped") all = "succeeded";
       }
       if (!node.op.includes(".")) node.began = began === Infinity ? null : began;
-      if (node.isPart) node.status = isOpen && !isEnded ? "running" : isBad ? "failed" : all;
+      if (node.isPart) node.status = isOpen && !isEnded ? "running" : isBad ? "failed" : isStopped ? "cancelled" : all;
       const isRunning = node.status === "running" || node.status === "waiting";
       node.ended = ended === -Infinity || isRunning ? null : ended;
       node.sum = node.children.reduce((all_, child) => sum(all_, child.sum ?? child.usage), node.op.includes(".") ? node.usage : undefined);
@@ -265,6 +281,6 @@ export class Run {
 export function sum(a, b) {
   if (!a || !b) return a ?? b;
   const all = {};
-  for (const name of ["model_calls", "encoder_calls", "prompt_tokens", "cached_tokens", "completion_tokens", "cost"]) all[name] = (a[name] ?? 0) + (b[name] ?? 0);
+  for (const name of ["model_calls", "unanswered_calls", "encoder_calls", "prompt_tokens", "cached_tokens", "completion_tokens", "cost"]) all[name] = (a[name] ?? 0) + (b[name] ?? 0);
   return all;
 }

@@ -1,13 +1,12 @@
 // One node execution of a run: what it read and gave, how it is set, what it asked, each attempt, what it cost.
 
-import { html, useEffect, useMemo, useState } from "../../vendor/core.js";
+import { html, useMemo, useState } from "../../vendor/core.js";
 import { get, may, path } from "../api.js";
 import { cost, count, duration, exact, share } from "../format.js";
-import { retry } from "../jobs.js";
-import { isOver } from "../jobs.js";
+import { isOver, retry } from "../jobs.js";
 import { go, href } from "../router.js";
 import { Icon, Status } from "../ui/icons.js";
-import { fail, Failure, Tabs, toast, useLoaded } from "../ui/parts.js";
+import { fail, Failure, Tabs, tabOf, toast, useLoaded } from "../ui/parts.js";
 import { Messages } from "../ui/records.js";
 import { LongText, Value } from "../ui/value.js";
 import { EditOutputs } from "./edit.js";
@@ -32,14 +31,13 @@ export function Panel({ run, scope, onSelect, onChunk, onClose }) {
   );
   const [tab, setTab] = useState(null);
   const [isEditing, setEditing] = useState(false);
-  useEffect(() => setTab(null), [scope]);
   const text = run.texts.get(scope);
   const tree = useMemo(() => detail && treeIn(detail.outputs), [detail]);
   const tabs = [];
   const add = (id, label, is, n) => is && tabs.push({ id, label, count: n });
   const outs = Object.keys(detail?.outputs ?? {});
   const ins = Object.keys(detail?.inputs ?? {});
-  add("live", "Text", node?.status === "running" && text);
+  add("live", node?.status === "running" ? "Text" : "Text so far", text && outs.length === 0 && node?.status !== "succeeded");
   add("outputs", "Outputs", outs.length > 0, outs.length);
   add("tree", "Tree", Boolean(tree));
   add("parts", node?.op === "loop" ? "Turns" : "Items", node?.children.length > 0, node?.children.length);
@@ -47,14 +45,14 @@ export function Panel({ run, scope, onSelect, onChunk, onClose }) {
   add("prompt", "Prompt", detail?.usage?.model_calls > 0 || detail?.plan?.with?.model || (node?.status === "failed" && node?.op.includes(".")));
   add("settings", "Settings", Boolean(detail?.plan?.name));
   add("attempts", "Attempts", detail?.tries?.length > 0, detail?.tries?.length);
-  const now = tabs.some((one) => one.id === tab) ? tab : tabs[0]?.id;
+  const now = tabOf(tabs, tab);
   if (!node) {
     return html`<section class="panel" aria-label="Node"><${PanelHead} title=${scope} onClose=${onClose} />
       <div class="panel-body"><p class="dim">${run.state.value === "over" ? "This node did not run." : "This node has not begun."}</p></div></section>`;
   }
   const usage = node.sum ?? detail?.usage ?? node.usage;
   const ms = node.began === null ? null : (node.ended ?? run.now()) - node.began;
-  const canRepeat = may("run") && run.job && isOver(run.job) && !node.isPart ? true : may("run") && run.job && isOver(run.job);
+  const canRepeat = may("run") && run.job && isOver(run.job);
   const again_ = async () => {
     try {
       const job = await retry(run.job, scope);
@@ -71,7 +69,7 @@ export function Panel({ run, scope, onSelect, onChunk, onClose }) {
         ${node.kept && html`<span class="chip" title="Its result was kept from the run that this one repeats, or was put there">kept</span>`}</div>
       ${detail?.plan?.about && html`<p class="soft">${detail.plan.about}</p>`}
       <dl class="facts">
-        ${ms !== null && html`<div><dt>took</dt><dd>${duration(ms)}</dd></div>`}
+        ${ms !== null && html`<div><dt>${node.op === "wait" ? (node.status === "waiting" ? "waits for" : "waited") : "took"}</dt><dd>${duration(ms)}</dd></div>`}
         ${node.queued > 1 && html`<div><dt>queued</dt><dd>${duration(node.queued)}</dd></div>`}
         ${node.began !== null && html`<div><dt>began at</dt><dd>${duration(node.began)}</dd></div>`}
         ${node.attempts > 1 && html`<div><dt>${node.children.length ? (node.op === "loop" ? "turns" : "items") : "attempts"}</dt><dd>${node.attempts}</dd></div>`}
@@ -92,11 +90,11 @@ export function Panel({ run, scope, onSelect, onChunk, onClose }) {
     ${error && html`<div class="panel-body"><${Failure} error=${error} again=${again} /></div>`}
     ${tabs.length > 0 && html`<${Tabs} tabs=${tabs} now=${now} onPick=${setTab} label="About the node" panel="node-panel" />`}
     <div class="panel-body stack" id="node-panel" role=${tabs.length ? "tabpanel" : undefined} aria-label=${tabs.length ? tabs.find((one) => one.id === now)?.label : undefined} tabindex=${tabs.length ? 0 : undefined}>
-      ${now === "live" && html`<div class="live"><${LongText} text=${text} /><span class="caret" aria-hidden="true"></span></div>`}
+      ${now === "live" && html`<div class="live"><${LongText} text=${text} />${node.status === "running" && html`<span class="caret" aria-hidden="true"></span>`}</div>`}
       ${now === "outputs" && html`<${Ports} values=${detail.outputs} onChunk=${onChunk} />`}
       ${now === "inputs" && html`<${Ports} values=${detail.inputs} reads=${detail.plan?.in} onChunk=${onChunk} />`}
       ${now === "tree" && html`<${Tree} tree=${tree} />`}
-      ${now === "parts" && html`<${Parts} node=${node} onSelect=${onSelect} />`}
+      ${now === "parts" && html`<${Parts} node=${node} now=${run.now()} onSelect=${onSelect} />`}
       ${now === "prompt" && html`<${Prompt} run=${run} scope=${scope} />`}
       ${now === "settings" && html`<${Settings} detail=${detail} />`}
       ${now === "attempts" && html`<${Attempts} tries=${detail.tries} />`}
@@ -118,10 +116,10 @@ export function Ports({ values, reads, onChunk }) {
 }
 
 /** Turns and items; of thousands, the first. */
-function Parts({ node, onSelect }) {
+function Parts({ node, now, onSelect }) {
   const [more, setMore] = useState(100);
   return html`<ul class="part-list">${node.children.slice(0, more).map((part) => html`<li key=${part.scope}><button onClick=${() => onSelect(part.scope)}>
-    <${Status} status=${part.status} /><span class="grow cut">${nameOf(part)}</span><span class="num dim">${part.began === null ? "" : duration((part.ended ?? part.began) - part.began)}</span></button></li>`)}</ul>
+    <${Status} status=${part.status} /><span class="grow cut">${nameOf(part)}</span><span class="num dim">${part.began === null ? "" : duration((part.ended ?? now) - part.began)}</span></button></li>`)}</ul>
   ${node.children.length > more && html`<button class="btn small" onClick=${() => setMore(more + 500)}>Show more of ${exact(node.children.length)}</button>`}`;
 }
 

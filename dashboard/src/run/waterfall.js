@@ -9,14 +9,16 @@ import { nameOf } from "./model.js";
 const ROW = 26;
 /** Executions up to which everything is unfolded at first. */
 const UNFOLDED = 300;
-const TICKS = 6;
+/** Room that a word on the axis takes, in pixels. */
+const TICK_PX = 76;
+const TICKS_MAX = 8;
 /** Least part of a run that can be looked at, in milliseconds. */
 const SPAN_MIN = 0.5;
 
 /** What an execution is counted as, for its colour. */
 export function kindOf(node) {
   if (node.status === "failed") return "bad";
-  if (node.status === "waiting") return "wait";
+  if (node.op === "wait") return "wait";
   if (node.children.length) return "group";
   if (node.usage?.model_calls) return "model";
   if (node.usage?.encoder_calls) return "encoder";
@@ -125,15 +127,28 @@ export function Waterfall({ run, selected, onSelect }) {
 }
 
 function Axis({ from, to }) {
-  const step = stepFor((to - from) / TICKS);
+  const [n, setN] = useState(TICKS_MAX);
+  const room = useRef(null);
+  useLayoutEffect(() => {
+    const look = () => room.current && setN(Math.max(1, Math.min(TICKS_MAX, Math.floor(room.current.parentElement.clientWidth / TICK_PX))));
+    look();
+    const watch = new ResizeObserver(look);
+    watch.observe(room.current.parentElement);
+    return () => watch.disconnect();
+  }, []);
+  const step = stepFor((to - from) / n);
   const ticks = [];
   for (let ms = Math.ceil(from / step) * step; ms <= to && ticks.length < 20; ms += step) ticks.push(ms);
   // One that would be cut off at the end is left out.
-  return ticks.filter((ms) => (ms - from) / (to - from) < 0.9).map((ms) => html`<i key=${ms} style=${{ left: `${(100 * (ms - from)) / (to - from)}%` }}>${tick(Math.round(ms * 1000) / 1000, step)}</i>`);
+  return html`<b hidden ref=${room}></b>${ticks.filter((ms) => (ms - from) / (to - from) < 0.9).map((ms) => html`<i key=${ms} style=${{ left: `${(100 * (ms - from)) / (to - from)}%` }}>${tick(Math.round(ms * 1000) / 1000, step)}</i>`)}`;
 }
 
-/** 1, 2 or 5 of some power of ten. */
+/** Steps of the clock from a minute on, in milliseconds. */
+const CLOCK = [1, 2, 5, 10, 15, 30, 60, 120, 360, 720, 1_440].map((minutes) => minutes * 60_000);
+
+/** 1, 2 or 5 of some power of ten, or what a clock shows. */
 function stepFor(least) {
+  if (least > 20_000) return CLOCK.find((step) => step >= least) ?? Math.ceil(least / CLOCK.at(-1)) * CLOCK.at(-1);
   const power = 10 ** Math.floor(Math.log10(Math.max(least, 1e-3)));
   return [1, 2, 5, 10].find((n) => n * power >= least) * power;
 }

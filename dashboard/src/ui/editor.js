@@ -1,10 +1,16 @@
 // The editor of flows. It lives in a shadow tree, where the rules that it makes for itself need no permission to be inline.
 
 import { html, useEffect, useRef, useState } from "../../vendor/core.js";
-import { Failure, Loading } from "./parts.js";
 
 let library = null;
-const load = async () => (library ??= await import("../../vendor/editor.js"));
+/** Loads it once the page has been drawn: it is as large as everything else together. */
+const load = async () => {
+  if (!library) {
+    await new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)));
+    library = await import("../../vendor/editor.js");
+  }
+  return library;
+};
 
 /** Where in a document a place is that is given as line and column, both from 1, columns in characters. */
 function offset(doc, line, column) {
@@ -64,7 +70,8 @@ function look(lib) {
 }
 
 /**
- * The editor of `text`, which is what it begins with; `handle.current` has `set(text)` and `show(line, column)`.
+ * The editor of `text`, which is what it begins with: a plain field at first, which is replaced when the editor is there,
+ * or stays if it cannot be loaded. `handle.current` has `set(text)` and `show(line, column)`.
  * `onChange(text)` is told of every change.
  */
 export function Editor({ text, problems, onChange, onSave, label, handle, readOnly = false }) {
@@ -72,18 +79,22 @@ export function Editor({ text, problems, onChange, onSave, label, handle, readOn
   const view = useRef(null);
   const told = useRef({ onChange, onSave });
   told.current = { onChange, onSave };
-  const [error, setError] = useState(null);
+  const field = useRef(null);
   const [isReady, setReady] = useState(false);
   useEffect(() => {
     let isGone = false;
     load().then((lib) => {
       if (isGone) return;
+      const { value, selectionStart, selectionEnd, scrollTop } = field.current;
+      const hasFocus = document.activeElement === field.current;
       const shadow = host.current.shadowRoot ?? host.current.attachShadow({ mode: "open" });
       const save = { key: "Mod-s", run: () => (told.current.onSave?.(), true), preventDefault: true };
       view.current = new lib.EditorView({
         root: shadow,
         parent: shadow,
-        doc: text,
+        doc: value,
+        // A field counts in the same units.
+        selection: { anchor: selectionStart, head: selectionEnd },
         extensions: [
           lib.lineNumbers(),
           lib.foldGutter(),
@@ -104,7 +115,9 @@ export function Editor({ text, problems, onChange, onSave, label, handle, readOn
         ],
       });
       setReady(true);
-    }, setError);
+      view.current.scrollDOM.scrollTop = scrollTop;
+      if (hasFocus) view.current.focus();
+    }, () => {});
     return () => {
       isGone = true;
       view.current?.destroy();
@@ -120,17 +133,29 @@ export function Editor({ text, problems, onChange, onSave, label, handle, readOn
     handle.current = {
       set(next) {
         const now = view.current;
-        if (now && now.state.doc.toString() !== next) now.dispatch({ changes: { from: 0, to: now.state.doc.length, insert: next } });
+        if (!now) {
+          field.current.value = next;
+          told.current.onChange?.(next);
+        } else if (now.state.doc.toString() !== next) now.dispatch({ changes: { from: 0, to: now.state.doc.length, insert: next } });
       },
       show(line, column = 1) {
         const now = view.current;
-        if (!now) return;
+        if (!now) {
+          const from = field.current.value.split("\n").slice(0, line - 1).join("\n").length;
+          field.current.setSelectionRange(from + column, from + column);
+          field.current.focus();
+          return;
+        }
         const at = offset(now.state.doc, line, column);
         now.dispatch({ selection: { anchor: at }, effects: library.EditorView.scrollIntoView(at, { y: "center" }) });
         now.focus();
       },
     };
   }
-  if (error) return html`<${Failure} error=${new Error("The editor could not be loaded. Load the page again.")} />`;
-  return html`<div class="editor" ref=${host}></div>${!isReady && html`<${Loading} what="Loading the editor" />`}`;
+  return html`<div class="editor" ref=${host} hidden=${!isReady}></div>${!isReady && html`<textarea class="editor plain mono" ref=${field} aria-label=${label} spellcheck=${false} readonly=${readOnly} wrap="off" defaultValue=${text}
+    onInput=${(event) => told.current.onChange?.(event.target.value)} onKeyDown=${(event) => {
+      if (event.key !== "s" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      told.current.onSave?.();
+    }}></textarea>`}`;
 }

@@ -8,6 +8,18 @@ export function plain(schema) {
   return schema;
 }
 
+const TYPES = { string: "text", integer: "int", number: "float", boolean: "bool" };
+
+/** The type of a schema as flows write it: `list<chunk>`, `int?`. */
+export function typeName(schema) {
+  if (!schema) return "any";
+  if (schema.anyOf) return `${typeName(plain(schema))}?`;
+  if (schema.enum) return schema.enum.map(String).join(" | ");
+  if (schema.type === "array") return `list<${typeName(schema.items)}>`;
+  if (schema.type === "object") return schema.title ?? (typeof schema.additionalProperties === "object" ? `map<${typeName(schema.additionalProperties)}>` : "map");
+  return TYPES[schema.type] ?? "json";
+}
+
 /** What a form begins with: the defaults, written as they are edited. */
 export function blank(schema) {
   const entries = Object.entries(schema.properties ?? {}).map(([name, one]) => [name, one.default === undefined ? "" : written(plain(one), one.default)]);

@@ -48,7 +48,7 @@ const SHAPES = {
     d="m3.5 6.2 1.8 1.8 3.3-3.8" fill="none" stroke="var(--surface)" stroke-width="1.5" /></svg>`,
   failed: html`<svg viewBox="0 0 12 12" aria-hidden="true"><circle cx="6" cy="6" r="5.5" fill="currentColor" /><path
     d="m4 4 4 4m0-4L4 8" fill="none" stroke="var(--surface)" stroke-width="1.5" /></svg>`,
-  running: html`<svg class="turns" viewBox="0 0 12 12" aria-hidden="true"><circle cx="6" cy="6" r="4.7" fill="none"
+  running: html`<svg class="spinner" viewBox="0 0 12 12" aria-hidden="true"><circle cx="6" cy="6" r="4.7" fill="none"
     stroke="currentColor" stroke-opacity=".3" stroke-width="1.6" /><path d="M6 1.3A4.7 4.7 0 0 1 10.7 6" fill="none"
     stroke="currentColor" stroke-width="1.6" /></svg>`,
   waiting: html`<svg viewBox="0 0 12 12" aria-hidden="true"><circle cx="6" cy="6" r="4.8" fill="none" stroke="currentColor"
@@ -69,8 +69,8 @@ const WORDS = { timed_out: "timed out" };
 export const statusWord = (status) => WORDS[status] ?? status;
 
 /** Where a job or a node is: shape and word. */
-export function Status({ status }) {
-  return html`<span class=${`status is-${status}`}>${SHAPES[status] ?? SHAPES.queued}${statusWord(status)}</span>`;
+export function Status({ status, word }) {
+  return html`<span class=${`status is-${status}`}>${SHAPES[status] ?? SHAPES.queued}${word ?? statusWord(status)}</span>`;
 }
 
 /** The shape alone, with the word for those who do not see it. */

@@ -1,6 +1,7 @@
 // Small parts that every page uses: notes, empty states, tabs, menus, dialogs, messages.
 
 import { html, signal, useEffect, useRef, useState } from "../../vendor/core.js";
+import { route } from "../router.js";
 import { Icon } from "./icons.js";
 
 /** How long a message stays, in milliseconds; those of failures stay twice as long. */
@@ -67,6 +68,9 @@ export function Loading({ what = "Loading" }) {
   return html`<div class="empty" role="status"><span class="dim">${what}…</span></div>`;
 }
 
+/** The tab that is asked for; the first where there is none of that name. */
+export const tabOf = (tabs, asked) => (tabs.find((tab) => tab.id === asked) ?? tabs[0])?.id;
+
 /**
  * Tabs, each `{id, label, count?}`; arrow keys move between them. `panel` is the id of what they switch.
  */
@@ -124,9 +128,20 @@ export function Menu({ label, icon, items, small = false }) {
   </div>`;
 }
 
-/** A dialog over the page. The browser keeps the focus inside and gives it back. */
+/** Names the page in the browser's tab and history. */
+export function useTitle(title) {
+  useEffect(() => {
+    document.title = title ? `${title} · Anabranch` : "Anabranch";
+  }, [title]);
+}
+
+/** A dialog over the page. The browser keeps the focus inside and gives it back. It goes with the place that it is about. */
 export function Dialog({ title, onClose, children, foot, wide = false }) {
   const element = useRef(null);
+  const place = useRef(route.value);
+  useEffect(() => {
+    if (route.value !== place.current) onClose();
+  }, [route.value]);
   useEffect(() => {
     const shown = element.current;
     shown.showModal();
@@ -145,9 +160,9 @@ export function Dialog({ title, onClose, children, foot, wide = false }) {
 const asked = signal(null);
 
 /** Asks whether something is meant: resolves to true or false. */
-export function confirm(title, text, { yes = "Yes", danger = false } = {}) {
+export function confirm(title, text, { yes = "Yes", no = "No", danger = false } = {}) {
   return new Promise((answer) => {
-    asked.value = { title, text, yes, danger, answer };
+    asked.value = { title, text, yes, no, danger, answer };
   });
 }
 
@@ -159,8 +174,8 @@ export function Confirm() {
     now.answer(is);
   };
   return html`<${Dialog} title=${now.title} onClose=${() => done(false)} foot=${html`
-    <button class="btn" onClick=${() => done(false)}>No</button>
-    <button class=${`btn ${now.danger ? "danger" : "primary"}`} onClick=${() => done(true)} autofocus>${now.yes}</button>`}>
+    <button class="btn" onClick=${() => done(false)} autofocus=${now.danger}>${now.no}</button>
+    <button class=${`btn ${now.danger ? "danger" : "primary"}`} onClick=${() => done(true)} autofocus=${!now.danger}>${now.yes}</button>`}>
     <p class="soft">${now.text}</p>
   <//>`;
 }

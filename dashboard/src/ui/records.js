@@ -11,6 +11,7 @@ const isMap = (value) => value !== null && typeof value === "object" && !Array.i
 
 export const isChunk = (value) => isMap(value) && typeof value.id === "string" && typeof value.text === "string" && "doc" in value && "range" in value;
 export const isAnswer = (value) => isMap(value) && typeof value.text === "string" && Array.isArray(value.citations) && "grounded" in value;
+export const isCitation = (value) => isMap(value) && typeof value.chunk_id === "string" && "doc" in value;
 export const isMessage = (value) => isMap(value) && typeof value.role === "string" && typeof value.content === "string";
 
 /** The chunks in a value: itself, or what its lists hold. */
@@ -84,6 +85,12 @@ export function Answer({ answer, onChunk }) {
       ${answer.by && html`<span class="dim">by ${answer.by}</span>`}
     </div>
   </div>`;
+}
+
+/** Citations by themselves, each a way to its passage. */
+export function Citations({ citations, onChunk }) {
+  return html`<ol class="citations">${citations.map((citation, at) => html`<li key=${at}><button class="cite" aria-label=${`Source ${at + 1}: ${placeOf(citation)}`} onClick=${() => onChunk?.(null, citation)}>${at + 1}</button>
+    <span>${placeOf(citation)}${citation.quote && html`<span class="dim cut-2">${citation.quote}</span>`}</span></li>`)}</ol>`;
 }
 
 /** A text cut at its marks: `["See ", 1, "."]`, and which marks there are. */

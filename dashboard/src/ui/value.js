@@ -2,7 +2,7 @@
 
 import { html, useState } from "../../vendor/core.js";
 import { exact } from "../format.js";
-import { Answer, Chunks, isAnswer, isChunk, isMessage, Messages } from "./records.js";
+import { Answer, Chunks, Citations, isAnswer, isChunk, isCitation, isMessage, Messages } from "./records.js";
 
 /** Entries of a list or map that are shown at first. */
 const ENTRIES = 50;
@@ -17,6 +17,7 @@ export function Value({ value, onChunk }) {
   if (isAnswer(value)) return html`<${Answer} answer=${value} onChunk=${onChunk} />`;
   if (Array.isArray(value) && value.length > 0) {
     if (value.every(isChunk)) return html`<${Chunks} chunks=${value} onChunk=${onChunk} />`;
+    if (value.every(isCitation)) return html`<${Citations} citations=${value} onChunk=${onChunk} />`;
     if (value.every(isMessage)) return html`<${Messages} messages=${value} />`;
   }
   return html`<div class="tree"><${Node} value=${value} isOpen=${true} /></div>`;

@@ -21,6 +21,7 @@ use crate::store::{Expected, FlowPut};
 
 pub mod given;
 pub mod shown;
+pub mod tests;
 
 use given::GivenFlow;
 use shown::{
@@ -40,6 +41,7 @@ pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(list))
         .routes(routes!(check))
+        .routes(routes!(tests::run))
         .routes(routes!(show, put, remove))
         .routes(routes!(versions))
         .routes(routes!(activate))

@@ -1,29 +1,20 @@
 //! `anabranch test`: runs the tests that flows carry.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anabranch_backends::chat::{Replay, Rule, Scripted, Tape};
-use anabranch_backends::embed::Hashed;
-use anabranch_backends::rerank::Lexical;
-use anabranch_engine::backend::{Embedder, Reranker};
-use anabranch_engine::cx::{Model, Resources};
+use anabranch_backends::chat::Tape;
 use anabranch_engine::diagnostic::{self, SourceFile};
-use anabranch_engine::event::{FailureKind, RunId};
-use anabranch_engine::expect::{self, Unmet};
 use anabranch_engine::flow::{Library as _, TestDecl};
 use anabranch_engine::plan::Plan;
-use anabranch_engine::run::{self, Options, Stub};
-use anabranch_engine::value::{Map, Value};
 use serde_json::{Value as Json, json};
 
 use super::print::{self, BOLD, DIM, GREEN, RED, YELLOW};
 use super::{Ended, load, world};
-use crate::config::DEFAULT;
 use crate::exit::{self, Error, Exit};
 use crate::library::Files;
+use crate::trial::{self, Tested};
 
 /// Run the tests that flows carry
 ///
@@ -100,7 +91,8 @@ pub(crate) async fn run(args: &Args) -> Ended {
             if args.filter.as_ref().is_some_and(|filter| !title.contains(filter)) {
                 continue;
             }
-            let outcome = one(&plan, test, &file, &world, &cancel).await;
+            let recording = |name: &str| recording(&file, name);
+            let outcome = trial::run(&plan, test, &world.config, recording, &cancel).await;
             if cancel.is_cancelled() {
                 return Ok(Exit::Interrupted);
             }
@@ -125,94 +117,12 @@ pub(crate) async fn run(args: &Args) -> Ended {
     })
 }
 
-/// What became of one test: what is not met, or why it could not be run.
-type Tested = Result<Vec<Unmet>, String>;
-
-async fn one(
-    plan: &Arc<Plan>,
-    test: &TestDecl,
-    file: &SourceFile,
-    world: &world::World,
-    cancel: &tokio_util::sync::CancellationToken,
-) -> Tested {
-    // A test asks nothing outside: whatever encoder a flow names, a stand-in answers.
-    let names = world.names();
-    let embedder = |name: &String| (name.clone(), Arc::new(Hashed) as Arc<dyn Embedder>);
-    let reranker = |name: &String| (name.clone(), Arc::new(Lexical) as Arc<dyn Reranker>);
-    let resources = Arc::new(Resources {
-        models: models(test, file, world)?,
-        embedders: names.embedders.iter().map(embedder).collect(),
-        rerankers: names.rerankers.iter().map(reranker).collect(),
-        // A program asks nothing outside either.
-        tools: crate::resources::tools::built_in(),
-        ..Resources::default()
-    });
-    let value = |entry: &Json| Value::from_json(entry.clone());
-    let inputs: Map = test
-        .inputs
-        .iter()
-        .map(|entry| (entry.key.value.as_str().into(), value(&entry.value.value)))
-        .collect();
-    let options = Options {
-        id: RunId("test".into()),
-        stubs: test
-            .stub
-            .iter()
-            .map(|entry| (entry.key.value.clone(), stub(&entry.value.to_json())))
-            .collect(),
-        cancel: cancel.clone(),
-        // A wait that is not stubbed ends the test, not the day.
-        park: true,
-        details: true,
-        ..Options::default()
-    };
-    let report =
-        run::run(plan.clone(), inputs, resources, options).await.map_err(|error| exit::chain(&error))?;
-    Ok(expect::unmet(test, &report))
-}
-
-/// The models of a test: scripted or recorded answers if it has a script or names a recording, otherwise none that could
-/// answer.
-fn models(
-    test: &TestDecl,
-    file: &SourceFile,
-    world: &world::World,
-) -> Result<BTreeMap<String, Model>, String> {
-    let mut models: BTreeMap<String, Model> =
-        world.config.models.keys().map(|name| (name.clone(), Model::Extractive)).collect();
-    models.insert(DEFAULT.to_owned(), Model::Extractive);
-    if !test.script.is_empty() {
-        let rules = test.script.iter().map(Rule::from);
-        let model = Arc::new(Scripted::rules(rules).map_err(|error| exit::chain(&error))?);
-        for one in models.values_mut() {
-            *one = Model::Chat(model.clone());
-        }
-        return Ok(models);
-    }
-    let Some(replay) = &test.replay else { return Ok(models) };
+/// The recording that a test of a flow file names.
+fn recording(file: &SourceFile, name: &str) -> Result<Arc<Tape>, String> {
     // Reading it as a prompt checks that it lies beside the flow; recordings are text too.
-    Files::beside(Path::new(&file.name)).prompt(&replay.value, file)?;
+    Files::beside(Path::new(&file.name)).prompt(name, file)?;
     let folder = Path::new(&file.name).parent().unwrap_or(Path::new(""));
-    let tape = Tape::load(folder.join(&replay.value)).map_err(|error| exit::chain(&error))?;
-    let names: Vec<String> = models.keys().cloned().chain(tape.models().map(str::to_owned)).collect();
-    for name in names {
-        let chat = Arc::new(Replay::new(&*name, tape.clone()));
-        models.insert(name, Model::Chat(chat));
-    }
-    Ok(models)
-}
-
-/// `{error: kind, message}` is a failure, anything else outputs by port.
-fn stub(json: &Json) -> Stub {
-    let kind = json.get("error").and_then(|kind| FailureKind::ALL.into_iter().find(|k| *kind == k.as_str()));
-    if let Some(kind) = kind {
-        let message = json.get("message").and_then(Json::as_str).unwrap_or("stubbed");
-        return Stub::Fails(kind, message.to_owned());
-    }
-    let entries = json.as_object().into_iter().flatten();
-    Stub::Outputs(
-        entries.map(|(port, json)| (port.as_str().into(), Value::from_json(json.clone()))).collect(),
-    )
+    Tape::load(folder.join(name)).map_err(|error| exit::chain(&error))
 }
 
 impl Tally {

@@ -58,7 +58,7 @@ async fn a_job_that_has_not_begun_has_an_empty_timeline() {
     let service = Service::start().await;
     let later = service.post("/v1/jobs", &json!({ "flow": "quick", "run_at": "1h" })).await.body;
     let timeline = service.get(&format!("/v1/jobs/{}/timeline", later["id"].as_str().unwrap())).await.body;
-    assert_eq!(timeline, json!({ "items": [], "upto": null, "elapsed_ms": 0.0 }));
+    assert_eq!(timeline, json!({ "items": [], "upto": null, "elapsed_ms": 0.0, "rests": [] }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,4 +183,53 @@ async fn a_caller_is_told_who_they_are_taken_for() {
     assert_eq!(me["tenant"], "default");
     assert_eq!(me["scopes"], json!(["read", "run", "edit", "admin"]));
     assert_eq!((me.get("key_id"), &me["runs_jobs"]), (None, &json!(true)));
+}
+
+/// A flow that asks.
+const ASKS: &str =
+    "flow: asks\nnodes:\n  may: { wait: { for: bool, deadline: 1h } }\noutputs: { may: may.value }\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeline_tells_how_long_no_process_had_the_run() {
+    let service = Service::with_flow("asks", ASKS, testing::resources()).await;
+    let id = service.submit("asks").await;
+    let timeline = async || service.get(&format!("/v1/jobs/{id}/timeline")).await.body;
+    let until = Instant::now() + SOON;
+    // It rests, and for longer each time that somebody looks.
+    while timeline().await["rests"][0]["rested_ms"].as_f64().is_none_or(|rested| rested < 20.0) {
+        assert!(Instant::now() < until, "{}", timeline().await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    service.post(&format!("/v1/jobs/{id}/resume"), &json!({ "value": true })).await;
+    assert_eq!(service.ended(&id).await["status"], "succeeded");
+    let timeline = timeline().await;
+    let rests = timeline["rests"].as_array().unwrap();
+    assert_eq!(rests.len(), 1, "{timeline}");
+    let (at, rested) = (rests[0]["at_ms"].as_f64().unwrap(), rests[0]["rested_ms"].as_f64().unwrap());
+    let wait = &by_name(&timeline)["may"];
+    assert!(rested >= 20.0 && at >= wait["began_ms"].as_f64().unwrap(), "{timeline}");
+    assert!(at <= wait["ended_ms"].as_f64().unwrap(), "{timeline}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tests_of_a_flow_are_run_without_a_job() {
+    let service = Service::start().await;
+    let yaml = format!(
+        "{ASKS}tests:\n  - name: is allowed\n    stub: {{ may: {{ value: true, answered: true }} }}\n    expect: {{ outputs: \
+         {{ may: true }} }}\n  - name: is not allowed\n    stub: {{ may: {{ value: true, answered: true }} }}\n    expect: \
+         {{ outputs: {{ may: false }} }}\n  - name: was recorded\n    replay: asks.jsonl\n    expect: {{ outputs: {{ may: true }} }}\n"
+    );
+    let found = service.post("/v1/flows/test", &json!({ "flow": yaml })).await;
+    assert_eq!(found.status, 200, "{}", found.text);
+    let found = found.body;
+    assert_eq!((&found["passed"], &found["failed"], &found["left_out"]), (&json!(1), &json!(2), &json!(0)));
+    assert_eq!((&found["tests"][0]["passed"], &found["tests"][0]["line"]), (&json!(true), &json!(6)));
+    let unmet = &found["tests"][1]["unmet"][0];
+    assert_eq!(
+        (&unmet["what"], &unmet["expected"], &unmet["got"]),
+        (&json!("output `may`"), &json!("false"), &json!("true"))
+    );
+    assert!(found["tests"][2]["error"].as_str().unwrap().contains("anabranch test"), "{found}");
+    assert_eq!(service.get("/v1/jobs").await.body["items"], json!([]));
+    assert_eq!(service.post("/v1/flows/test", &json!({ "flow": "flow: x" })).await.status, 422);
 }

@@ -16,7 +16,7 @@ use super::{find, view};
 use crate::api::App;
 use crate::api::caller::{Can, Read};
 use crate::api::problem::Problem;
-use crate::job::{Job, Usage};
+use crate::job::{Job, Status, Usage};
 
 /// The node executions of a job, with their times.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,8 +25,20 @@ pub struct Timeline {
     pub items: Vec<TimelineItem>,
     /// The number of the last record that is in it: events after it (`after`) go on from here.
     pub upto: Option<u64>,
-    /// How old the run was then, in milliseconds, without the time in which no process had it.
+    /// How old the run is, in milliseconds, without the time in which no process had it.
     pub elapsed_ms: f64,
+    /// When no process had it, in order: while it waited for an answer, or for another process. Times of nodes leave
+    /// them out; who draws them by the clock of the wall puts them in again.
+    pub rests: Vec<Rest>,
+}
+
+/// A time in which no process had the run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct Rest {
+    /// How old the run was when it began to rest, in milliseconds; it is as old when it goes on.
+    pub at_ms: f64,
+    /// How long it rested, so far if it still does.
+    pub rested_ms: f64,
 }
 
 /// A node execution in a line. Times are milliseconds after the run's begin.
@@ -83,14 +95,21 @@ pub async fn timeline(
     Path(id): Path<String>,
 ) -> Result<Json<Timeline>, Problem> {
     let job = find(&app, &can, &id).await?;
-    let records: Vec<Record> =
-        nodes::records(&app, &id).await?.into_iter().map(|(_, record)| record).collect();
+    let written = nodes::records(&app, &id).await?;
+    let (walls, records): (Vec<i64>, Vec<Record>) = written.into_iter().unzip();
+    let kept_until = kept_until(&job, &records);
+    let rests = rests(&walls, &records, kept_until, (job.status == Status::Waiting).then(|| app.now_ms()));
+    // Nothing is written while a node works: the clock of the wall says how long it has by now.
+    let since = match (job.status, walls.last()) {
+        (Status::Running, Some(wall)) => u64::try_from(app.now_ms() - wall).unwrap_or_default(),
+        _ => 0,
+    };
     let upto = records.last().map(|record| record.seq);
     if !matches!(records.first().map(|record| &record.event), Some(Event::RunStarted { .. })) {
-        return Ok(Json(Timeline { items: Vec::new(), upto, elapsed_ms: 0.0 }));
+        return Ok(Json(Timeline { items: Vec::new(), upto, elapsed_ms: 0.0, rests }));
     }
     let seen = inspect(&nodes::plan(&app, &job).await?, &records).map_err(Problem::internal)?;
-    let times = times(&records, kept_until(&job, &records), &seen.aborted);
+    let times = times(&records, kept_until, &seen.aborted);
     let mut items: Vec<TimelineItem> = Vec::with_capacity(seen.nodes.len() + seen.open.len());
     let mut positions: HashMap<&Scope, usize> = HashMap::with_capacity(seen.nodes.len());
     for report in &seen.nodes {
@@ -118,7 +137,7 @@ pub async fn timeline(
             ..item(&open.scope, open.op, None)
         });
     }
-    Ok(Json(Timeline { items, upto, elapsed_ms: ms(seen.elapsed) }))
+    Ok(Json(Timeline { items, upto, elapsed_ms: ms(seen.elapsed + Duration::from_millis(since)), rests }))
 }
 
 fn item(scope: &Scope, op: &str, times: Option<&Times>) -> TimelineItem {
@@ -180,6 +199,22 @@ pub(super) fn times(records: &[Record], kept_until: u64, aborted: &[AbortedNode]
         times.ended = Some(*at);
     }
     found
+}
+
+/// When the run had no process, by when each of its records was written (`walls`, unix ms). What lies before `kept_until`
+/// is of the job that it repeats; `resting` is now, if it rests.
+fn rests(walls: &[i64], records: &[Record], kept_until: u64, resting: Option<i64>) -> Vec<Rest> {
+    let rest = |(wall, record): (&i64, &Record), until_ms: i64, at: Duration| {
+        let gone = Duration::from_millis(u64::try_from(until_ms - wall).unwrap_or_default());
+        Rest { at_ms: ms(at), rested_ms: ms(gone.saturating_sub(at.saturating_sub(record.at))) }
+    };
+    let goes_on = |record: &Record| record.seq > kept_until && matches!(record.event, Event::TakenUp { .. });
+    let written = || walls.iter().zip(records);
+    let pairs = written().zip(written().skip(1));
+    let over =
+        pairs.filter(|(_, (_, next))| goes_on(next)).map(|(last, (wall, next))| rest(last, *wall, next.at));
+    let open = resting.zip(written().next_back()).map(|(now, last)| rest(last, now, last.1.at));
+    over.chain(open).collect()
 }
 
 /// Milliseconds, with their parts.
