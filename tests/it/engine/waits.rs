@@ -60,6 +60,7 @@ async fn a_run_that_only_waits_is_parked_and_says_what_it_shows_and_asks() {
             "type": "bool",
             "about": "Send it?",
             "shown": { "draft": "645" },
+            "since_ms": 1_000_000,
             "until_ms": 1_000_000 + 2 * 3_600_000,
         }] })
     );

@@ -19,7 +19,10 @@ fn it_shows_the_jobs_of_the_server_once_where_nobody_watches() {
     let text = asked.out(&["top"]);
     assert!(text.starts_with("anabranch ") && text.contains("0 running  0 waiting  0 queued"), "{text}");
     assert!(text.contains("STATUS") && text.contains("succeeded"), "{text}");
-    assert_eq!(asked.out(&["top", "--once", "--flow", "no_such_flow"]).lines().last(), Some("no jobs yet"));
+    assert_eq!(asked.out(&["top", "--once", "--flow", "few"]).lines().last(), Some("no jobs yet"));
+    let unknown = asked.run(&["top", "--once", "--flow", "no_such_flow"]);
+    assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{}", unknown.err);
+    assert!(unknown.err.contains("there is no flow `no_such_flow`"), "{}", unknown.err);
 }
 
 #[test]
