@@ -43,6 +43,9 @@ use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
 use super::rows::PREPARED;
 use super::{At, StoreError, limits};
 
+/// The class of SQLSTATE for values that cannot be kept, or not as they are: the fault is the value's.
+const DATA_EXCEPTION: &str = "22";
+
 /// One of the two databases.
 pub(crate) enum Database {
     /// A file, or memory. There is one connection that writes; in memory it reads, too.
@@ -316,9 +319,20 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
                 Self::Corrupt(error.to_string())
             }
-            error => Self::Unavailable(error.to_string()),
+            error => match refused_value(&error) {
+                Some(why) => Self::Refused(why),
+                None => Self::Unavailable(error.to_string()),
+            },
         }
     }
+}
+
+/// Why the database does not take a value that it was given, if that is what is wrong.
+pub(super) fn refused_value(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    // `SQLite` has codes of its own, and takes any value.
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    error.code()?.starts_with(DATA_EXCEPTION).then(|| error.message().to_owned())
 }
 
 impl From<serde_json::Error> for StoreError {
