@@ -224,6 +224,10 @@ impl Database {
                 },
             )
         };
+        let patience = match home(pool(1, patience.clone()).connect_with(options.clone()).await?).await? {
+            Some(schema) => format!("{patience}; SET search_path TO \"{}\"", schema.replace('"', "\"\"")),
+            None => patience,
+        };
         // The writer looks for few rows by their keys, whatever the statistics of a young table say.
         let keys_only =
             "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
@@ -301,6 +305,22 @@ impl Database {
             }
         }
     }
+}
+
+/// The schema that the tables are in, or, if there are none, that they would be made in.
+///
+/// Every connection is told. By itself, each would look into the schema that is called like the user first: where that is
+/// made later, for an index say, tables that lie elsewhere would be made there again, with nothing in them.
+async fn home(pool: PgPool) -> Result<Option<String>, StoreError> {
+    let schema = sqlx::query_scalar(
+        "SELECT COALESCE((SELECT CAST(schemaname AS TEXT) FROM pg_tables WHERE tablename = '_sqlx_migrations' \
+         AND schemaname = ANY(current_schemas(false)) \
+         ORDER BY array_position(current_schemas(false), schemaname) LIMIT 1), CAST(current_schema() AS TEXT))",
+    )
+    .fetch_one(&pool)
+    .await?;
+    pool.close().await;
+    Ok(schema)
 }
 
 fn pool_options(most: u32) -> SqlitePoolOptions {
