@@ -186,6 +186,13 @@ impl Store {
                 .bind(key.expires_ms)
                 .execute(&mut *tx)
                 .await?;
+            // What goes on by itself goes on with the key that takes the place of the old one.
+            sqlx::query("UPDATE schedules SET created_by = $2 WHERE tenant = $3 AND created_by = $1")
+                .bind(old)
+                .bind(&key.id)
+                .bind(&key.tenant)
+                .execute(&mut *tx)
+                .await?;
             true
         });
         if is_rotated && !key.ceiling.is_none() {
