@@ -325,12 +325,11 @@ async fn resume(
     Path(id): Path<String>,
 ) -> Result<Json<ScheduleView>, Problem> {
     let known = find(&app, &can, &id).await?;
-    let next_ms = match known.next_ms {
-        Some(_) => None,
-        None => {
-            let rule = Rule::parse(&known.cron, &known.zone).map_err(|error| refused(&error))?;
-            Some(rule.next_after(app.now_ms()))
-        }
+    let next_ms = if known.next_ms.is_some() {
+        None
+    } else {
+        let rule = Rule::parse(&known.cron, &known.zone).map_err(|error| refused(&error))?;
+        Some(rule.next_after(app.now_ms()))
     };
     let go_on = ScheduleChange { next_ms, key: can.key_id.clone(), ..ScheduleChange::default() };
     put(app.store.change_schedule(&can.tenant, &id, &go_on).await?, &id)?;
