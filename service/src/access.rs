@@ -32,8 +32,6 @@ pub const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 const KNOWN_MAX: u64 = 10_000;
 /// How exact the time of a key's last use is.
 const USED_EVERY: Duration = Duration::from_mins(1);
-/// The queue of a tenant that nothing was said about, as the table has it: what the configuration says holds then.
-const UNSAID_QUEUED: u32 = 10_000;
 /// Fewest characters of the root key.
 pub const ROOT_CHARS_MIN: usize = 32;
 
@@ -208,19 +206,15 @@ impl Access {
         if !Key::is_one(token) {
             return Err(Denied::Unknown);
         }
-        let record = self.find(&KeyHash::of(token)).await?.ok_or(Denied::Unknown)?;
-        let now = now_ms();
-        if record.revoked_ms.is_some() {
-            return Err(Denied::Unknown);
+        identity(&*self.find(&KeyHash::of(token)).await?.ok_or(Denied::Unknown)?)
+    }
+
+    /// Whose key has this id: for what goes on in its name without anybody showing it, such as a schedule.
+    pub async fn by_id(&self, tenant: &str, id: &str) -> Result<Identity, Denied> {
+        if id == ROOT && self.root.is_some() {
+            return Ok(Identity::all(Some(ROOT)));
         }
-        if record.expires_ms.is_some_and(|expires| expires <= now) {
-            return Err(Denied::Expired);
-        }
-        Ok(Identity {
-            tenant: record.tenant.clone(),
-            key_id: Some(record.id.clone()),
-            scopes: record.scopes.clone(),
-        })
+        identity(&self.store.key(Some(tenant), id).await?.ok_or(Denied::Unknown)?)
     }
 
     /// Whether a caller needs a key: not on loopback, while none was ever made.
@@ -268,14 +262,9 @@ impl Access {
         if let Some(known) = self.tenants.get(name) {
             return Ok(known);
         }
-        let tenant = Arc::new(match self.store.tenant(name).await? {
-            // The row was made with the first job, and nothing was said about the tenant.
-            Some(tenant) if tenant.max_queued == UNSAID_QUEUED => {
-                Tenant { max_queued: self.defaults.queued, ..tenant }
-            }
-            Some(tenant) => tenant,
-            None => Tenant::named(name, self.defaults.queued),
-        });
+        let queued = self.defaults.queued;
+        let known = self.store.tenant(name, queued).await?;
+        let tenant = Arc::new(known.unwrap_or_else(|| Tenant::named(name, queued)));
         self.tenants.insert(name.to_owned(), tenant.clone());
         Ok(tenant)
     }
@@ -285,8 +274,7 @@ impl Access {
         Ok(self.tenant(tenant).await?.ceiling.or(self.defaults.tenant_ceiling))
     }
 
-    /// What a key of a tenant may spend in a day. What needs no key, the root key and schedules of a key that is gone are
-    /// bounded by the tenant alone.
+    /// What a key of a tenant may spend in a day. What needs no key and the root key are bounded by the tenant alone.
     pub async fn key_ceiling(&self, tenant: &str, id: &str) -> Result<Ceiling, StoreError> {
         if id.is_empty() || id == ROOT {
             return Ok(Ceiling::default());
@@ -307,6 +295,21 @@ impl Access {
         self.ceilings.invalidate_all();
         self.any.invalidate_all();
     }
+}
+
+/// Who has this key, if it is still good.
+fn identity(record: &KeyRecord) -> Result<Identity, Denied> {
+    if record.revoked_ms.is_some() {
+        return Err(Denied::Unknown);
+    }
+    if record.expires_ms.is_some_and(|expires| expires <= now_ms()) {
+        return Err(Denied::Expired);
+    }
+    Ok(Identity {
+        tenant: record.tenant.clone(),
+        key_id: Some(record.id.clone()),
+        scopes: record.scopes.clone(),
+    })
 }
 
 /// Whether a tenant can be called `name`: `[a-z0-9][a-z0-9_-]*`, at most 40 characters, since it names namespaces.

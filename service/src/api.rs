@@ -51,6 +51,7 @@ pub mod problem;
 mod rates;
 pub mod schedules;
 pub mod tenants;
+pub mod texts;
 pub mod time;
 pub mod usage;
 pub mod webhooks;

@@ -192,11 +192,16 @@ impl Flows {
         if let Some(found) = self.store.flow(tenant, name, version).await? {
             return Ok(found);
         }
-        if let Some(version) = version
-            && let Some(newest) = self.store.versions(tenant, name).await?.first()
-        {
-            let hint = format!("its newest version is {}", newest.version);
-            return Err(FlowError::Unknown { name: format!("{name}@{version}"), hint: Some(hint) });
+        if let Some(newest) = self.store.versions(tenant, name).await?.first() {
+            let newest = newest.version;
+            let (name, hint) = match version {
+                Some(version) => (format!("{name}@{version}"), format!("its newest version is {newest}")),
+                None => (
+                    name.to_owned(),
+                    format!("it has drafts alone: activate one, or ask for `version={newest}`"),
+                ),
+            };
+            return Err(FlowError::Unknown { name, hint: Some(hint) });
         }
         Err(self.unknown(tenant, name).await?)
     }

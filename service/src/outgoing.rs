@@ -9,7 +9,7 @@ pub mod signature;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use message::{MAX_BYTES, of_job, test};
+pub use message::{MAX_BYTES, as_it_waited, of_job, test};
 pub use sender::{Options, Sender};
 
 /// What a webhook can be told of.

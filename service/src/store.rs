@@ -63,6 +63,9 @@ pub enum StoreError {
     /// The database cannot be reached or refuses for now: trying again can help.
     #[error("the store cannot be reached: {0}")]
     Unavailable(String),
+    /// The database does not take a value: trying again cannot help.
+    #[error("the database does not take a value: {0}")]
+    Refused(String),
     /// Another worker has the job.
     #[error("job `{0}` belongs to another worker by now")]
     Fenced(String),

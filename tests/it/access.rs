@@ -4,4 +4,5 @@ mod flows;
 mod indexes;
 mod keys;
 mod matrix;
+mod schedules;
 pub(crate) mod service;

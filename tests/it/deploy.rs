@@ -1,6 +1,9 @@
-//! What is in `deploy/` fits together and with the program, as far as it can be tried without Docker or a cluster.
+//! What is in `deploy/` fits together and with the program, as far as it can be tried without Docker or a cluster; in
+//! `first_key` the program takes the steps that lead to a service with a key.
 //!
 //! Not tried: building the image, starting the composition, installing the chart.
+
+mod first_key;
 
 use std::collections::BTreeSet;
 use std::process::Command;

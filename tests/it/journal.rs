@@ -5,6 +5,7 @@ mod faults;
 mod fence;
 mod jobs;
 mod migrations;
+mod told;
 
 use std::path::Path;
 
@@ -73,4 +74,7 @@ on_every_database! {
     jobs::large_payloads_are_cut_and_put_back,
     jobs::lists_are_filtered_and_paged,
     jobs::tasks_are_done_by_whoever_claims_them_and_fenced,
+    told::a_wait_is_told_as_it_was_when_the_job_parked,
+    told::the_same_draft_again_is_the_same_version,
+    told::what_was_taken_from_the_folder_is_remembered,
 }

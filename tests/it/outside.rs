@@ -7,6 +7,7 @@ mod receiver;
 mod said;
 mod schedules;
 pub(crate) mod service;
+mod texts;
 
 use service::Service;
 

@@ -35,6 +35,7 @@ VARIANTS = {
         "podDisruptionBudget": {"enabled": False},
         "networkPolicy": {"enabled": False},
         "serviceAccount": {"create": False},
+        "rootKey": {"existingSecret": ""},
     },
 }
 # Kinds that are no part of Kubernetes itself: there are no schemas of them here.

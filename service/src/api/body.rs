@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 
-use super::App;
 use super::problem::{Code, Mistake, Problem};
+use super::{App, texts};
 
 /// A body of JSON.
 #[derive(Debug, Clone)]
@@ -95,6 +95,7 @@ pub async fn read(request: Request, app: &App, most: usize) -> Result<Bytes, Pro
 
 /// What `bytes` say, or everything that is wrong with them.
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    texts::in_json(bytes)?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer(error.path());
@@ -103,7 +104,7 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         // The place stands in the pointer, or in its own words below.
         let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
         if error.is_data() {
-            let detail = format!("`{}`: {message}", if pointer.is_empty() { "/" } else { &pointer });
+            let detail = if pointer.is_empty() { message.clone() } else { format!("`{pointer}`: {message}") };
             return Problem::new(Code::Invalid, detail).errors(vec![Mistake::at(pointer, message)]);
         }
         let (line, column) = (error.line(), error.column());

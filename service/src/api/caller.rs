@@ -15,7 +15,7 @@ mod lookup;
 
 pub use lookup::{is_open, known};
 
-pub use crate::access::{DEFAULT_TENANT, Scope};
+pub use crate::access::{DEFAULT_TENANT, Identity, Scope};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,25 @@ impl Caller {
     /// Whoever calls where no key is needed.
     pub fn of_this_machine() -> Self {
         Self { tenant: DEFAULT_TENANT.to_owned(), key_id: None, scopes: Scope::ALL.to_vec() }
+    }
+
+    /// Whoever has this identity.
+    pub fn of(identity: Identity) -> Self {
+        let Identity { tenant, key_id, scopes } = identity;
+        Self { tenant, key_id, scopes: scopes.into_iter().collect() }
+    }
+
+    /// Refuses a caller who lacks a scope.
+    pub fn must_have(&self, scope: Scope) -> Result<(), Problem> {
+        if self.scopes.contains(&scope) {
+            return Ok(());
+        }
+        let has: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        let needed = scope.as_str();
+        Err(Problem::new(
+            Code::NoScope,
+            format!("this needs the scope `{needed}`, and the key has `{}`", has.join("`, `")),
+        ))
     }
 
     /// The caller of a request: by its key, or without one where none is needed.
@@ -128,14 +147,7 @@ impl<S: Needs> FromRequestParts<App> for Can<S> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        if caller.scopes.contains(&S::SCOPE) {
-            return Ok(Self { caller, may: PhantomData });
-        }
-        let has: Vec<&str> = caller.scopes.iter().map(|scope| scope.as_str()).collect();
-        let needed = S::SCOPE.as_str();
-        Err(Problem::new(
-            Code::NoScope,
-            format!("this needs the scope `{needed}`, and the key has `{}`", has.join("`, `")),
-        ))
+        caller.must_have(S::SCOPE)?;
+        Ok(Self { caller, may: PhantomData })
     }
 }

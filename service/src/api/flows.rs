@@ -157,6 +157,10 @@ async fn put(
             done = PutDone { version: Some(version), changed: false, active: true, ..done };
             false
         }
+        FlowPut::SameDraft(version) => {
+            done = PutDone { version: Some(version), active: false, ..done };
+            false
+        }
         FlowPut::New(version, is_first) => {
             done = PutDone { version: Some(version), changed: true, active: query.activate, ..done };
             is_first

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
 
 use super::problem::{Code, Problem};
-use super::{App, openai, rates};
+use super::{App, openai, rates, texts};
 
 /// The header that names a request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -158,6 +158,9 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
 }
 
 async fn enter(app: &App, path: &str, request: Request, next: Next) -> Response {
+    if let Err(problem) = texts::in_address(request.uri()) {
+        return problem.into_response();
+    }
     // Probes tell how things are, all the more when everything else is refused.
     let permit = match app.requests.try_acquire() {
         Ok(permit) => Some(permit),

@@ -9,7 +9,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{App, Caller};
+use super::{App, Caller, Problem, body};
 use crate::mcp::Tools;
 
 /// The endpoints.
@@ -30,7 +30,14 @@ pub fn routes() -> OpenApiRouter<App> {
         (status = 202, description = "a notification was taken"),
         (status = 406, description = "not both JSON and a stream are accepted"),
     ))]
-async fn serve(State(app): State<App>, caller: Caller, mut request: Request) -> Response {
+async fn serve(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, Problem> {
+    body::must_be_json(request.headers())?;
+    let (parts, stream) = request.into_parts();
+    let bytes =
+        body::read(Request::from_parts(parts.clone(), stream), &app, app.config.limits.body_bytes).await?;
+    // What is no JSON is refused as it is everywhere: the protocol's own reader calls it another media type.
+    let _message: serde_json::Value = body::json(&bytes)?;
+    let mut request = Request::from_parts(parts, axum::body::Body::from(bytes));
     let mut config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
@@ -49,5 +56,5 @@ async fn serve(State(app): State<App>, caller: Caller, mut request: Request) -> 
         Arc::new(NeverSessionManager::default()),
         config,
     );
-    service.handle(request).await.into_response()
+    Ok(service.handle(request).await.into_response())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::{Caller, Scope};
+use super::problem::{self, Code, Problem, ProblemBody};
 use super::{App, docs, openapi};
 use crate::metrics::{self, Moment, QueueNow};
 
@@ -43,6 +44,17 @@ pub struct Readiness {
     pub checks: std::collections::BTreeMap<&'static str, String>,
 }
 
+/// Why the process cannot do its work: a problem that lists the checks, too.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NotReady {
+    /// The first thing that is wrong.
+    #[serde(flatten)]
+    pub problem: ProblemBody,
+    /// Everything that is needed.
+    #[serde(flatten)]
+    pub readiness: Readiness,
+}
+
 /// The process is alive
 ///
 /// Looks at nothing else: a database that is away is no reason to restart the process.
@@ -56,7 +68,8 @@ async fn healthz() -> &'static str {
 /// 503 while the store is away, its tables are not those of this build, or the process is stopping.
 #[utoipa::path(get, path = "/readyz", operation_id = "is_ready", tag = "ops", responses(
     (status = 200, description = "requests may be sent here", body = Readiness),
-    (status = 503, description = "requests should go elsewhere", body = Readiness),
+    (status = 503, description = "requests should go elsewhere", body = NotReady, content_type = "application/problem+json",
+        headers(("Retry-After" = u64, description = "when to ask again, in seconds"))),
 ))]
 async fn readyz(State(app): State<App>) -> Response {
     let mut checks = std::collections::BTreeMap::new();
@@ -72,9 +85,17 @@ async fn readyz(State(app): State<App>) -> Response {
         if is_migrated { "ok" } else { "some are missing: `anabranch migrate`" }.to_owned(),
     );
     checks.insert("process", if app.is_stopping() { "it is stopping" } else { "ok" }.to_owned());
-    let ready = checks.values().all(|check| check == "ok");
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(CACHE_CONTROL, "no-store")], Json(Readiness { ready, checks })).into_response()
+    let wrong = checks.values().find(|check| *check != "ok").cloned();
+    let readiness = Readiness { ready: wrong.is_none(), checks };
+    let Some(wrong) = wrong else {
+        return ([(CACHE_CONTROL, "no-store")], Json(readiness)).into_response();
+    };
+    let code = if app.is_stopping() { Code::Stopping } else { Code::StoreAway };
+    let problem = Problem::new(code, wrong);
+    let retry_after = problem.retry_after_header().map(|wait| [(RETRY_AFTER, wait)]);
+    let headers = [(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, problem::MEDIA_TYPE)];
+    let body = NotReady { problem: problem.body(), readiness };
+    (StatusCode::SERVICE_UNAVAILABLE, headers, retry_after, Json(body)).into_response()
 }
 
 /// Counts for Prometheus

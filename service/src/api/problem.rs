@@ -317,6 +317,10 @@ impl From<StoreError> for Problem {
                 tracing::warn!(%why, "the store cannot be reached");
                 Self::new(Code::StoreAway, "the store cannot be reached; nothing was changed or lost")
             }
+            StoreError::Refused(why) => {
+                tracing::warn!(%why, "the database does not take a value of a request");
+                Self::new(Code::Invalid, format!("the database does not take a value of this request: {why}"))
+            }
             other => Self::internal(other),
         }
     }

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::body::{Body, Query};
-use super::caller::{Caller, Can, Edit, Read};
+use super::caller::{Caller, Can, Edit, Read, Run};
 use super::headers::idempotency_key;
 use super::jobs::{JobRequest, JobView, prepare, submit::take_in};
 use super::problem::{Code, Mistake, Problem};
@@ -114,7 +114,7 @@ pub struct ScheduleView {
     pub last_error: Option<String>,
     /// When it was made.
     pub created_at: String,
-    /// The key that made it.
+    /// The key that it submits with: that of whoever made, changed or resumed it last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
 }
@@ -167,15 +167,17 @@ impl From<Schedule> for ScheduleView {
 
 /// Make a schedule
 ///
-/// The job is checked now as it is at every firing. A firing is submitted once, however many processes there are; of
-/// firings that nobody was there to see, one is made up for unless `catch_up` is false.
-#[utoipa::path(post, path = "/v1/schedules", operation_id = "create_schedule", tag = "schedules", security(("key" = ["edit"])), request_body = ScheduleRequest,
+/// The job is checked now as it is at every firing, and submitted with the key that made the schedule: when that is
+/// revoked or expires, no firing submits anything any more. A firing is submitted once, however many processes there
+/// are; of firings that nobody was there to see, one is made up for unless `catch_up` is false.
+#[utoipa::path(post, path = "/v1/schedules", operation_id = "create_schedule", tag = "schedules", security(("key" = ["edit", "run"])), request_body = ScheduleRequest,
     responses((status = 201, description = "the schedule", body = ScheduleView,
             headers(("Location" = String, description = "the schedule"))),
         (status = 409, description = "there is one of this name, or as many as there may be", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<App>,
     can: Can<Edit>,
+    _: Can<Run>,
     body: Body<ScheduleRequest>,
 ) -> Result<Response, Problem> {
     let ScheduleRequest { name, cron, zone, job, catch_up, paused } = body.value;
@@ -241,13 +243,16 @@ async fn show(
 }
 
 /// Change a schedule
-#[utoipa::path(patch, path = "/v1/schedules/{id}", operation_id = "change_schedule", tag = "schedules", security(("key" = ["edit"])),
+///
+/// From now on it submits with the key that changed it.
+#[utoipa::path(patch, path = "/v1/schedules/{id}", operation_id = "change_schedule", tag = "schedules", security(("key" = ["edit", "run"])),
     params(("id" = String, Path, description = "the schedule")), request_body = SchedulePatch,
     responses((status = 200, description = "the schedule as it is now", body = ScheduleView),
         (status = 409, description = "there is another one of this name", body = super::problem::ProblemBody, content_type = "application/problem+json")))]
 async fn change(
     State(app): State<App>,
     can: Can<Edit>,
+    _: Can<Run>,
     Path(id): Path<String>,
     body: Body<SchedulePatch>,
 ) -> Result<Json<ScheduleView>, Problem> {
@@ -269,6 +274,7 @@ async fn change(
         request: job.map(|job| json!(job)),
         catch_up,
         next_ms: is_moved.then(|| rule.next_after(app.now_ms())),
+        key: can.key_id.clone(),
     };
     put(app.store.change_schedule(&can.tenant, &id, &change).await?, &id)?;
     Ok(Json(find(&app, &can, &id).await?.into()))
@@ -308,35 +314,39 @@ async fn pause(
 
 /// Let a schedule go on
 ///
-/// From its next time on; what lies before is not made up for.
-#[utoipa::path(post, path = "/v1/schedules/{id}/resume", operation_id = "resume_schedule", tag = "schedules", security(("key" = ["edit"])),
+/// From its next time on, and with the key that resumes it; what lies before is not made up for.
+#[utoipa::path(post, path = "/v1/schedules/{id}/resume", operation_id = "resume_schedule", tag = "schedules", security(("key" = ["edit", "run"])),
     params(("id" = String, Path, description = "the schedule")),
     responses((status = 200, description = "it fires again", body = ScheduleView)))]
 async fn resume(
     State(app): State<App>,
     can: Can<Edit>,
+    _: Can<Run>,
     Path(id): Path<String>,
 ) -> Result<Json<ScheduleView>, Problem> {
     let known = find(&app, &can, &id).await?;
-    if known.next_ms.is_none() {
+    let next_ms = if known.next_ms.is_some() {
+        None
+    } else {
         let rule = Rule::parse(&known.cron, &known.zone).map_err(|error| refused(&error))?;
-        let next_ms = Some(rule.next_after(app.now_ms()));
-        let go_on = ScheduleChange { next_ms, ..ScheduleChange::default() };
-        put(app.store.change_schedule(&can.tenant, &id, &go_on).await?, &id)?;
-    }
+        Some(rule.next_after(app.now_ms()))
+    };
+    let go_on = ScheduleChange { next_ms, key: can.key_id.clone(), ..ScheduleChange::default() };
+    put(app.store.change_schedule(&can.tenant, &id, &go_on).await?, &id)?;
     Ok(Json(find(&app, &can, &id).await?.into()))
 }
 
 /// Submit the job of a schedule now
 ///
 /// Besides its times, which stay as they are.
-#[utoipa::path(post, path = "/v1/schedules/{id}/run", operation_id = "run_schedule", tag = "schedules", security(("key" = ["edit"])),
+#[utoipa::path(post, path = "/v1/schedules/{id}/run", operation_id = "run_schedule", tag = "schedules", security(("key" = ["edit", "run"])),
     params(("id" = String, Path, description = "the schedule"),
         ("Idempotency-Key" = Option<String>, Header, description = "makes the request repeatable for 24 hours")),
     responses((status = 202, description = "the job", body = JobView)))]
 async fn run(
     State(app): State<App>,
     can: Can<Edit>,
+    _: Can<Run>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<JobView>), Problem> {

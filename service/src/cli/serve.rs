@@ -167,7 +167,10 @@ fn refused(error: &StartError) -> Error {
     let (exit, hint) = match error {
         StartError::Open(_) => (
             Exit::NotAllowed,
-            Some("make one with `anabranch keys create --local`, or listen on 127.0.0.1 only"),
+            Some(
+                "make one with `anabranch keys create --local`, or `--config FILE` if the service has one, name one in \
+                 `server.root_key`, or listen on 127.0.0.1 only",
+            ),
         ),
         StartError::Store(_) => (Exit::Unavailable, None),
         StartError::Secret(_) | StartError::RootKey(_) | StartError::Flows(_) | StartError::Telemetry(_) => {

@@ -99,7 +99,9 @@ impl Problem {
         }
         let again = self.retry_after.map(|wait| format!("ask again in {} s", wait.as_secs().max(1)));
         // When it may be asked again is said besides what the server would do.
-        match (self.hint.clone(), again) {
+        // A hint that stands with its mistake is shown there.
+        let is_shown = |hint: &String| self.errors.iter().any(|error| error.hint.as_ref() == Some(hint));
+        match (self.hint.clone().filter(|hint| !is_shown(hint)), again) {
             (Some(hint), Some(again)) => Some(format!("{hint}; {again}")),
             (hint, again) => hint.or(again),
         }
@@ -178,10 +180,11 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_not_told_twice() {
-        let one = br#"{"detail": "there is no flow `x`",
+        let one = br#"{"detail": "there is no flow `x`", "hint": "there are: `y`",
             "errors": [{"pointer": "/flow", "message": "there is no flow `x`", "hint": "there are: `y`"}]}"#;
-        let shown = Problem::read(422, None, one).to_string();
-        assert_eq!(shown, "/flow: there is no flow `x`\n    hint: there are: `y`");
+        let one = Problem::read(422, None, one);
+        assert_eq!(one.to_string(), "/flow: there is no flow `x`\n    hint: there are: `y`");
+        assert_eq!(one.advice(), None, "the hint is shown already");
         let two = br#"{"detail": "2 things are wrong; `errors` lists them",
             "errors": [{"message": "a"}, {"message": "b"}]}"#;
         assert_eq!(Problem::read(422, None, two).to_string(), "2 things are wrong\n  a\n  b");

@@ -20,7 +20,7 @@ pub struct ServerSection {
     #[schemars(with = "String")]
     pub listen: SocketAddr,
     /// A folder of flow files that belong to the tenant `default`: each is there under the name that it gives itself,
-    /// and a changed file is a new version. If unset, the folder `flows` beside the configuration, if it is there.
+    /// and a changed file is a new version; one that has not changed leaves alone what was done over the API. If unset, the folder `flows` beside the configuration, if it is there.
     pub flows: Option<PathBuf>,
     /// Where others find this service, for links in answers and webhooks: `https://rag.example.org`. Links are relative
     /// if it is unset.

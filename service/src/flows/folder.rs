@@ -33,8 +33,9 @@ pub struct Broken {
 impl Flows {
     /// Takes in the flows of `folder`: every YAML file in it with a top-level `flow:`, with what stands beside it.
     ///
-    /// A flow whose newest version is the same is left alone, also if an older version is active: whoever went back to
-    /// that meant it. A file that is no valid flow is reported, and the others are taken in.
+    /// A flow is taken in when its files, or what this build makes of them, are others than those that were last taken
+    /// in under its name. Otherwise it is left as it is, whatever was put, activated or removed over the API since:
+    /// whoever did that meant it. A file that is no valid flow is reported, and the others are taken in.
     pub async fn load_folder(&self, tenant: &str, folder: &Path) -> Result<Loaded, FlowError> {
         let listed = folder.to_owned();
         let files = tokio::task::spawn_blocking(move || files(&listed)).await;
@@ -73,15 +74,15 @@ impl Flows {
         }
         // What is kept must be the whole flow: another process has no such folder.
         self.compiler.again(bundle.clone(), &plan.hash).await?;
-        let newest = self.store.versions(tenant, &bundle.name).await?.into_iter().next();
-        if newest.is_some_and(|newest| *newest.hash == *plan.hash) {
+        if self.store.is_taken(tenant, &bundle.name, &plan.hash).await? {
             return Ok((bundle.name.clone(), None));
         }
         let version = match self.put(tenant, &bound, None, Expected::Anything, false).await? {
             FlowPut::New(version, _) => Some(version),
-            // Another process was faster.
-            FlowPut::Same(_) | FlowPut::Unexpected(_) => None,
+            // Another process was faster, or somebody had put the same.
+            FlowPut::Same(_) | FlowPut::SameDraft(_) | FlowPut::Unexpected(_) => None,
         };
+        self.store.note_taken(tenant, &bundle.name, &plan.hash).await?;
         Ok((bundle.name.clone(), version))
     }
 }

@@ -142,10 +142,60 @@ async fn a_draft_is_a_version_that_new_jobs_do_not_take() {
         flows.bind("t", given(rewriting("qa", "p.md"), &[], &[("p.md", "{{ question }}")])).await.unwrap();
     let put = flows.put("t", &bound, Some("key_1"), Expected::Nothing, true).await.unwrap();
     assert_eq!(put, FlowPut::New(1, true));
-    assert!(flows.get("t", "qa", None).await.is_err());
+    let again = flows.put("t", &bound, Some("key_1"), Expected::Nothing, true).await.unwrap();
+    assert_eq!(again, FlowPut::SameDraft(1), "the same flow again is the same version");
+    let FlowError::Unknown { hint, .. } = flows.get("t", "qa", None).await.unwrap_err() else { panic!() };
+    assert_eq!(hint.unwrap(), "it has drafts alone: activate one, or ask for `version=1`");
     assert_eq!(flows.get("t", "qa", Some(1)).await.unwrap().version, Some(1));
     assert!(flows.activate("t", "qa", 1).await.unwrap().is_active);
     assert_eq!(flows.get("t", "qa", None).await.unwrap().version, Some(1));
+}
+
+#[tokio::test]
+async fn a_draft_that_is_put_again_to_be_active_stays_the_version_that_it_is() {
+    let flows = flows().await;
+    let bind = async |prompt: &str| {
+        flows.bind("t", given(rewriting("qa", "p.md"), &[], &[("p.md", prompt)])).await.unwrap()
+    };
+    let (one, two) = (bind("one {{ question }}").await, bind("two {{ question }}").await);
+    let put = async |bound: &Bound, is_draft| {
+        flows.put("t", bound, None, Expected::Anything, is_draft).await.unwrap()
+    };
+    assert_eq!(put(&one, false).await, FlowPut::New(1, true));
+    assert_eq!(put(&two, true).await, FlowPut::New(2, false));
+    assert_eq!(put(&two, true).await, FlowPut::SameDraft(2));
+    assert_eq!(flows.get("t", "qa", None).await.unwrap().version, Some(1));
+    assert_eq!(put(&two, false).await, FlowPut::New(2, false));
+    assert_eq!(flows.get("t", "qa", None).await.unwrap().version, Some(2));
+    assert_eq!(
+        put(&one, false).await,
+        FlowPut::New(3, false),
+        "whoever puts an older one makes it the newest"
+    );
+}
+
+#[tokio::test]
+async fn what_was_put_or_removed_over_the_api_stays_so_until_the_file_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, prompt: &str| {
+        std::fs::write(folder.path().join(format!("{name}.yaml")), rewriting(name, "p.md")).unwrap();
+        std::fs::write(folder.path().join("p.md"), prompt).unwrap();
+    };
+    write("ask", "from the folder {{ question }}");
+    write("gone", "from the folder {{ question }}");
+    let flows = flows().await;
+    assert_eq!(flows.load_folder("t", folder.path()).await.unwrap().changed.len(), 2);
+    let pushed = given(rewriting("ask", "p.md"), &[], &[("p.md", "from the API {{ question }}")]);
+    assert_eq!(put(&flows, "t", pushed).await, FlowPut::New(2, false));
+    assert!(flows.remove("t", "gone").await.unwrap());
+    let again = flows.load_folder("t", folder.path()).await.unwrap();
+    assert_eq!((again.changed.len(), again.unchanged), (0, vec!["ask".to_owned(), "gone".to_owned()]));
+    assert_eq!(flows.version("t", "ask", None).await.unwrap().version, 2);
+    assert!(flows.version("t", "gone", None).await.is_err());
+    write("gone", "changed in the folder {{ question }}");
+    let changed = flows.load_folder("t", folder.path()).await.unwrap().changed;
+    assert_eq!(changed, [("ask".to_owned(), 3), ("gone".to_owned(), 2)]);
+    assert_eq!(flows.version("t", "gone", None).await.unwrap().version, 2);
 }
 
 #[tokio::test]

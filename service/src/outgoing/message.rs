@@ -4,13 +4,18 @@ use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
 use crate::api::jobs::view::WaitView;
-use crate::job::{Job, Status};
+use crate::job::{Job, OpenWait, Status};
 
 /// Most bytes of outputs that are sent along; larger ones are fetched with the job.
 pub const MAX_BYTES: usize = 16 * 1024;
 
-/// The body for `event` of a job. `base` begins the links: where the API is found from outside, or nothing.
-pub fn of_job(event: &str, job: &Job, base: &str) -> String {
+/// A job as it was when it waited for these, whatever has become of it since.
+pub fn as_it_waited(job: Job, waits: Vec<OpenWait>) -> Job {
+    Job { status: Status::Waiting, waits, outputs: None, error: None, finished_ms: None, ..job }
+}
+
+/// The body for `event` of a job, which happened then (unix ms). `base` begins the links: where the API is found from outside, or nothing.
+pub fn of_job(event: &str, job: &Job, at_ms: i64, base: &str) -> String {
     let mut data = Map::new();
     let mut put = |name: &str, value: Json| {
         if !value.is_null() {
@@ -31,7 +36,7 @@ pub fn of_job(event: &str, job: &Job, base: &str) -> String {
     put("started_at", time(job.started_ms));
     put("finished_at", time(job.finished_ms));
     put("links", json!({ "job": format!("{base}/v1/jobs/{}", job.id) }));
-    if job.status == Status::Waiting || event == "job.waiting" {
+    if job.status == Status::Waiting {
         // As the API shows them.
         let waits: Vec<WaitView> = job.waits.iter().cloned().map(WaitView::from).collect();
         small(&mut put, "waits", json!(waits));
@@ -39,16 +44,15 @@ pub fn of_job(event: &str, job: &Job, base: &str) -> String {
     if let Some(outputs) = job.outputs.as_ref().filter(|outputs| !outputs.is_empty()) {
         small(&mut put, "outputs", json!(outputs));
     }
-    body(event, job.finished_ms, &data.into())
+    body(event, at_ms, &data.into())
 }
 
 /// The body of a webhook that is tried out.
 pub fn test(now_ms: i64) -> String {
-    body(super::TEST_EVENT, Some(now_ms), &json!({ "message": "this webhook works" }))
+    body(super::TEST_EVENT, now_ms, &json!({ "message": "this webhook works" }))
 }
 
-fn body(event: &str, at_ms: Option<i64>, data: &Json) -> String {
-    let at_ms = at_ms.unwrap_or_else(|| Timestamp::now().as_millisecond());
+fn body(event: &str, at_ms: i64, data: &Json) -> String {
     json!({ "type": event, "timestamp": time(Some(at_ms)), "data": data }).to_string()
 }
 
@@ -110,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_message_says_what_happened_when_with_the_small_outputs() {
-        let sent = read(&of_job("job.succeeded", &job(&json!({ "text": "yes" })), "https://rag.example.org"));
+        let sent =
+            read(&of_job("job.succeeded", &job(&json!({ "text": "yes" })), 1_000, "https://rag.example.org"));
         assert_eq!(sent["type"], "job.succeeded");
         assert_eq!(sent["timestamp"], "1970-01-01T00:00:01Z");
         assert_eq!(sent["data"]["outputs"], json!({ "text": "yes" }));
@@ -119,8 +124,29 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_told_as_it_was_whatever_became_of_the_job() {
+        let wait = OpenWait {
+            wait: "approve".into(),
+            ty: "bool".into(),
+            about: Some("May it go on?".into()),
+            shown: Map::new(),
+            until_ms: 9_000,
+        };
+        let since = Job { status: Status::Cancelled, ..job(&json!({ "text": "yes" })) };
+        let sent = read(&of_job("job.waiting", &as_it_waited(since, vec![wait]), 500, ""));
+        assert_eq!(
+            (&sent["data"]["status"], &sent["timestamp"]),
+            (&json!("waiting"), &json!("1970-01-01T00:00:00.5Z"))
+        );
+        assert_eq!(sent["data"]["waits"][0]["about"], "May it go on?");
+        for later in ["outputs", "error", "finished_at"] {
+            assert_eq!(sent["data"].get(later), None, "{later}");
+        }
+    }
+
+    #[test]
     fn large_outputs_stay_where_they_are() {
-        let sent = read(&of_job("job.succeeded", &job(&json!({ "text": "x".repeat(MAX_BYTES) })), ""));
+        let sent = read(&of_job("job.succeeded", &job(&json!({ "text": "x".repeat(MAX_BYTES) })), 1_000, ""));
         assert_eq!((sent["data"].get("outputs"), &sent["data"]["outputs_omitted"]), (None, &json!(true)));
         assert_eq!(sent["data"]["links"]["job"], "/v1/jobs/job_1");
     }

@@ -225,8 +225,12 @@ impl Sender {
             return Ok(true);
         }
         let Some(id) = &delivery.job_id else { return Ok(false) };
-        let Some(job) = store.job(Some(&delivery.tenant), id).await? else { return Ok(false) };
-        delivery.body = message::of_job(&delivery.event, &job, &options.base);
+        let Some(mut job) = store.job(Some(&delivery.tenant), id).await? else { return Ok(false) };
+        if let Some(waits) = &delivery.waits {
+            job = message::as_it_waited(job, serde_json::from_str(waits)?);
+        }
+        let at_ms = job.finished_ms.unwrap_or(delivery.created_ms);
+        delivery.body = message::of_job(&delivery.event, &job, at_ms, &options.base);
         store.write_delivery(&delivery.id, &delivery.body).await?;
         Ok(true)
     }

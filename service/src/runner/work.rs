@@ -416,7 +416,7 @@ impl Job<'_> {
                 self.count(&told);
                 Some(told)
             }
-            Err(StoreError::Unavailable(why)) => {
+            Err(StoreError::Unavailable(why) | StoreError::Refused(why)) => {
                 // Parts of the journal may be missing, too: what was not written is done again.
                 tracing::warn!(job = id, why, "the end of a job could not be written: it is queued again");
                 let_go(self.inner, self.held).await;

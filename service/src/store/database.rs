@@ -43,6 +43,9 @@ use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
 use super::rows::PREPARED;
 use super::{At, StoreError, limits};
 
+/// The class of SQLSTATE for values that cannot be kept, or not as they are: the fault is the value's.
+const DATA_EXCEPTION: &str = "22";
+
 /// One of the two databases.
 pub(crate) enum Database {
     /// A file, or memory. There is one connection that writes; in memory it reads, too.
@@ -135,6 +138,8 @@ const COMMON: &[(i64, &str, &str)] = &[
     (2, "access", include_str!("../../../migrations/common/0002_access.sql")),
     (3, "outside", include_str!("../../../migrations/common/0003_outside.sql")),
     (5, "spending", include_str!("../../../migrations/common/0005_spending.sql")),
+    (6, "folder", include_str!("../../../migrations/common/0006_folder.sql")),
+    (7, "unsaid", include_str!("../../../migrations/common/0007_unsaid.sql")),
 ];
 /// Those that only `PostgreSQL` has.
 const POSTGRES: &[(i64, &str, &str)] =
@@ -221,6 +226,10 @@ impl Database {
                 },
             )
         };
+        let patience = match home(pool(1, patience.clone()).connect_with(options.clone()).await?).await? {
+            Some(schema) => format!("{patience}; SET search_path TO \"{}\"", schema.replace('"', "\"\"")),
+            None => patience,
+        };
         // The writer looks for few rows by their keys, whatever the statistics of a young table say.
         let keys_only =
             "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
@@ -300,6 +309,22 @@ impl Database {
     }
 }
 
+/// The schema that the tables are in, or, if there are none, that they would be made in.
+///
+/// Every connection is told. By itself, each would look into the schema that is called like the user first: where that is
+/// made later, for an index say, tables that lie elsewhere would be made there again, with nothing in them.
+async fn home(pool: PgPool) -> Result<Option<String>, StoreError> {
+    let schema = sqlx::query_scalar(
+        "SELECT COALESCE((SELECT CAST(schemaname AS TEXT) FROM pg_tables WHERE tablename = '_sqlx_migrations' \
+         AND schemaname = ANY(current_schemas(false)) \
+         ORDER BY array_position(current_schemas(false), schemaname) LIMIT 1), CAST(current_schema() AS TEXT))",
+    )
+    .fetch_one(&pool)
+    .await?;
+    pool.close().await;
+    Ok(schema)
+}
+
 fn pool_options(most: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(most)
@@ -316,9 +341,20 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
                 Self::Corrupt(error.to_string())
             }
-            error => Self::Unavailable(error.to_string()),
+            error => match refused_value(&error) {
+                Some(why) => Self::Refused(why),
+                None => Self::Unavailable(error.to_string()),
+            },
         }
     }
+}
+
+/// Why the database does not take a value that it was given, if that is what is wrong.
+pub(super) fn refused_value(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    // `SQLite` has codes of its own, and takes any value.
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    error.code()?.starts_with(DATA_EXCEPTION).then(|| error.message().to_owned())
 }
 
 impl From<serde_json::Error> for StoreError {

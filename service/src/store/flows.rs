@@ -63,11 +63,16 @@ pub enum Expected {
 pub enum FlowPut {
     /// The active version is the same: nothing was added.
     Same(i32),
-    /// It is this version, and active unless it is a draft. `true` if none was active before.
+    /// It is a draft that is the newest version already: nothing was added.
+    SameDraft(i32),
+    /// It is this version, and active unless it is a draft. `true` if there was no flow of its name.
     New(i32, bool),
     /// Something else is active than was expected: this etag.
     Unexpected(Option<String>),
 }
+
+/// What `flows.active` is while the row is made; 0 is a flow that has nothing but drafts.
+const UNBORN: i32 = -1;
 
 row! {
     struct VersionRow {
@@ -121,11 +126,12 @@ impl Store {
         Ok(sources.map(|sources| serde_json::from_str(&sources)).transpose()?)
     }
 
-    /// Makes a version the active one of its flow, unless it is that already; a draft is only kept.
+    /// Makes a version the active one of its flow, unless it is that already; a draft is only kept. What is the newest
+    /// version already, a draft that is now to be active, say, does not become another one.
     pub async fn put_flow_version(&self, new: &NewVersion) -> Result<FlowPut, StoreError> {
         // Writing the row that names the active version comes first: it holds off others who put the same flow.
         let touch = self.sql(
-            "INSERT INTO flows (tenant, name, active, updated_ms) VALUES ($1, $2, 0, {now}) \
+            "INSERT INTO flows (tenant, name, active, updated_ms) VALUES ($1, $2, $3, {now}) \
              ON CONFLICT (tenant, name) DO UPDATE SET updated_ms = excluded.updated_ms RETURNING active",
         );
         let insert = self.sql(
@@ -134,47 +140,101 @@ impl Store {
              WHERE tenant = $1 AND name = $2 RETURNING version",
         );
         Ok(transaction!(self.database(), |tx| {
-            let active: i32 =
-                sqlx::query_scalar(touch).bind(&new.tenant).bind(&new.name).fetch_one(&mut *tx).await?;
-            let now: Option<(String, String)> = sqlx::query_as(
-                "SELECT hash, etag FROM flow_versions WHERE tenant = $1 AND name = $2 AND version = $3",
+            let active: i32 = sqlx::query_scalar(touch)
+                .bind(&new.tenant)
+                .bind(&new.name)
+                .bind(UNBORN)
+                .fetch_one(&mut *tx)
+                .await?;
+            // The newest version first, and the active one.
+            let known: Vec<(i32, String, String)> = sqlx::query_as(
+                "SELECT version, hash, etag FROM flow_versions WHERE tenant = $1 AND name = $2 AND (version = $3 OR \
+                 version = (SELECT MAX(version) FROM flow_versions WHERE tenant = $1 AND name = $2)) \
+                 ORDER BY version DESC",
             )
             .bind(&new.tenant)
             .bind(&new.name)
             .bind(active)
-            .fetch_optional(&mut *tx)
+            .fetch_all(&mut *tx)
             .await?;
+            let now = known.iter().find(|(version, ..)| *version == active);
             let is_expected = match &new.expected {
                 Expected::Anything => true,
                 Expected::Nothing => now.is_none(),
-                Expected::Etag(etag) => now.as_ref().is_some_and(|(_, now)| now == etag),
+                Expected::Etag(etag) => now.is_some_and(|(.., now)| now == etag),
             };
             if !is_expected {
                 // Leaving early undoes the row that was made above.
-                return Ok(FlowPut::Unexpected(now.map(|(_, etag)| etag)));
+                return Ok(FlowPut::Unexpected(now.map(|(.., etag)| etag.clone())));
             }
-            if now.as_ref().is_some_and(|(hash, _)| *hash == new.hash) {
+            if now.is_some_and(|(_, hash, _)| *hash == new.hash) {
                 return Ok(FlowPut::Same(active));
             }
-            let version: i32 = sqlx::query_scalar(insert)
+            let same = known.first().filter(|(_, hash, _)| *hash == new.hash).map(|(version, ..)| *version);
+            let version = match same {
+                Some(version) => version,
+                None => {
+                    sqlx::query_scalar(insert)
+                        .bind(&new.tenant)
+                        .bind(&new.name)
+                        .bind(&new.hash)
+                        .bind(&new.etag)
+                        .bind(&new.about)
+                        .bind(&new.created_by)
+                        .fetch_one(&mut *tx)
+                        .await?
+                }
+            };
+            let becomes = if new.is_draft { active.max(0) } else { version };
+            sqlx::query("UPDATE flows SET active = $3 WHERE tenant = $1 AND name = $2")
                 .bind(&new.tenant)
                 .bind(&new.name)
-                .bind(&new.hash)
-                .bind(&new.etag)
-                .bind(&new.about)
-                .bind(&new.created_by)
-                .fetch_one(&mut *tx)
+                .bind(becomes)
+                .execute(&mut *tx)
                 .await?;
-            if !new.is_draft {
-                sqlx::query("UPDATE flows SET active = $3 WHERE tenant = $1 AND name = $2")
-                    .bind(&new.tenant)
-                    .bind(&new.name)
-                    .bind(version)
-                    .execute(&mut *tx)
-                    .await?;
+            match same {
+                Some(version) if new.is_draft => FlowPut::SameDraft(version),
+                _ => FlowPut::New(version, active == UNBORN),
             }
-            FlowPut::New(version, now.is_none())
         }))
+    }
+
+    /// Whether the flow with this hash is what was last taken from the folder under its name. Of a store that did not
+    /// note that yet, every version counts as taken.
+    pub async fn is_taken(&self, tenant: &str, name: &str, hash: &str) -> Result<bool, StoreError> {
+        let taken: Option<String> = reading!(self.database(), |db| {
+            sqlx::query_scalar("SELECT hash FROM folder_flows WHERE tenant = $1 AND name = $2")
+                .bind(tenant)
+                .bind(name)
+                .fetch_optional(db)
+                .await?
+        });
+        if let Some(taken) = taken {
+            return Ok(taken == hash);
+        }
+        let version: Option<i32> = reading!(self.database(), |db| {
+            sqlx::query_scalar(
+                "SELECT version FROM flow_versions WHERE tenant = $1 AND name = $2 AND hash = $3 LIMIT 1",
+            )
+            .bind(tenant)
+            .bind(name)
+            .bind(hash)
+            .fetch_optional(db)
+            .await?
+        });
+        Ok(version.is_some())
+    }
+
+    /// Notes what was taken from the folder, whatever becomes of that version later.
+    pub async fn note_taken(&self, tenant: &str, name: &str, hash: &str) -> Result<(), StoreError> {
+        let sql = self.sql(
+            "INSERT INTO folder_flows (tenant, name, hash, taken_ms) VALUES ($1, $2, $3, {now}) \
+             ON CONFLICT (tenant, name) DO UPDATE SET hash = excluded.hash, taken_ms = excluded.taken_ms",
+        );
+        writing!(self.database(), |db| {
+            sqlx::query(sql).bind(tenant).bind(name).bind(hash).execute(db).await?;
+        });
+        Ok(())
     }
 
     /// Makes another version the active one; `false` if there is none such.

@@ -33,7 +33,7 @@ pub struct Schedule {
     pub last_error: Option<String>,
     /// Unix ms.
     pub created_ms: i64,
-    /// The key that made it.
+    /// The key that it submits with.
     pub created_by: Option<String>,
 }
 
@@ -65,6 +65,8 @@ pub struct ScheduleChange {
     pub catch_up: Option<bool>,
     /// The next firing: `Some(None)` pauses.
     pub next_ms: Option<Option<i64>>,
+    /// The key that it submits with from now on.
+    pub key: Option<String>,
 }
 
 /// What came of a firing.
@@ -217,7 +219,7 @@ impl Store {
             sqlx::query(
                 "UPDATE schedules SET name = COALESCE($3, name), cron = COALESCE($4, cron), \
                  zone = COALESCE($5, zone), request = COALESCE($6, request), catch_up = COALESCE($7, catch_up), \
-                 next_ms = CASE $8 WHEN 1 THEN $9 ELSE next_ms END WHERE tenant = $1 AND schedule_id = $2",
+                 next_ms = CASE $8 WHEN 1 THEN $9 ELSE next_ms END, created_by = COALESCE($10, created_by) WHERE tenant = $1 AND schedule_id = $2",
             )
             .bind(tenant)
             .bind(id)
@@ -228,6 +230,7 @@ impl Store {
             .bind(change.catch_up.map(i16::from))
             .bind(i32::from(change.next_ms.is_some()))
             .bind(change.next_ms.flatten())
+            .bind(&change.key)
             .execute(db)
             .await?
             .rows_affected()

@@ -13,19 +13,20 @@ pub use deliveries::{Delivery, DeliveryState, Due, Sent};
 
 /// Writes the deliveries of jobs that have just ended or parked: run in the same transaction, after their rows were
 /// changed; `{jobs}` stands for a query of their ids. Running it again adds nothing, since a delivery's id follows from
-/// the job, its claim and status, and the webhook. A planner that knows nothing of the
+/// the job, its claim and status, and the webhook. What a job waits for is told as it is now: when the message is made, it
+/// may have been answered, and nobody could say any more what was asked ([`Delivery::waits`]). A planner that knows nothing of the
 /// tables yet would read every job there is: so the jobs are found before the webhooks, and by an outer join, which
 /// can only begin with the ids.
 pub(super) const NOTE_ENDS: &str = "\
     INSERT INTO deliveries (delivery_id, tenant, webhook_id, job_id, url, event, body, status, attempts, next_ms, \
     created_ms) \
     WITH n(job_id) AS ({jobs}), e AS MATERIALIZED (SELECT j.job_id, j.tenant, j.webhook, \
-          CAST(j.epoch AS TEXT) || '_' || CAST(j.status AS TEXT) AS mark, \
+          CASE j.status WHEN 2 THEN COALESCE(j.waits, '') ELSE '' END AS body, CAST(j.epoch AS TEXT) || '_' || CAST(j.status AS TEXT) AS mark, \
           CASE j.status WHEN 2 THEN 'job.waiting' WHEN 3 THEN 'job.succeeded' WHEN 4 THEN 'job.failed' \
           WHEN 5 THEN 'job.cancelled' ELSE 'job.timed_out' END AS event \
           FROM n LEFT JOIN jobs j ON j.job_id = n.job_id WHERE COALESCE(j.status, 0) >= 2) \
     SELECT 'dlv_' || substr(e.job_id, 5) || '_' || substr(w.webhook_id, 5) || '_' || e.mark, w.tenant, w.webhook_id, \
-    e.job_id, w.url, e.event, '', 0, 0, {now}, {now} \
+    e.job_id, w.url, e.event, e.body, 0, 0, {now}, {now} \
     FROM e JOIN webhooks w ON w.tenant = e.tenant AND w.disabled_ms IS NULL \
     WHERE e.webhook = w.webhook_id OR e.webhook = w.url OR (' ' || w.events || ' ') LIKE ('% ' || e.event || ' %') \
     ON CONFLICT DO NOTHING RETURNING delivery_id, created_ms, job_id";

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::commit::{Outcome, Reply, commit};
-use super::database::Database;
+use super::database::{Database, refused_value};
 use super::entry::{Claim, Entry, Work};
 use super::wakes::Wakes;
 use super::{StoreError, Wake, limits};
@@ -280,8 +280,12 @@ impl Working {
         let n_jobs = batch.iter().map(|entry| entry.work.job()).collect::<HashSet<_>>().len();
         if n_jobs <= 1 {
             tracing::error!(%error, "a write is refused");
+            let why = match refused_value(error) {
+                Some(why) => StoreError::Refused(why),
+                None => StoreError::Unavailable(format!("the database refuses this: {error}")),
+            };
             for entry in batch {
-                self.give_up(entry, StoreError::Unavailable(format!("the database refuses this: {error}")));
+                self.give_up(entry, why.clone());
             }
             return;
         }

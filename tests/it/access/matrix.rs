@@ -27,7 +27,8 @@ const FLOW: &str = "flow: ask\ninputs: { question: text }\nnodes:\n  approve: { 
 struct Operation {
     method: String,
     path: String,
-    scope: Scope,
+    /// All of which it needs.
+    scopes: Vec<Scope>,
     kind: Option<String>,
     body: Option<Json>,
 }
@@ -38,7 +39,14 @@ fn operations() -> Vec<Operation> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let Some(scope) = operation["security"][0]["key"][0].as_str() else { continue };
+            let scopes = operation["security"][0]["key"].as_array().cloned().unwrap_or_default();
+            if scopes.is_empty() {
+                continue;
+            }
+            let scope = |word: &Json| {
+                let word = word.as_str().unwrap();
+                Scope::parse(word).unwrap_or_else(|| panic!("{path}: `{word}`"))
+            };
             let content = operation["requestBody"]["content"].as_object();
             let kind = content.and_then(|content| {
                 content
@@ -50,7 +58,7 @@ fn operations() -> Vec<Operation> {
             found.push(Operation {
                 method: method.to_uppercase(),
                 path: path.clone(),
-                scope: Scope::parse(scope).unwrap_or_else(|| panic!("{path}: `{scope}`")),
+                scopes: scopes.iter().map(scope).collect(),
                 kind: kind.map(str::to_owned),
                 body: schema.map(|schema| match &**path {
                     // All of its fields may be left out, but not all at once.
@@ -164,11 +172,12 @@ async fn with_a_key_that_lacks_the_scope_every_endpoint_answers_403() {
         keys.insert(scope, service.key("acme", &but(scope)).await);
     }
     for operation in operations() {
-        let answer =
-            operation.send(&service, &operation.at(&BTreeMap::new()), Some(&keys[&operation.scope])).await;
-        let (method, path) = (&operation.method, &operation.path);
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}: {}", answer.text);
-        assert!(answer.text.contains(operation.scope.as_str()), "{method} {path}: {}", answer.text);
+        for scope in &operation.scopes {
+            let answer = operation.send(&service, &operation.at(&BTreeMap::new()), Some(&keys[scope])).await;
+            let (method, path) = (&operation.method, &operation.path);
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}: {}", answer.text);
+            assert!(answer.text.contains(scope.as_str()), "{method} {path}: {}", answer.text);
+        }
     }
 }
 

@@ -75,6 +75,9 @@ async fn a_wrong_request_has_a_code_and_a_place() {
     );
     let unknown = send("{\"flow\": \"quick\", \"input\": {}}", "application/json; charset=utf-8").await;
     assert_eq!((unknown.problem(422), unknown.pointers()), ("invalid".to_owned(), vec!["/input".to_owned()]));
+    let request = service.request(Method::POST, "/mcp").header("content-type", "application/json");
+    let request = request.header("accept", "application/json, text/event-stream").body("{\"jsonrpc\":");
+    assert_eq!(Answer::of(request.send().await.unwrap()).await.problem(400), "bad_json");
     let nested = send("{\"flow\": \"quick\", \"labels\": {\"a\": 3}}", "application/json").await;
     assert_eq!(nested.pointers(), ["/labels/a"]);
     let near = service.post("/v1/jobs", &json!({ "flow": "quik" })).await;

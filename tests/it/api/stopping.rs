@@ -43,7 +43,13 @@ async fn a_stopping_process_refuses_new_work_and_says_so_to_those_who_wait() {
     let refused = service.post("/v1/jobs", &json!({ "flow": "quick" })).await;
     assert_eq!(refused.problem(503), "stopping");
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
-    assert_eq!(service.get("/readyz").await.status, 503);
+    let not_ready = service.get("/readyz").await;
+    assert_eq!(not_ready.problem(503), "stopping");
+    assert!(not_ready.header("retry-after").is_some(), "{not_ready:?}");
+    assert_eq!(
+        (&not_ready.body["ready"], &not_ready.body["checks"]["process"]),
+        (&json!(false), &json!("it is stopping"))
+    );
     assert_eq!(service.get("/healthz").await.status, 200);
     let text = stream.text().await.unwrap();
     assert!(text.trim_end().ends_with("{\"type\":\"interrupted\"}"), "{text}");

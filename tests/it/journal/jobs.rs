@@ -11,7 +11,7 @@ use anabranch::store::{
 };
 use anabranch_engine::event::{Event, Record, Timing};
 
-fn bundle(name: &str) -> Bundle {
+pub(super) fn bundle(name: &str) -> Bundle {
     Bundle {
         name: name.to_owned(),
         flow: format!("flow: {name}"),

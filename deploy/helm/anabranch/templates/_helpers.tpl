@@ -50,6 +50,13 @@ capabilities:
     secretKeyRef:
       name: {{ .Values.database.existingSecret | quote }}
       key: {{ .Values.database.key | quote }}
+{{- if .Values.rootKey.existingSecret }}
+- name: ANABRANCH_ROOT_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.rootKey.existingSecret | quote }}
+      key: {{ .Values.rootKey.key | quote }}
+{{- end }}
 {{- range .Values.secretEnv }}
 - name: {{ .name | quote }}
   valueFrom:

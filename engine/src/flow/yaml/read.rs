@@ -32,6 +32,13 @@ pub fn read(file: &Arc<SourceFile>, problems: &mut Diagnostics) -> Option<Node> 
         );
         return None;
     }
+    if let Some(at) = file.text.find('\0') {
+        problems.push(
+            Diagnostic::new(Code::SYNTAX, file, Span::new(at, at + 1), "the file holds the character U+0000")
+                .hint("leave the character out; if it is no text at all, it is no flow"),
+        );
+        return None;
+    }
     let mut builder = Builder::new(file, problems);
     let ended = builder.run();
     let Builder { root, literal, open, .. } = builder;
@@ -167,6 +174,11 @@ impl<'a> Builder<'a> {
                     self.literal.push(span);
                 }
                 self.count(span)?;
+                // What a flow says of itself is kept, in databases that have no such character.
+                if text.contains('\0') {
+                    let message = "the text holds the character U+0000, which no text of a flow may";
+                    self.report(Code::SYNTAX, span, message, "leave the character out");
+                }
                 let node = Node { span, kind: Kind::Scalar { text: text.into_owned(), plain } };
                 self.finish(Done { node, depth: 0, size: 1 }, anchor);
             }

@@ -1,16 +1,14 @@
 //! Which key belongs to whom, and where none is needed.
 
 use super::Caller;
-use crate::access::{Denied, Identity};
+use crate::access::Denied;
 use crate::api::App;
 use crate::api::problem::Problem;
 
 /// Whoever shows this key; `None` if it is not known, has expired or was revoked.
 pub async fn known(app: &App, key: &str) -> Result<Option<Caller>, Problem> {
     match app.access.by_key(key).await {
-        Ok(Identity { tenant, key_id, scopes }) => {
-            Ok(Some(Caller { tenant, key_id, scopes: scopes.into_iter().collect() }))
-        }
+        Ok(identity) => Ok(Some(Caller::of(identity))),
         Err(Denied::Unknown | Denied::Expired) => Ok(None),
         Err(Denied::Store(error)) => Err(error.into()),
     }

@@ -6,6 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use crate::api::App;
 use crate::api::body;
 use crate::api::problem::{Code, Problem};
+use crate::api::texts;
 use crate::flows::Given;
 
 /// A flow in a request.
@@ -37,6 +38,7 @@ impl FromRequest<App> for GivenFlow {
         let flow = String::from_utf8(bytes.into()).map_err(|error| {
             Problem::new(Code::BadJson, format!("the body is no UTF-8: {}", error.utf8_error()))
         })?;
+        texts::in_text(&flow)?;
         Ok(Self(Given { flow, ..Given::default() }))
     }
 }

@@ -71,12 +71,15 @@ pub(super) fn body(problem: &Problem) -> OpenAiError {
         message.push_str(": ");
         message.push_str(hint);
     }
-    let more = problem.errors.iter().filter(|mistake| mistake.message != problem.detail);
+    // The detail of a single mistake is its message, with its place before it.
+    let more = problem.errors.iter().filter(|mistake| !problem.detail.ends_with(&mistake.message));
     for mistake in more {
         message.push_str("; ");
         message.push_str(&mistake.message);
     }
-    let param = problem.errors.iter().find_map(|mistake| mistake.pointer.as_deref());
+    // What is wrong with the body as a whole is wrong with no parameter of it.
+    let mut pointers = problem.errors.iter().filter_map(|mistake| mistake.pointer.as_deref());
+    let param = pointers.find(|pointer| !pointer.is_empty());
     OpenAiError {
         error: OpenAiErrorBody {
             message,
@@ -132,6 +135,22 @@ mod tests {
         assert_eq!(
             (error.kind, error.param.as_deref(), error.code),
             ("invalid_request_error", Some("messages.0.role"), "invalid")
+        );
+    }
+
+    #[test]
+    fn a_mistake_is_told_once() {
+        let read = |text: &str| {
+            let problem =
+                crate::api::body::json::<crate::api::openai::chat::ChatRequest>(text.as_bytes()).unwrap_err();
+            let error = body(&problem).error;
+            (error.message, error.param)
+        };
+        assert_eq!(read(r#"{"model": "flow/qa"}"#), ("missing field `messages`".to_owned(), None));
+        let (message, param) = read(r#"{"model": "flow/qa", "messages": [{}]}"#);
+        assert_eq!(
+            (&*message, param.as_deref()),
+            ("`/messages/0`: missing field `role`", Some("messages.0"))
         );
     }
 

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 
+use crate::access::Denied;
 use crate::api::App;
 use crate::api::caller::{Caller, Scope};
 use crate::api::jobs::{JobRequest, prepare, submit::take_in};
-use crate::api::problem::Problem;
+use crate::api::problem::{Code, Problem};
 use crate::job::Idempotency;
 use crate::schedules::{Refused, Submit};
 use crate::store::Schedule;
@@ -17,6 +18,30 @@ pub struct Submitter(pub App);
 pub(super) fn request(schedule: &Schedule) -> Result<JobRequest, Problem> {
     serde_json::from_value(schedule.request.clone())
         .map_err(|error| Problem::invalid("/job", format!("this build cannot read the job: {error}")))
+}
+
+/// Whoever the schedule submits for: the key behind it may no more now than if it were shown.
+async fn caller(app: &App, schedule: &Schedule) -> Result<Caller, Problem> {
+    let Some(id) = &schedule.created_by else {
+        // It was made on this machine, where no key was needed.
+        return Ok(Caller { tenant: schedule.tenant.clone(), ..Caller::of_this_machine() });
+    };
+    let gone = |why| {
+        Problem::new(
+            Code::NoKey,
+            format!(
+                "the key `{id}`, which the schedule submits with, {why}: resume the schedule with another key"
+            ),
+        )
+    };
+    let caller = match app.access.by_id(&schedule.tenant, id).await {
+        Ok(identity) => Caller::of(identity),
+        Err(Denied::Unknown) => return Err(gone("was revoked")),
+        Err(Denied::Expired) => return Err(gone("has expired")),
+        Err(Denied::Store(error)) => return Err(error.into()),
+    };
+    caller.must_have(Scope::Run)?;
+    Ok(caller)
 }
 
 #[async_trait]
@@ -33,11 +58,7 @@ impl Submit for Submitter {
 impl Submitter {
     async fn once(&self, schedule: &Schedule, key: &str) -> Result<String, Problem> {
         let Self(app) = self;
-        let caller = Caller {
-            tenant: schedule.tenant.clone(),
-            key_id: schedule.created_by.clone(),
-            scopes: vec![Scope::Run],
-        };
+        let caller = caller(app, schedule).await?;
         let mut prepared = prepare(app, &caller, request(schedule)?).await?;
         prepared.job.idempotency = Some(Idempotency {
             endpoint: "schedule".to_owned(),

@@ -128,6 +128,7 @@ pub(super) async fn test(
         url: hook.url,
         event: TEST_EVENT.to_owned(),
         body: test_message(now),
+        waits: None,
         state: DeliveryState::Pending,
         attempts: 0,
         next_ms: now,

@@ -88,6 +88,7 @@ impl World {
             url: String::new(),
             event: "webhook.test".into(),
             body: message::test(0),
+            waits: None,
             state: DeliveryState::Pending,
             attempts: 0,
             next_ms: 0,

@@ -42,6 +42,8 @@ pub struct Delivery {
     pub event: String,
     /// What is sent; empty before the first attempt.
     pub body: String,
+    /// Before the first attempt at `job.waiting`: the waits that were open when the job parked, as they are kept.
+    pub waits: Option<String>,
     /// Where it is.
     pub state: DeliveryState,
     /// Attempts made.
@@ -120,6 +122,9 @@ const COLUMNS: &str = "delivery_id, tenant, webhook_id, job_id, url, event, body
 
 impl From<DeliveryRow> for Delivery {
     fn from(row: DeliveryRow) -> Self {
+        // A body is an object. Until there is one, its column has what only that moment knew: a list of waits.
+        let (body, waits) =
+            if row.body.starts_with('[') { (String::new(), Some(row.body)) } else { (row.body, None) };
         Self {
             id: row.delivery_id,
             tenant: row.tenant,
@@ -127,7 +132,8 @@ impl From<DeliveryRow> for Delivery {
             job_id: row.job_id,
             url: row.url,
             event: row.event,
-            body: row.body,
+            body,
+            waits,
             state: match row.status {
                 0 => DeliveryState::Pending,
                 1 => DeliveryState::Delivered,
@@ -282,11 +288,13 @@ impl Store {
     /// Keeps what is sent, so that every attempt sends the same.
     pub async fn write_delivery(&self, id: &str, body: &str) -> Result<(), StoreError> {
         writing!(self.database(), |db| {
-            sqlx::query("UPDATE deliveries SET body = $2 WHERE delivery_id = $1 AND body = ''")
-                .bind(id)
-                .bind(body)
-                .execute(db)
-                .await?;
+            sqlx::query(
+                "UPDATE deliveries SET body = $2 WHERE delivery_id = $1 AND (body = '' OR body LIKE '[%')",
+            )
+            .bind(id)
+            .bind(body)
+            .execute(db)
+            .await?;
         });
         Ok(())
     }
