@@ -32,6 +32,8 @@ pub const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 const KNOWN_MAX: u64 = 10_000;
 /// How exact the time of a key's last use is.
 const USED_EVERY: Duration = Duration::from_mins(1);
+/// The queue of a tenant that nothing was said about, as the table has it: what the configuration says holds then.
+const UNSAID_QUEUED: u32 = 10_000;
 /// Fewest characters of the root key.
 pub const ROOT_CHARS_MIN: usize = 32;
 
@@ -262,9 +264,14 @@ impl Access {
         if let Some(known) = self.tenants.get(name) {
             return Ok(known);
         }
-        let queued = self.defaults.queued;
-        let known = self.store.tenant(name, queued).await?;
-        let tenant = Arc::new(known.unwrap_or_else(|| Tenant::named(name, queued)));
+        let tenant = Arc::new(match self.store.tenant(name).await? {
+            // The row was made with the first job, and nothing was said about the tenant.
+            Some(tenant) if tenant.max_queued == UNSAID_QUEUED => {
+                Tenant { max_queued: self.defaults.queued, ..tenant }
+            }
+            Some(tenant) => tenant,
+            None => Tenant::named(name, self.defaults.queued),
+        });
         self.tenants.insert(name.to_owned(), tenant.clone());
         Ok(tenant)
     }

@@ -110,16 +110,14 @@ row! {
     }
 }
 
-impl TenantRow {
-    /// The tenant; where nothing was said about its queue (-1), it has `max_queued` places.
-    fn tenant(self, max_queued: u32) -> Tenant {
-        let row = self;
+impl From<TenantRow> for Tenant {
+    fn from(row: TenantRow) -> Self {
         let count = |stored: i32| u32::try_from(stored).unwrap_or_default();
-        Tenant {
+        Self {
             name: row.tenant,
             weight: count(row.weight).max(1),
             max_running: count(row.max_running),
-            max_queued: u32::try_from(row.max_queued).unwrap_or(max_queued),
+            max_queued: count(row.max_queued),
             requests_per_minute: row.per_minute.and_then(|rate| NonZeroU32::new(count(rate))),
             ceiling: Ceiling::of_columns(row.day_tokens, row.day_cost),
         }
@@ -266,14 +264,14 @@ impl Store {
         Ok(())
     }
 
-    /// What a tenant may have, if it has been seen; its queue has `max_queued` places if nothing was said about that.
-    pub async fn tenant(&self, name: &str, max_queued: u32) -> Result<Option<Tenant>, StoreError> {
+    /// What a tenant may have, if something was said about it.
+    pub async fn tenant(&self, name: &str) -> Result<Option<Tenant>, StoreError> {
         let sql = self.sql(&format!(
             "SELECT tenant, weight, max_running, max_queued, per_minute, {OF_TENANT} FROM tenants WHERE tenant = $1"
         ));
         let row: Option<TenantRow> =
             reading!(self.database(), |db| { sqlx::query_as(sql).bind(name).fetch_optional(db).await? });
-        Ok(row.map(|row| row.tenant(max_queued)))
+        Ok(row.map(Into::into))
     }
 
     /// The tenants that something was said about, or that have a key, by name: at most `limit` after the name `after`.

@@ -49,8 +49,7 @@ pub(super) const INSERT_JOB: &str = "INSERT INTO jobs (job_id, tenant, flow, ver
 pub(super) const INSERT_LABEL: &str = "INSERT INTO job_labels (tenant, name, value, job_id) \
      SELECT tenant, name, value, job_id FROM r WHERE TRUE ON CONFLICT DO NOTHING";
 
-/// A tenant that has a job and that nothing was said about: its queue (-1) is as long as the configuration says.
-pub(super) const INSERT_TENANT: &str = "INSERT INTO tenants (tenant, max_queued) SELECT tenant, -1 FROM r WHERE TRUE \
+pub(super) const INSERT_TENANT: &str = "INSERT INTO tenants (tenant) SELECT tenant FROM r WHERE TRUE \
      ON CONFLICT DO NOTHING";
 
 /// Keys that were forgotten but not yet deleted are taken over.
