@@ -139,7 +139,6 @@ const COMMON: &[(i64, &str, &str)] = &[
     (3, "outside", include_str!("../../../migrations/common/0003_outside.sql")),
     (5, "spending", include_str!("../../../migrations/common/0005_spending.sql")),
     (6, "folder", include_str!("../../../migrations/common/0006_folder.sql")),
-    (7, "unsaid", include_str!("../../../migrations/common/0007_unsaid.sql")),
 ];
 /// Those that only `PostgreSQL` has.
 const POSTGRES: &[(i64, &str, &str)] =
