@@ -32,8 +32,6 @@ pub const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 const KNOWN_MAX: u64 = 10_000;
 /// How exact the time of a key's last use is.
 const USED_EVERY: Duration = Duration::from_mins(1);
-/// The queue of a tenant that nothing was said about, as the table has it: what the configuration says holds then.
-const UNSAID_QUEUED: u32 = 10_000;
 /// Fewest characters of the root key.
 pub const ROOT_CHARS_MIN: usize = 32;
 
@@ -159,6 +157,12 @@ pub struct Access {
     any: Cache<(), bool>,
 }
 
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").field("defaults", &self.defaults).finish_non_exhaustive()
+    }
+}
+
 impl Access {
     /// As the configuration says, for a process that listens there; `env` looks up environment variables.
     pub fn configured(
@@ -264,16 +268,20 @@ impl Access {
         if let Some(known) = self.tenants.get(name) {
             return Ok(known);
         }
-        let tenant = Arc::new(match self.store.tenant(name).await? {
-            // The row was made with the first job, and nothing was said about the tenant.
-            Some(tenant) if tenant.max_queued == UNSAID_QUEUED => {
-                Tenant { max_queued: self.defaults.queued, ..tenant }
-            }
-            Some(tenant) => tenant,
-            None => Tenant::named(name, self.defaults.queued),
-        });
+        let tenant = Arc::new(self.store.tenant(name).await?.unwrap_or_else(|| Tenant::named(name)));
         self.tenants.insert(name.to_owned(), tenant.clone());
         Ok(tenant)
+    }
+
+    /// How many jobs of a tenant may wait in the queue.
+    pub fn max_queued(&self, tenant: &Tenant) -> u32 {
+        tenant.max_queued.unwrap_or(self.defaults.queued)
+    }
+
+    /// Whether it is known here that nothing was said about how many jobs of a tenant may run at once. Asks nobody, and
+    /// knows of the tenants that [`Self::tenant`] was asked for just before.
+    pub fn is_unbounded(&self, name: &str) -> bool {
+        self.tenants.get(name).is_some_and(|tenant| tenant.max_running.is_none())
     }
 
     /// What a tenant may spend in a day, all of its keys together.

@@ -261,6 +261,12 @@ impl Metrics {
         self.finished.get_or_create(&FlowOutcome { flow, outcome: status.as_str() }).inc();
     }
 
+    /// A job's deadline passed while nobody worked on it.
+    pub fn expired(&self, tenant: &str, flow: &str) {
+        let flow = self.flows.label(tenant, flow);
+        self.finished.get_or_create(&FlowOutcome { flow, outcome: Status::TimedOut.as_str() }).inc();
+    }
+
     /// Jobs of lost workers were put back.
     pub fn recovered(&self, jobs: u64) {
         self.recovered.inc_by(jobs);

@@ -38,7 +38,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
 /// Longest time between two looks at a store in memory.
 const PRUNE_MEMORY_EVERY: Duration = Duration::from_secs(5);
-/// Jobs that are forgotten at once.
+/// Jobs that are forgotten at once, and flows that are looked at.
 const PRUNE_MAX: u32 = 10_000;
 
 /// Why a process does not start.
@@ -171,6 +171,7 @@ impl Process {
             is_stepwise: config.store.durability == Durability::Step,
             metrics: metrics.clone(),
             spending: Some(spending.clone()),
+            access: Some(access.clone()),
             // A file has one process: there is nobody to share large eaches with.
             spread: if is_shared(&config) { runner::Options::default().spread } else { None },
             ..runner::Options::default()
@@ -311,6 +312,7 @@ async fn push_once(app: &App, push: &MetricsPush) -> bool {
 async fn prune(app: App) {
     let mut ticks = tokio::time::interval(PRUNE_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut bundles_after = String::new();
     loop {
         ticks.tick().await;
         let retention = i64::try_from(app.config.store.retention.as_millis()).unwrap_or(i64::MAX);
@@ -326,6 +328,10 @@ async fn prune(app: App) {
         }
         if let Err(error) = app.store.prune_batches(before, PRUNE_MAX).await {
             tracing::warn!(%error, "old batches could not be forgotten");
+        }
+        match app.store.prune_bundles(&bundles_after, PRUNE_MAX).await {
+            Ok((_, next)) => bundles_after = next,
+            Err(error) => tracing::warn!(%error, "flows that no job needs could not be forgotten"),
         }
     }
 }

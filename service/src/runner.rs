@@ -18,6 +18,7 @@ use anabranch_engine::run::Notice;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::flows::{Flows, Ready};
 use crate::indexes::TenantResources;
 use crate::job::{NewJob, Submitted, new_id};
@@ -28,6 +29,7 @@ use crate::telemetry::Telemetry;
 
 mod caller;
 mod claims;
+mod deadlines;
 mod drain;
 mod end;
 mod held;
@@ -101,6 +103,8 @@ pub struct Options {
     pub metrics: Arc<Metrics>,
     /// What tenants and keys may spend; without a bound if `None`.
     pub spending: Option<Spending>,
+    /// Who knows how many jobs of a tenant may run at once; without a bound if `None`.
+    pub access: Option<Access>,
 }
 
 impl Default for Options {
@@ -114,6 +118,7 @@ impl Default for Options {
             telemetry: Telemetry::off(),
             metrics: Arc::default(),
             spending: None,
+            access: None,
         }
     }
 }
@@ -177,6 +182,7 @@ impl Runner {
             is_draining: AtomicBool::new(false),
             closed: CancellationToken::new(),
         });
+        inner.spawn(deadlines::keep);
         if inner.options.slots > 0 {
             inner.spawn(lease::keep);
             inner.spawn(lease::sweep);
@@ -216,8 +222,12 @@ impl Runner {
         live: Option<broadcast::Sender<Live>>,
     ) -> Receipt<Submitted> {
         let inner = self.0.clone();
-        let Some(permit) = inner.slot_for(&job) else {
-            inner.has_backlog.store(true, Ordering::Relaxed);
+        let is_free = inner.is_free(&job);
+        let Some(permit) = is_free.then(|| inner.slot_for(&job)).flatten() else {
+            // Who queues by its tenant's own bound need not keep others from free places.
+            if is_free {
+                inner.has_backlog.store(true, Ordering::Relaxed);
+            }
             let receipt = inner.store.submit(job);
             return Box::pin(async move {
                 let submitted = receipt.await?;
@@ -245,9 +255,7 @@ impl Runner {
         };
         tokio::spawn(work::work(inner, begun));
         Box::pin(async move {
-            submitted
-                .await
-                .unwrap_or_else(|_| Err(StoreError::Unavailable("the job's task is gone".to_owned())))
+            submitted.await.unwrap_or_else(|_| Err(StoreError::Unsure("the job's task is gone".to_owned())))
         })
     }
 
@@ -318,6 +326,12 @@ impl Inner {
     fn forget_all(&self) {
         self.desk.forget_all();
         self.tasks.forget_all();
+    }
+
+    /// Whether as many jobs of its tenant may run as there are places. Else the claim decides, which counts those of all
+    /// processes.
+    fn is_free(&self, job: &NewJob) -> bool {
+        self.options.access.as_ref().is_none_or(|access| access.is_unbounded(&job.tenant))
     }
 
     /// A place for a new job, unless it has to queue.

@@ -5,6 +5,7 @@
 
 mod alone;
 pub mod batches;
+mod bundles;
 mod cancels;
 mod commit;
 pub(crate) mod database;
@@ -13,6 +14,7 @@ mod failpoints;
 mod feedback;
 mod flows;
 mod holdings;
+mod idempotency;
 mod jobs;
 mod keys;
 pub mod limits;
@@ -34,6 +36,7 @@ mod writer;
 mod writing;
 
 pub use batches::{Batch, NewBatch};
+pub use cancels::Expired;
 pub use database::migrations;
 pub use feedback::{Feedback, FeedbackPut};
 pub use flows::{Expected, FlowPut, FlowVersion, NewVersion};
@@ -66,12 +69,22 @@ pub enum StoreError {
     /// The database does not take a value: trying again cannot help.
     #[error("the database does not take a value: {0}")]
     Refused(String),
+    /// The database stopped answering while this was written: it may be done or not.
+    #[error("the store stopped answering, and whether this was written is not known: {0}")]
+    Unsure(String),
     /// Another worker has the job.
     #[error("job `{0}` belongs to another worker by now")]
     Fenced(String),
     /// What is stored makes no sense to this build.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether trying again can help.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unsure(_))
+    }
 }
 
 /// Resolves once what was handed in is committed.
@@ -365,6 +378,26 @@ pub struct Queue {
     pub running: u64,
     /// How many wait for answers.
     pub waiting: u64,
+}
+
+/// Jobs of a tenant that have not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unended {
+    /// Those that queue, also for a time that has not come.
+    pub queued: u64,
+    /// Those that run.
+    pub running: u64,
+    /// Those that wait for answers.
+    pub waiting: u64,
+}
+
+/// How a worker stopped being one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// It says so itself: its jobs are not the reason, and their claims do not count.
+    Left,
+    /// It died or was held up: its jobs may be the reason.
+    Lost,
 }
 
 /// What a sweep found.

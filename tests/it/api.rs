@@ -1,6 +1,7 @@
 //! The REST API over real sockets: every endpoint's good day, its refusals, streams that break off, overload, stopping.
 
 mod batches;
+mod bounds;
 mod cancelling;
 mod errors;
 mod events;

@@ -1,5 +1,6 @@
 //! The store: nothing acknowledged is lost, nothing is written by who has lost a job, on either database.
 
+mod bounds;
 mod disk;
 mod faults;
 mod fence;
@@ -67,6 +68,7 @@ on_every_database! {
     jobs::what_has_ended_never_changes,
     jobs::whoever_lost_a_job_can_write_nothing,
     jobs::claims_count_from_the_last_progress,
+    jobs::only_owners_that_were_lost_count_against_a_job,
     jobs::twins_make_one_job,
     jobs::a_queued_or_waiting_job_is_cancelled_at_once,
     jobs::an_answer_wakes_the_job_whenever_it_comes,
@@ -77,4 +79,10 @@ on_every_database! {
     told::a_wait_is_told_as_it_was_when_the_job_parked,
     told::the_same_draft_again_is_the_same_version,
     told::what_was_taken_from_the_folder_is_remembered,
+    bounds::a_tenant_runs_no_more_than_its_own_bound,
+    bounds::workers_that_claim_at_once_keep_a_tenants_bound,
+    bounds::a_tenant_that_nothing_was_said_about_has_all_places,
+    bounds::tenants_without_room_take_no_place_from_others,
+    bounds::everything_that_has_not_ended_is_counted,
+    bounds::what_nobody_works_on_times_out_with_its_deadline,
 }

@@ -108,18 +108,21 @@ async fn no_key_is_needed_on_loopback_until_there_is_one() {
 async fn a_tenant_has_the_limits_that_were_set_for_it() {
     let store = store().await;
     let access = Access::new(store.clone(), None, ANYWHERE, DEFAULTS);
-    assert_eq!(*access.tenant("acme").await.unwrap(), Tenant::named("acme", 100));
+    let unsaid = access.tenant("acme").await.unwrap();
+    assert_eq!((&*unsaid, access.max_queued(&unsaid)), (&Tenant::named("acme"), 100));
+    assert!(access.is_unbounded("acme") && !access.is_unbounded("never asked for"));
     let acme = Tenant {
         weight: 3,
-        max_running: 5,
-        max_queued: 7,
+        max_running: Some(5),
+        max_queued: Some(7),
         requests_per_minute: NonZeroU32::new(1),
         ceiling: Ceiling { tokens: Some(9), cost: Some(0.5) },
-        ..Tenant::named("acme", 0)
+        ..Tenant::named("acme")
     };
     store.put_tenant(&acme).await.unwrap();
     access.changed();
     assert_eq!(*access.tenant("acme").await.unwrap(), acme);
+    assert_eq!((access.max_queued(&acme), access.is_unbounded("acme")), (7, false));
     let (key, _) = add(&store, "acme", &[Scope::Read], None).await;
     let who = access.by_key(key.expose()).await.unwrap();
     assert_eq!(access.count(&who.tenant, "key_1").await.unwrap().refused, None);

@@ -20,9 +20,10 @@ use super::headers::idempotency_key;
 use super::jobs::PageOf;
 use super::jobs::cancel::{CancelMode, CancelRequest};
 use super::jobs::list::{PAGE, PAGE_MAX};
+use super::jobs::submit::made_before;
 use super::problem::{Code, Problem};
 use super::time::rfc3339;
-use crate::job::{Idempotency, Status, Submitted, new_id};
+use crate::job::{Idempotency, NewJob, Status, Submitted, new_id};
 use crate::store::{Batch, NewBatch};
 
 mod lines;
@@ -180,20 +181,21 @@ async fn create(
                 .to_string(),
         }),
     };
-    let jobs = lines::read(&app, &can, &common, &batch.id, &body.0).await?;
+    let admitted = async {
+        let jobs = lines::read(&app, &can, &common, &batch.id, &body.0).await?;
+        app.admission.enter(&app, (&can.tenant, can.key_id.as_deref()), jobs.len()).await?;
+        Ok(jobs)
+    };
+    let submitted = match admitted.await {
+        Ok(jobs) => take_in(&app, &batch, jobs).await?,
+        Err(problem) => match made_before(&app, &can.tenant, batch.idempotency.as_ref()).await {
+            Some(id) => Submitted::Before(id),
+            None => return Err(problem),
+        },
+    };
     drop(body);
-    app.admission.enter(&app, (&can.tenant, can.key_id.as_deref()), jobs.len()).await?;
-    let mut flows = std::collections::BTreeMap::<String, u64>::new();
-    for job in &jobs {
-        *flows.entry(job.flow.clone()).or_default() += 1;
-    }
-    let (id, is_replayed) = match app.store.submit_batch(&batch, jobs).await? {
-        Submitted::New => {
-            for (flow, jobs) in &flows {
-                app.metrics.submitted(&can.tenant, flow, *jobs);
-            }
-            (batch.id, false)
-        }
+    let (id, is_replayed) = match submitted {
+        Submitted::New => (batch.id, false),
         Submitted::Before(id) => (id, true),
         Submitted::OtherBody => {
             return Err(Problem::new(
@@ -212,6 +214,20 @@ async fn create(
         response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+async fn take_in(app: &App, batch: &NewBatch, jobs: Vec<NewJob>) -> Result<Submitted, Problem> {
+    let mut flows = std::collections::BTreeMap::<String, u64>::new();
+    for job in &jobs {
+        *flows.entry(job.flow.clone()).or_default() += 1;
+    }
+    let submitted = app.store.submit_batch(batch, jobs).await?;
+    if submitted == Submitted::New {
+        for (flow, jobs) in &flows {
+            app.metrics.submitted(&batch.tenant, flow, *jobs);
+        }
+    }
+    Ok(submitted)
 }
 
 fn must_be_lines(headers: &HeaderMap) -> Result<(), Problem> {

@@ -290,6 +290,14 @@ impl Problem {
         }
     }
 
+    /// The problem of something that may be done or not.
+    pub fn unsure(detail: &str, code: Code) -> Self {
+        Self::new(code, detail).hint(
+            "send it again with the same `Idempotency-Key`: what was taken in is not taken in twice; without a key, look \
+             first whether it is there",
+        )
+    }
+
     /// `Retry-After`, in whole seconds, at least one.
     pub fn retry_after_header(&self) -> Option<HeaderValue> {
         let wait = self.retry_after?;
@@ -315,7 +323,14 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Unavailable(why) => {
                 tracing::warn!(%why, "the store cannot be reached");
-                Self::new(Code::StoreAway, "the store cannot be reached; nothing was changed or lost")
+                Self::new(Code::StoreAway, "the store cannot be reached")
+            }
+            StoreError::Unsure(why) => {
+                tracing::warn!(%why, "the store stopped answering");
+                Self::unsure(
+                    "the store stopped answering, and it is not known whether this was done",
+                    Code::StoreAway,
+                )
             }
             StoreError::Refused(why) => {
                 tracing::warn!(%why, "the database does not take a value of a request");

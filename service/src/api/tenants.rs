@@ -39,9 +39,10 @@ pub struct TenantInfo {
     pub name: String,
     /// Its share of the workers beside the others.
     pub weight: u32,
-    /// Jobs that run at once.
-    pub max_running: u32,
-    /// Jobs that wait in the queue.
+    /// Jobs that run at once, over all processes; as many as there are places if it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<u32>,
+    /// Jobs that wait in the queue, also for their time; what the configuration says if nothing else was set.
     pub max_queued: u32,
     /// Requests a minute, of all keys together; what the configuration says if it is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,12 +62,12 @@ pub struct TenantLimits {
     /// Its share of the workers beside the others: with 2 it gets twice as much as with 1, while both have work.
     #[schema(minimum = 1, maximum = 1000)]
     pub weight: u32,
-    /// Jobs that run at once.
+    /// Jobs that run at once, over all processes; as many as there are places if it is left out.
     #[schema(minimum = 0, maximum = 1_000_000_000)]
-    pub max_running: u32,
-    /// Jobs that wait in the queue; more are refused.
+    pub max_running: Option<u32>,
+    /// Jobs that wait in the queue, also for their time; more are refused. What the configuration says if it is left out.
     #[schema(minimum = 0, maximum = 1_000_000_000)]
-    pub max_queued: u32,
+    pub max_queued: Option<u32>,
     /// Requests a minute, of all keys together; what the configuration says if it is left out.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub requests_per_minute: Option<u32>,
@@ -100,13 +101,13 @@ pub struct TenantQuery {
     pub limit: Option<u32>,
 }
 
-impl From<&Tenant> for TenantInfo {
-    fn from(tenant: &Tenant) -> Self {
+impl TenantInfo {
+    fn of(app: &App, tenant: &Tenant) -> Self {
         Self {
             name: tenant.name.clone(),
             weight: tenant.weight,
             max_running: tenant.max_running,
-            max_queued: tenant.max_queued,
+            max_queued: app.access.max_queued(tenant),
             requests_per_minute: tenant.requests_per_minute.map(NonZeroU32::get),
             tokens_per_day: tenant.ceiling.tokens,
             cost_per_day: tenant.ceiling.cost,
@@ -126,7 +127,7 @@ async fn list(
 ) -> Result<Json<Tenants>, Problem> {
     if !is_operator(&caller) {
         let own = app.access.tenant(&caller.tenant).await?;
-        return Ok(Json(Tenants { items: vec![TenantInfo::from(&*own)], next_cursor: None }));
+        return Ok(Json(Tenants { items: vec![TenantInfo::of(&app, &own)], next_cursor: None }));
     }
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let mut names = app.store.tenants(query.cursor.as_deref().unwrap_or_default(), limit + 1).await?;
@@ -134,7 +135,7 @@ async fn list(
     names.truncate(limit as usize);
     let mut items = Vec::with_capacity(names.len());
     for name in &names {
-        items.push(TenantInfo::from(&*app.access.tenant(name).await?));
+        items.push(TenantInfo::of(&app, &*app.access.tenant(name).await?));
     }
     Ok(Json(Tenants { items, next_cursor: names.pop().filter(|_| more) }))
 }
@@ -151,7 +152,7 @@ async fn show(
     if !access::is_tenant_name(&name) || (name != caller.tenant && !is_operator(&caller)) {
         return Err(Problem::not_found("tenant", &name));
     }
-    Ok(Json(TenantInfo::from(&*app.access.tenant(&name).await?)))
+    Ok(Json(TenantInfo::of(&app, &*app.access.tenant(&name).await?)))
 }
 
 /// Say what a tenant may have
@@ -181,8 +182,8 @@ async fn put(
     let rate = limits.requests_per_minute;
     let bounds = [
         ("/weight", limits.weight, 1, WEIGHT_MAX),
-        ("/max_running", limits.max_running, 0, COUNT_MAX),
-        ("/max_queued", limits.max_queued, 0, COUNT_MAX),
+        ("/max_running", limits.max_running.unwrap_or(0), 0, COUNT_MAX),
+        ("/max_queued", limits.max_queued.unwrap_or(0), 0, COUNT_MAX),
         ("/requests_per_minute", rate.unwrap_or(1), 1, COUNT_MAX),
     ];
     if let Some((at, _, least, most)) = bounds.iter().find(|(_, n, least, most)| n < least || n > most) {
@@ -199,7 +200,7 @@ async fn put(
     };
     app.store.put_tenant(&tenant).await?;
     app.access.changed();
-    Ok(Json(TenantInfo::from(&tenant)))
+    Ok(Json(TenantInfo::of(&app, &tenant)))
 }
 
 /// What may be spent in a day, as a request says it.

@@ -22,10 +22,15 @@ pub struct LimitsConfig {
     #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub running: usize,
-    /// Jobs of a tenant that may wait in the queue; more are refused (429). 10000 if unset.
+    /// Jobs of a tenant that may wait in the queue, also for their time (`run_at`); more are refused (429). 10000 if
+    /// unset.
     #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
     pub queued: usize,
+    /// Jobs of a tenant that may wait for answers; beyond it, no more are taken in (429). 100000 if unset.
+    #[serde(deserialize_with = "at_least_one")]
+    #[schemars(range(min = 1))]
+    pub waiting: usize,
     /// Requests that a process works on at once; more are refused (503). Streams of events do not count. 1024 if unset.
     #[serde(deserialize_with = "at_least_one")]
     #[schemars(range(min = 1))]
@@ -82,6 +87,7 @@ impl Default for LimitsConfig {
             concurrency: anabranch_engine::limits::RUN_CONCURRENCY,
             running: 256,
             queued: 10_000,
+            waiting: 100_000,
             requests: 1_024,
             streams: 1_000,
             body_bytes: 1 << 20,

@@ -166,7 +166,7 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
         error("limits: { x: 3 }\n"),
         "anabranch.yaml:1:11: unknown key `x`\nhint: there are: `batch`, `body_bytes`, `body_time`, `concurrency`, \
          `cost_per_day`, `documents_bytes`, `queued`, `requests`, `requests_per_minute`, `running`, `streams`, \
-         `tenant_cost_per_day` and 3 more"
+         `tenant_cost_per_day` and 4 more"
     );
 }
 

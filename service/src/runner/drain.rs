@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Runner;
+use crate::store::Gone;
 
 /// How long the store has to take back what is handed over; after that the lease ends by itself.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ impl Runner {
         inner.tasks.forget_all();
         inner.closed.cancel();
         if inner.options.slots > 0
-            && let Err(error) = inner.store.deregister(&inner.lease.worker()).await
+            && let Err(error) = inner.store.deregister(&inner.lease.worker(), Gone::Left).await
         {
             tracing::warn!(%error, "this worker could not be taken off the list: its lease ends by itself");
         }

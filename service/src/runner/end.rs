@@ -19,6 +19,10 @@ pub(super) enum Stopped {
 /// How a job ended whose run gave `report`; `stopped` says why, if it was cancelled.
 pub(super) fn of_report(report: &Report, stopped: Stopped, progress: Progress) -> End {
     let (status, error) = match &report.outcome {
+        // The calls of a job end with its deadline, and may be the first to notice.
+        Outcome::Failed(failure) if failure.kind == FailureKind::TimedOut && stopped == Stopped::TimedOut => {
+            of_stop(stopped)
+        }
         Outcome::Failed(failure) => (Status::Failed, Some(of_failure(failure))),
         Outcome::Cancelled { .. } => of_stop(stopped),
         // Those that only wait or rest do not come here.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Inner, RETRY, jittered};
 use crate::job::new_id;
-use crate::store::StoreError;
+use crate::store::{Gone, StoreError};
 
 /// Who this process is to the others, and until when.
 pub(super) struct Lease {
@@ -82,6 +82,8 @@ pub(super) async fn keep(inner: Arc<Inner>) {
     let every = inner.options.lease / 5;
     loop {
         sleep(every).await;
+        // Too late even to ask: this process was held up, maybe by one of its jobs.
+        let gone = if Instant::now() < inner.lease.stops() { Gone::Left } else { Gone::Lost };
         if renew(&inner).await {
             continue;
         }
@@ -90,7 +92,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
         let n = inner.desk.all().len();
         inner.forget_all();
         tracing::warn!(worker = %inner.lease.worker(), jobs = n, "the lease is lost: its jobs go to other workers");
-        begin_anew(&inner).await;
+        begin_anew(&inner, gone).await;
         inner.work.notify_one();
     }
 }
@@ -121,12 +123,12 @@ async fn renew(inner: &Arc<Inner>) -> bool {
 }
 
 /// Becomes a worker again, another one than before: nobody takes its silence for the old one's life.
-async fn begin_anew(inner: &Arc<Inner>) {
+async fn begin_anew(inner: &Arc<Inner>, gone: Gone) {
     let old = inner.lease.worker();
     loop {
         let worker: Arc<str> = new_id("wkr").into();
         let asked = Instant::now();
-        match register(inner, &old, &worker).await {
+        match register(inner, (&old, gone), &worker).await {
             Ok(()) => {
                 inner.lease.begin(worker, asked);
                 return;
@@ -137,8 +139,8 @@ async fn begin_anew(inner: &Arc<Inner>) {
     }
 }
 
-async fn register(inner: &Arc<Inner>, old: &str, worker: &str) -> Result<(), StoreError> {
-    inner.store.deregister(old).await?;
+async fn register(inner: &Arc<Inner>, (old, gone): (&str, Gone), worker: &str) -> Result<(), StoreError> {
+    inner.store.deregister(old, gone).await?;
     inner.store.register(worker, inner.options.slots, inner.options.lease).await
 }
 
@@ -146,6 +148,11 @@ async fn register(inner: &Arc<Inner>, old: &str, worker: &str) -> Result<(), Sto
 pub(super) async fn sweep(inner: Arc<Inner>) {
     let mut unknown = HashSet::new();
     loop {
+        // While the store was away, everybody's lease ran out: whoever lives says so first, and its jobs are not blamed.
+        if !inner.lease.holds() {
+            sleep(jittered(RETRY * 4)).await;
+            continue;
+        }
         match inner.store.sweep().await {
             Ok(swept) => {
                 inner.options.metrics.recovered(swept.jobs);
@@ -191,7 +198,7 @@ async fn reclaim(inner: &Arc<Inner>, unknown: &mut HashSet<(String, i64)>) -> Re
         owned.into_iter().filter(|(id, _)| inner.desk.get(id).is_none()).collect();
     for (id, epoch) in missing.intersection(unknown) {
         tracing::warn!(job = id, "a job of this worker was not at work: it is queued again");
-        inner.store.release(id, *epoch).await?;
+        inner.store.give_up(id, *epoch).await?;
     }
     *unknown = missing;
     Ok(())

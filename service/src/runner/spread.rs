@@ -319,8 +319,8 @@ async fn execute(inner: &Arc<Inner>, claimed: ClaimedTask) {
     };
     inner.tasks.n_executed.fetch_add(1, Ordering::Relaxed);
     let mut pause = RETRY;
-    while let Err(StoreError::Unavailable(_)) =
-        inner.store.complete_task(&claimed.id, claimed.epoch, &output).await
+    while let Err(error) = inner.store.complete_task(&claimed.id, claimed.epoch, &output).await
+        && error.is_passing()
     {
         // Bounded by the lease, whose end stops all tasks.
         sleep(pause).await;

@@ -224,6 +224,34 @@ async fn a_job_whose_deadline_passes_has_timed_out() {
 }
 
 #[tokio::test]
+async fn a_job_that_finds_no_place_before_its_deadline_has_timed_out() {
+    let world = World::new().await;
+    let runner = world.runner(Options { slots: 1, ..quick() }).await;
+    let flow = world.flow(&chain(60_000)).await;
+    runner.submit(job(&flow, json!({ "n": 1 })), &flow).await.unwrap();
+    let late = NewJob { deadline_ms: Some(super::now_ms() + 50), ..job(&flow, json!({ "n": 2 })) };
+    let id = late.id.clone();
+    let (_, done) = runner.submit_and_wait(late, &flow, PATIENCE).await.unwrap();
+    let done = done.unwrap();
+    assert_eq!((done.status, done.error.unwrap().code.as_str()), (Status::TimedOut, "timed_out"));
+    assert_eq!(world.events(&id).await, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn nothing_of_a_job_begins_after_its_deadline() {
+    let world = World::new().await;
+    let flow = world.flow(&chain(0)).await;
+    let late = NewJob { deadline_ms: Some(super::now_ms() - 1), ..job(&flow, json!({ "n": 1 })) };
+    let id = late.id.clone();
+    let runner = world.runner(quick()).await;
+    // Begun at once: nobody looks for its deadline but its own worker.
+    let (_, done) = runner.submit_and_wait(late, &flow, PATIENCE).await.unwrap();
+    let done = done.unwrap();
+    assert_eq!((done.status, done.error.unwrap().code.as_str()), (Status::TimedOut, "timed_out"));
+    assert!(!world.events(&id).await.iter().any(|event| event.starts_with("ended")));
+}
+
+#[tokio::test]
 async fn a_job_that_waits_is_held_by_nobody_until_it_is_answered() {
     let world = World::new().await;
     let (runner, flow) = (world.runner(quick()).await, world.flow(WAITS).await);

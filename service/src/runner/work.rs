@@ -67,8 +67,15 @@ pub(super) enum Told {
 #[expect(clippy::large_enum_variant, reason = "one a job, and nearly always the large one")]
 enum Closing {
     End(End),
-    Park { waits: Vec<OpenWait>, usage: Usage, progress: Progress },
+    Park {
+        waits: Vec<OpenWait>,
+        usage: Usage,
+        progress: Progress,
+    },
+    /// Another worker goes on, since this one leaves.
     HandOver,
+    /// Another worker tries, since this one could not write what happened.
+    GiveUp,
 }
 
 /// Takes a job off the desk however its task ends, and lets the next one have its place.
@@ -96,7 +103,7 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
         Some(submission) if submission.must_be_kept_first => match forward(submission).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(()) => return let_go(&inner, &held).await,
+            Err(()) => return let_go(&inner, &held, LetGo::HandOver).await,
         },
         submission => kept = submission,
     }
@@ -157,7 +164,7 @@ pub(super) async fn work(inner: Arc<Inner>, begun: Begun) {
     };
     if came_of_it.is_none() && held.is_handed_over.load(Ordering::Relaxed) {
         // All that ran is dropped by now: the next owner cannot meet it.
-        let_go(&inner, &held).await;
+        let_go(&inner, &held, LetGo::HandOver).await;
     }
     // Whoever waited and comes back at once finds the place free.
     drop(seat);
@@ -176,12 +183,25 @@ async fn forward(submission: Submission) -> Result<bool, ()> {
     is_new
 }
 
+/// How a job is let go of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LetGo {
+    /// Through no fault of the job: that is no claim that came to nothing.
+    HandOver,
+    /// It could not be carried on.
+    GiveUp,
+}
+
 /// Lets go of a job that this process does not work on after all, until the store has it or the lease is over.
-async fn let_go(inner: &Inner, held: &Held) {
+async fn let_go(inner: &Inner, held: &Held, how: LetGo) {
     let mut pause = RETRY;
     loop {
-        match inner.store.release(&held.id, held.epoch).await {
-            Err(StoreError::Unavailable(_)) if !inner.closed.is_cancelled() => {}
+        let receipt = match how {
+            LetGo::HandOver => inner.store.release(&held.id, held.epoch),
+            LetGo::GiveUp => inner.store.give_up(&held.id, held.epoch),
+        };
+        match receipt.await {
+            Err(error) if error.is_passing() && !inner.closed.is_cancelled() => {}
             _ => return,
         }
         sleep(pause).await;
@@ -347,6 +367,11 @@ impl Job<'_> {
         run: impl Future<Output = Result<Report, run::Error>>,
     ) -> Result<Report, run::Error> {
         let Some(left) = self.time_left() else { return run.await };
+        if left.is_zero() {
+            // It queued for too long: nothing of it begins any more.
+            self.held.cancel.cancel();
+            return run.await;
+        }
         tokio::pin!(run);
         tokio::select! {
             biased;
@@ -402,7 +427,12 @@ impl Job<'_> {
             }
             Closing::HandOver => {
                 reach("runner::before_release");
-                let_go(self.inner, self.held).await;
+                let_go(self.inner, self.held, LetGo::HandOver).await;
+                return Some(Told::Left);
+            }
+            Closing::GiveUp => {
+                reach("runner::before_release");
+                let_go(self.inner, self.held, LetGo::GiveUp).await;
                 return Some(Told::Left);
             }
         };
@@ -416,10 +446,10 @@ impl Job<'_> {
                 self.count(&told);
                 Some(told)
             }
-            Err(StoreError::Unavailable(why) | StoreError::Refused(why)) => {
+            Err(error) if error.is_passing() || matches!(error, StoreError::Refused(_)) => {
                 // Parts of the journal may be missing, too: what was not written is done again.
-                tracing::warn!(job = id, why, "the end of a job could not be written: it is queued again");
-                let_go(self.inner, self.held).await;
+                tracing::warn!(job = id, %error, "the end of a job could not be written: it is queued again");
+                let_go(self.inner, self.held, LetGo::GiveUp).await;
                 None
             }
             Err(error) => {
@@ -440,7 +470,7 @@ fn between(from_ms: i64, to_ms: i64) -> Duration {
 fn of_error(error: &run::Error) -> Option<Closing> {
     match error {
         run::Error::Journal(journal::Error::Fenced { .. }) => None,
-        run::Error::Journal(journal::Error::Unavailable(_)) => Some(Closing::HandOver),
+        run::Error::Journal(journal::Error::Unavailable(_)) => Some(Closing::GiveUp),
         run::Error::Inputs(problems) => {
             Some(Closing::End(end::refused("failed", "invalid_input", problems.join("; "))))
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{At, Store, StoreError, Swept, limits};
+use super::{At, Gone, Store, StoreError, Swept, limits};
 
 /// Pause between two tries to get the shared lock.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ impl Store {
         };
         let swept = match file.try_lock() {
             Ok(()) => {
-                let swept = self.put_back("$1 = ''", "").await?;
+                let swept = self.put_back("$1 = ''", "", Gone::Lost).await?;
                 if let Err(error) = file.unlock() {
                     tracing::debug!(%error, "the lock beside the database is not shared: leases decide");
                 }

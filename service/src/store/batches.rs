@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::commit::write_entries;
-use super::database::{Database, reading, row, writing};
+use super::database::{Database, reading, row, transaction, writing};
 use super::entry::{Entry, Work};
 use super::failpoints::reach;
 use super::reading::JobRow;
@@ -142,6 +142,8 @@ impl Store {
                     tries += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
+                // An attempt whose answer was lost may have written it.
+                Err(error) if is_away(&error) => return Err(StoreError::Unsure(error.to_string())),
                 Err(error) => return Err(error.into()),
             }
         };
@@ -251,16 +253,20 @@ impl Store {
 
     /// Forgets batches that were submitted before `before_ms` and whose jobs are all gone, at most `limit`; how many.
     pub async fn prune_batches(&self, before_ms: i64, limit: u32) -> Result<u64, StoreError> {
-        Ok(writing!(self.database(), |db| {
-            sqlx::query(
+        let keys = self.sql("DELETE FROM idempotency WHERE object_id IN ({list:$1})");
+        Ok(transaction!(self.database(), |tx| {
+            let gone: Vec<String> = sqlx::query_scalar(
                 "DELETE FROM batches WHERE batch_id IN (SELECT b.batch_id FROM batches b WHERE b.created_ms < $1 \
-                 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.batch_id = b.batch_id) LIMIT $2)",
+                 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.batch_id = b.batch_id) LIMIT $2) RETURNING batch_id",
             )
             .bind(before_ms)
             .bind(i64::from(limit))
-            .execute(db)
-            .await?
-            .rows_affected()
+            .fetch_all(&mut *tx)
+            .await?;
+            if !gone.is_empty() {
+                sqlx::query(keys).bind(serde_json::to_string(&gone)?).execute(&mut *tx).await?;
+            }
+            gone.len() as u64
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::database::Database;
-use super::entry::{Claim, Ending, Entry, Records, Submission, Work};
+use super::entry::{Claim, Ending, Entry, Records, Releasing, Submission, Work};
 use super::failpoints::reach;
 use super::limits;
 use super::payload::Blob;
@@ -438,10 +438,10 @@ impl<'a> Batch<'a> {
     }
 
     async fn release(&mut self, connection: &mut impl Connection) -> Result<(), sqlx::Error> {
-        let mut rows = Rows::new(&["job_id", "epoch"]);
+        let mut rows = Rows::new(&["job_id", "epoch", "counts"]);
         for entry in self.entries {
-            if let Work::Release(claim) = &entry.work {
-                rows.push([(&claim.job).into(), claim.epoch.into()]);
+            if let Work::Release(Releasing { claim, counts }) = &entry.work {
+                rows.push([(&claim.job).into(), claim.epoch.into(), i64::from(*counts).into()]);
             }
         }
         // What is not there any more has been let go of already.

@@ -139,6 +139,7 @@ const COMMON: &[(i64, &str, &str)] = &[
     (3, "outside", include_str!("../../../migrations/common/0003_outside.sql")),
     (5, "spending", include_str!("../../../migrations/common/0005_spending.sql")),
     (6, "folder", include_str!("../../../migrations/common/0006_folder.sql")),
+    (7, "bounds", include_str!("../../../migrations/common/0007_bounds.sql")),
 ];
 /// Those that only `PostgreSQL` has.
 const POSTGRES: &[(i64, &str, &str)] =

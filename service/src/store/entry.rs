@@ -28,7 +28,7 @@ pub(super) enum Work {
     Records(Records),
     End(Box<Ending>),
     Park(Box<Parking>),
-    Release(Claim),
+    Release(Releasing),
     Cancel(Cancelling),
     /// Nothing: its reply says that everything before it is committed.
     Flush,
@@ -70,12 +70,29 @@ pub(super) struct Parking {
     pub progress: String,
 }
 
-/// Jobs of a tenant that somebody wants stopped.
+/// A job that its worker lets go of.
+pub(super) struct Releasing {
+    pub claim: Claim,
+    /// Whether the claim counts as one that came to nothing.
+    pub counts: bool,
+}
+
+/// Jobs of a tenant that are to stop.
 pub(super) struct Cancelling {
     pub tenant: String,
     pub ids: Vec<String>,
-    /// At once, and not only after what is in flight.
-    pub is_now: bool,
+    pub why: Why,
+}
+
+/// Why a job is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Somebody wants it stopped at once.
+    Now,
+    /// Somebody wants it stopped after what is in flight.
+    Gracefully,
+    /// Its deadline has passed. One that runs is stopped by its worker, which knows.
+    Late,
 }
 
 impl Work {
@@ -83,7 +100,7 @@ impl Work {
     pub(super) fn job(&self) -> &str {
         match self {
             Self::Submit(submission) => &submission.job.id,
-            Self::Records(Records { claim, .. }) | Self::Release(claim) => &claim.job,
+            Self::Records(Records { claim, .. }) | Self::Release(Releasing { claim, .. }) => &claim.job,
             Self::End(ending) => &ending.claim.job,
             Self::Park(parking) => &parking.claim.job,
             Self::Cancel(_) | Self::Flush => "",
@@ -93,7 +110,7 @@ impl Work {
     /// The claim that it is written under, if others may have taken the job meanwhile.
     pub(super) fn claim(&self) -> Option<&Claim> {
         match self {
-            Self::Records(Records { claim, .. }) | Self::Release(claim) => Some(claim),
+            Self::Records(Records { claim, .. }) | Self::Release(Releasing { claim, .. }) => Some(claim),
             Self::End(ending) => Some(&ending.claim),
             Self::Park(parking) => Some(&parking.claim),
             Self::Submit(_) | Self::Cancel(_) | Self::Flush => None,

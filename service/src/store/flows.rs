@@ -1,8 +1,7 @@
-//! Flows: what they are made of, their versions, and which version new jobs take.
+//! Flows: their versions, and which version new jobs take.
 
 use super::database::{reading, row, transaction, writing};
 use super::{Store, StoreError};
-use crate::flows::Bundle;
 
 /// A version of a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,29 +102,6 @@ impl From<VersionRow> for FlowVersion {
 }
 
 impl Store {
-    /// Keeps what a flow is made of.
-    pub async fn put_bundle(&self, hash: &str, bundle: &Bundle) -> Result<(), StoreError> {
-        let sources = serde_json::to_string(bundle)?;
-        let sql = self.sql(
-            "INSERT INTO bundles (hash, name, sources, created_ms) VALUES ($1, $2, $3, {now}) ON CONFLICT DO NOTHING",
-        );
-        writing!(self.database(), |db| {
-            sqlx::query(sql).bind(hash).bind(&bundle.name).bind(sources).execute(db).await?;
-        });
-        Ok(())
-    }
-
-    /// What a flow is made of, by its hash.
-    pub async fn bundle(&self, hash: &str) -> Result<Option<Bundle>, StoreError> {
-        let sources: Option<String> = reading!(self.database(), |db| {
-            sqlx::query_scalar("SELECT sources FROM bundles WHERE hash = $1")
-                .bind(hash)
-                .fetch_optional(db)
-                .await?
-        });
-        Ok(sources.map(|sources| serde_json::from_str(&sources)).transpose()?)
-    }
-
     /// Makes a version the active one of its flow, unless it is that already; a draft is only kept. What is the newest
     /// version already, a draft that is now to be active, say, does not become another one.
     pub async fn put_flow_version(&self, new: &NewVersion) -> Result<FlowPut, StoreError> {

@@ -1,13 +1,14 @@
 //! What is asked of jobs from outside: to go on with an answer, to be forgotten; how many there are.
 
-use std::time::Duration;
-
-use super::database::{reading, row, transaction, writing};
-use super::{Answer, Answered, Queue, Store, StoreError, Wake, limits};
+use super::database::{reading, row, transaction};
+use super::{Answer, Answered, Queue, Store, StoreError, Unended, Wake, limits};
 use crate::job::Status;
 
 row! {
     struct AnswerRow { scope: String, value: String, by_whom: Option<String> }
+}
+row! {
+    struct CountRow { status: i16, n: i64 }
 }
 row! {
     struct QueueRow { status: i16, n: i64, oldest_ms: Option<i64> }
@@ -20,6 +21,8 @@ const OF_A_JOB: &[&str] = &[
     "DELETE FROM answers WHERE job_id IN ({list:$1})",
     "DELETE FROM tasks WHERE job_id IN ({list:$1})",
     "DELETE FROM feedback WHERE job_id IN ({list:$1})",
+    // What repeats the request of a job that is gone would be answered with nothing.
+    "DELETE FROM idempotency WHERE object_id IN ({list:$1})",
     "DELETE FROM job_labels WHERE job_id IN ({list:$1})",
     "DELETE FROM jobs WHERE job_id IN ({list:$1}) AND status >= 3",
 ];
@@ -120,12 +123,25 @@ impl Store {
         Ok(queue)
     }
 
-    /// How many jobs of a tenant could begin now.
-    pub async fn depth(&self, tenant: &str) -> Result<u64, StoreError> {
-        let sql = self.sql("SELECT COUNT(*) FROM jobs WHERE tenant = $1 AND status = 0 AND wake_ms <= {now}");
-        let n: i64 =
-            reading!(self.database(), |db| sqlx::query_scalar(sql).bind(tenant).fetch_one(db).await?);
-        Ok(n.unsigned_abs())
+    /// Jobs of a tenant that have not ended, whenever they may begin.
+    pub async fn unended(&self, tenant: &str) -> Result<Unended, StoreError> {
+        let rows: Vec<CountRow> = reading!(self.database(), |db| {
+            sqlx::query_as(
+                "SELECT status, COUNT(*) AS n FROM jobs WHERE tenant = $1 AND status IN (0, 1, 2) GROUP BY status",
+            )
+            .bind(tenant)
+            .fetch_all(db)
+            .await?
+        });
+        let count = |status: Status| {
+            let row = rows.iter().find(|row| row.status == status.number());
+            row.map_or(0, |row| row.n.unsigned_abs())
+        };
+        Ok(Unended {
+            queued: count(Status::Queued),
+            running: count(Status::Running),
+            waiting: count(Status::Waiting),
+        })
     }
 
     /// Forgets a job that has ended; `false` if there is none such.
@@ -203,15 +219,5 @@ impl Store {
             }
             n_jobs
         }))
-    }
-
-    /// Forgets keys of idempotent requests that are too old.
-    async fn forget_keys(&self) -> Result<(), StoreError> {
-        let age = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let sql = self.sql("DELETE FROM idempotency WHERE at_ms < {now} - $1");
-        writing!(self.database(), |db| {
-            sqlx::query(sql).bind(age(limits::IDEMPOTENCY)).execute(db).await?;
-        });
-        Ok(())
     }
 }

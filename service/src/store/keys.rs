@@ -40,10 +40,10 @@ pub struct Tenant {
     pub name: String,
     /// Its share of the workers beside the others.
     pub weight: u32,
-    /// Jobs that run at once.
-    pub max_running: u32,
-    /// Jobs that wait in the queue.
-    pub max_queued: u32,
+    /// Jobs that run at once, over all processes; `None` for as many as there are places.
+    pub max_running: Option<u32>,
+    /// Jobs that wait in the queue; `None` for what holds for all.
+    pub max_queued: Option<u32>,
     /// Requests a minute; `None` for what holds for all.
     pub requests_per_minute: Option<NonZeroU32>,
     /// What it may spend in a day; where it says nothing, what holds for all.
@@ -51,13 +51,13 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A tenant that nothing was said about, with a queue of `max_queued`.
-    pub fn named(name: &str, max_queued: u32) -> Self {
+    /// A tenant that nothing was said about.
+    pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             weight: 1,
-            max_running: 256,
-            max_queued,
+            max_running: None,
+            max_queued: None,
             requests_per_minute: None,
             ceiling: Ceiling::default(),
         }
@@ -102,8 +102,8 @@ row! {
     struct TenantRow {
         tenant: String,
         weight: i32,
-        max_running: i32,
-        max_queued: i32,
+        max_running: Option<i32>,
+        max_queued: Option<i32>,
         per_minute: Option<i32>,
         day_tokens: Option<i64>,
         day_cost: Option<f64>,
@@ -116,8 +116,8 @@ impl From<TenantRow> for Tenant {
         Self {
             name: row.tenant,
             weight: count(row.weight).max(1),
-            max_running: count(row.max_running),
-            max_queued: count(row.max_queued),
+            max_running: row.max_running.map(count),
+            max_queued: row.max_queued.map(count),
             requests_per_minute: row.per_minute.and_then(|rate| NonZeroU32::new(count(rate))),
             ceiling: Ceiling::of_columns(row.day_tokens, row.day_cost),
         }
@@ -267,7 +267,8 @@ impl Store {
     /// What a tenant may have, if something was said about it.
     pub async fn tenant(&self, name: &str) -> Result<Option<Tenant>, StoreError> {
         let sql = self.sql(&format!(
-            "SELECT tenant, weight, max_running, max_queued, per_minute, {OF_TENANT} FROM tenants WHERE tenant = $1"
+            "SELECT tenants.tenant, weight, l.max_running, l.max_queued, per_minute, {OF_TENANT} \
+             FROM tenants LEFT JOIN tenant_limits l ON l.tenant = tenants.tenant WHERE tenants.tenant = $1"
         ));
         let row: Option<TenantRow> =
             reading!(self.database(), |db| { sqlx::query_as(sql).bind(name).fetch_optional(db).await? });
@@ -291,19 +292,26 @@ impl Store {
     /// Says what a tenant may have.
     pub async fn put_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
         let stored = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
-        writing!(self.database(), |db| {
+        transaction!(self.database(), |tx| {
+            // In the order in which a claim takes them, so that neither waits for the other.
             sqlx::query(
-                "INSERT INTO tenants (tenant, weight, max_running, max_queued, per_minute) \
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant) DO UPDATE SET weight = excluded.weight, \
-                 max_running = excluded.max_running, max_queued = excluded.max_queued, \
-                 per_minute = excluded.per_minute",
+                "INSERT INTO tenant_limits (tenant, max_running, max_queued) VALUES ($1, $2, $3) \
+                 ON CONFLICT (tenant) DO UPDATE SET max_running = excluded.max_running, \
+                 max_queued = excluded.max_queued",
+            )
+            .bind(&tenant.name)
+            .bind(tenant.max_running.map(stored))
+            .bind(tenant.max_queued.map(stored))
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query(
+                "INSERT INTO tenants (tenant, weight, per_minute) VALUES ($1, $2, $3) \
+                 ON CONFLICT (tenant) DO UPDATE SET weight = excluded.weight, per_minute = excluded.per_minute",
             )
             .bind(&tenant.name)
             .bind(stored(tenant.weight))
-            .bind(stored(tenant.max_running))
-            .bind(stored(tenant.max_queued))
             .bind(tenant.requests_per_minute.map(|rate| stored(rate.get())))
-            .execute(db)
+            .execute(&mut *tx)
             .await?;
         });
         self.put_ceiling(&tenant.name, "", &tenant.ceiling).await

@@ -38,6 +38,8 @@ pub const WAKES: usize = 1_024;
 pub const IDEMPOTENCY: Duration = Duration::from_hours(24);
 /// Jobs that one step of pruning forgets, so that others are not kept waiting.
 pub const PRUNE_STEP: u32 = 250;
+/// How long what a flow is made of is kept, since somebody put it last, without anything that needs it.
+pub const BUNDLE_GRACE: Duration = Duration::from_hours(1);
 /// Jobs that one step of a cancel of many asks for.
 pub const CANCEL_STEP: usize = 500;
 /// Jobs on a page of a list.

@@ -98,8 +98,9 @@ pub(super) const PARK_JOB: &str = "UPDATE jobs SET \
 pub(super) const IS_PARKED: &str = "SELECT j.job_id, j.epoch, j.job_id FROM r JOIN jobs j \
      ON j.job_id = r.job_id AND j.epoch = r.epoch AND j.status IN (0, 2)";
 
+/// Handing a job over says nothing against the job: that claim does not count.
 pub(super) const RELEASE_JOB: &str = "UPDATE jobs SET status = 0, owner = NULL, epoch = jobs.epoch + 1, \
-     wake_ms = {now} \
+     claims = CASE WHEN r.counts = 0 AND jobs.claims > 0 THEN jobs.claims - 1 ELSE jobs.claims END, wake_ms = {now} \
      FROM r WHERE jobs.job_id = r.job_id AND jobs.epoch = r.epoch AND jobs.status = 1";
 
 /// A row of [`JOB`], with its end if it has come to it already.

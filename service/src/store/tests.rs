@@ -138,6 +138,59 @@ async fn what_the_database_refuses_for_one_job_leaves_the_others_alone() {
     assert_eq!(store.records("job_1", 0, 9).await.unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn what_was_handed_in_and_not_answered_is_not_said_to_be_undone() {
+    let store = Store::open(Options::new(At::Memory), true).await.unwrap();
+    let receipt = store.submit(claimed("job_1"));
+    store.0.writer.stop();
+    assert!(matches!(receipt.await, Err(StoreError::Unsure(_))));
+}
+
+#[tokio::test]
+async fn what_flows_are_made_of_goes_with_the_last_job_that_needs_it() {
+    let store = Store::open(Options::new(At::Memory), true).await.unwrap();
+    let bundle = |name: &str| crate::flows::Bundle {
+        name: name.to_owned(),
+        flow: String::new(),
+        flows: std::collections::BTreeMap::new(),
+        prompts: std::collections::BTreeMap::new(),
+    };
+    for hash in ["h_needed", "h_put", "h_unneeded", "h_versioned"] {
+        store.put_bundle(hash, &bundle(hash)).await.unwrap();
+    }
+    let new = NewVersion {
+        tenant: "t".into(),
+        name: "qa".into(),
+        hash: "h_versioned".into(),
+        ..NewVersion::default()
+    };
+    store.put_flow_version(&new).await.unwrap();
+    store.submit(crate::job::NewJob { hash: "h_needed".into(), ..claimed("job_1") }).await.unwrap();
+    let prune = async || store.prune_bundles("", 100).await.unwrap();
+    assert_eq!(prune().await, (0, String::new()), "whoever has just put one may be about to submit a job");
+    writing!(store.database(), |db| {
+        sqlx::query("UPDATE bundles SET created_ms = 0").execute(db).await.unwrap();
+    });
+    store.put_bundle("h_put", &bundle("h_put")).await.unwrap();
+    assert_eq!(store.prune_bundles("", 2).await.unwrap(), (0, "h_put".to_owned()), "a few at a time");
+    assert_eq!(store.prune_bundles("h_put", 3).await.unwrap(), (1, String::new()));
+    assert_eq!(store.bundle("h_unneeded").await.unwrap(), None);
+    let end = crate::job::End {
+        status: Status::Succeeded,
+        outputs: Default::default(),
+        absent: Default::default(),
+        error: None,
+        usage: Default::default(),
+        progress: Default::default(),
+    };
+    store.end("job_1", 1, end).await.unwrap();
+    assert!(store.delete("t", "job_1").await.unwrap());
+    assert_eq!(prune().await.0, 1);
+    for hash in ["h_put", "h_versioned"] {
+        assert!(store.bundle(hash).await.unwrap().is_some(), "{hash}");
+    }
+}
+
 /// One test: points belong to the whole process.
 #[cfg(feature = "failpoints")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

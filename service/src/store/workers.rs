@@ -1,9 +1,10 @@
 //! Workers: their leases, what they claim, and what becomes of the jobs of those that are lost.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::database::{Database, reading, row, transaction, writing};
-use super::{Claimed, Store, StoreError, Swept, Wake, Wanted, limits};
+use super::{Claimed, Gone, Store, StoreError, Swept, Wake, Wanted, limits};
 
 row! {
     struct ClaimedRow {
@@ -30,15 +31,17 @@ row! {
     struct WantedRow { job_id: String, wanted: i16 }
 }
 
-/// Tenants that have something ready, the least served first, each with the place from which its virtual time goes on
-/// and how many more of it may run. Who had nothing for a while comes before others, but only by a bounded credit.
-const TENANTS: &str = "SELECT tenant, weight, \
+/// Tenants that have something ready and room for it, the least served first, each with the place from which its virtual
+/// time goes on and how many more of it may run (NULL without a bound). Who had nothing for a while comes before others,
+/// but only by a bounded credit. Those without room are left out: they would take the places of tenants that have some.
+const TENANTS: &str = "SELECT tenant, weight, vtime, room FROM (SELECT tenant, weight, \
      CASE WHEN vtime < floor THEN floor ELSE vtime END AS vtime, \
-     max_running - (SELECT COUNT(*) FROM jobs j WHERE j.tenant = t.tenant AND j.status = 1) AS room \
-     FROM (SELECT tenant, weight, vtime, max_running, (SELECT MAX(vtime) FROM tenants) - {credit} AS floor \
+     (SELECT l.max_running - (SELECT COUNT(*) FROM jobs j WHERE j.tenant = l.tenant AND j.status = 1) \
+     FROM tenant_limits l WHERE l.tenant = t.tenant AND l.max_running IS NOT NULL) AS room \
+     FROM (SELECT tenant, weight, vtime, (SELECT MAX(vtime) FROM tenants) - {credit} AS floor \
      FROM tenants) t \
-     WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.tenant = t.tenant AND j.status = 0 AND j.wake_ms <= {now}) \
-     ORDER BY vtime, tenant LIMIT {tenants}";
+     WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.tenant = t.tenant AND j.status = 0 AND j.wake_ms <= {now})) ready \
+     WHERE room IS NULL OR room > 0 ORDER BY vtime, tenant LIMIT {tenants}";
 
 /// The heads of the queues of those tenants, put together by the virtual time at which each begins. What took its worker
 /// down twice may do so again: a worker takes one such job at a time, so that none is blamed for another.
@@ -53,7 +56,7 @@ const PICK_POSTGRES: &str = "WITH t AS MATERIALIZED ({TENANTS}), \
      ORDER BY priority DESC, wake_ms LIMIT $1 FOR UPDATE SKIP LOCKED) x), \
      placed AS (SELECT tenant, vtime, weight, room, job_id, \
      row_number() OVER (PARTITION BY tenant ORDER BY priority DESC, wake_ms, job_id) AS place FROM heads) \
-     SELECT job_id, tenant FROM placed WHERE place <= room \
+     SELECT job_id, tenant, room FROM placed WHERE room IS NULL OR place <= room \
      ORDER BY vtime + place * {job} / weight, tenant LIMIT $1";
 
 /// The same in `SQLite`, which holds off all others anyway.
@@ -63,6 +66,15 @@ const HEADS_SQLITE: &str = "SELECT j.job_id FROM jobs j WHERE j.tenant = $1 AND 
      AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.owner = $3 AND o.status = 1 AND o.claims >= 2) \
      ORDER BY s.claims, s.wake_ms, s.job_id LIMIT 1)) \
      ORDER BY priority DESC, wake_ms LIMIT $2";
+
+/// Holds off others that claim for these tenants until this claim is committed.
+const LOCK_BOUNDED: &str =
+    "SELECT tenant FROM tenant_limits WHERE tenant IN ({list:$1}) ORDER BY tenant FOR UPDATE";
+
+/// How many more of these tenants may run.
+const ROOM: &str = "SELECT l.tenant, \
+     l.max_running - (SELECT COUNT(*) FROM jobs j WHERE j.tenant = l.tenant AND j.status = 1) \
+     FROM tenant_limits l WHERE l.tenant IN ({list:$1}) AND l.max_running IS NOT NULL";
 
 /// Claims count from the last progress: an owner that wrote more than that it had taken the job up made some.
 const CLAIM: &str = "UPDATE jobs SET status = 1, owner = $1, claims = CASE WHEN claims = 0 THEN 1 \
@@ -127,8 +139,8 @@ impl Store {
     }
 
     /// Takes a worker off the list; what it still has goes back to the queue.
-    pub async fn deregister(&self, worker: &str) -> Result<(), StoreError> {
-        let swept = self.put_back("worker = $1", worker).await?;
+    pub async fn deregister(&self, worker: &str, gone: Gone) -> Result<(), StoreError> {
+        let swept = self.put_back("worker = $1", worker, gone).await?;
         if swept.jobs + swept.tasks > 0 {
             self.0.wakes.tell(Wake::Work);
         }
@@ -137,7 +149,7 @@ impl Store {
 
     /// Puts the jobs and tasks of lost workers back into the queue, and wakes waiting jobs whose deadline has come.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
-        let mut swept = self.put_back("lease_ms < {now} AND $1 = ''", "").await?;
+        let mut swept = self.put_back("lease_ms < {now} AND $1 = ''", "", Gone::Lost).await?;
         let wake = self.sql("UPDATE jobs SET status = 0 WHERE status = 2 AND wake_ms <= {now}");
         swept.woken = writing!(self.database(), |db| sqlx::query(wake).execute(db).await?.rows_affected());
         if swept.jobs + swept.tasks + swept.woken > 0 {
@@ -147,13 +159,17 @@ impl Store {
     }
 
     /// Puts back what the workers have of whom the condition holds, and what workers have that are not on the list.
-    pub(super) async fn put_back(&self, which: &str, worker: &str) -> Result<Swept, StoreError> {
+    pub(super) async fn put_back(&self, which: &str, worker: &str, gone: Gone) -> Result<Swept, StoreError> {
         let workers = self.sql(&format!("DELETE FROM workers WHERE {which}"));
+        let claims = match gone {
+            Gone::Left => "CASE WHEN claims > 0 THEN claims - 1 ELSE 0 END",
+            Gone::Lost => "claims",
+        };
         // The number changes with the hands: what the lost worker still writes is refused from here on.
-        let jobs = self.sql(
-            "UPDATE jobs SET status = 0, owner = NULL, epoch = epoch + 1, wake_ms = {now} \
+        let jobs = self.sql(&format!(
+            "UPDATE jobs SET status = 0, owner = NULL, epoch = epoch + 1, claims = {claims}, wake_ms = {{now}} \
              WHERE status = 1 AND owner NOT IN (SELECT worker FROM workers)",
-        );
+        ));
         let tasks = self.sql(
             "UPDATE tasks SET status = 0, owner = NULL, epoch = epoch + 1 \
              WHERE status = 1 AND owner NOT IN (SELECT worker FROM workers)",
@@ -206,8 +222,26 @@ impl Store {
     async fn claim_postgres(&self, worker: &str, limit: i64) -> Result<Vec<ClaimedRow>, StoreError> {
         let Database::Postgres { read, .. } = self.database() else { return Ok(Vec::new()) };
         let mut held = read.begin().await?;
-        let picked: Vec<(String, String)> =
+        let picked: Vec<(String, String, Option<i64>)> =
             sqlx::query_as(self.fair(PICK_POSTGRES)).bind(limit).bind(worker).fetch_all(&mut *held).await?;
+        let bounded = picked.iter().filter(|(.., room)| room.is_some()).map(|(_, tenant, _)| tenant.as_str());
+        let bounded: BTreeSet<&str> = bounded.collect();
+        let mut rooms = HashMap::new();
+        if !bounded.is_empty() {
+            // Another process may claim for them just now: counted again once it has committed, none passes its bound.
+            let bounded = serde_json::to_string(&bounded)?;
+            sqlx::query(self.sql(LOCK_BOUNDED)).bind(&bounded).execute(&mut *held).await?;
+            let found: Vec<(String, i64)> =
+                sqlx::query_as(self.sql(ROOM)).bind(&bounded).fetch_all(&mut *held).await?;
+            rooms.extend(found);
+        }
+        let mut picked: Vec<(String, String)> =
+            picked.into_iter().map(|(id, tenant, _)| (id, tenant)).collect();
+        picked.retain(|(_, tenant)| {
+            let Some(room) = rooms.get_mut(tenant) else { return true };
+            *room -= 1;
+            *room >= 0
+        });
         if picked.is_empty() {
             return Ok(Vec::new());
         }
@@ -228,13 +262,14 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut held = write.begin_with("BEGIN IMMEDIATE").await?;
-        let tenants: Vec<(String, i64, i64, i64)> =
+        let tenants: Vec<(String, i64, i64, Option<i64>)> =
             sqlx::query_as(self.fair(TENANTS)).fetch_all(&mut *held).await?;
         let mut heads: Vec<(i64, String, String)> = Vec::new();
         for (tenant, weight, vtime, room) in tenants {
             let ids: Vec<String> = sqlx::query_scalar(self.sql(HEADS_SQLITE))
                 .bind(&tenant)
-                .bind(limit.min(room))
+                // A negative limit would be none.
+                .bind(room.map_or(limit, |room| room.clamp(0, limit)))
                 .bind(worker)
                 .fetch_all(&mut *held)
                 .await?;
@@ -290,8 +325,8 @@ impl Store {
 }
 
 /// How many jobs each tenant was given, in one order for all who claim, so that nobody waits for one another in a ring.
-fn counts(picked: Vec<(String, String)>) -> std::collections::BTreeMap<String, i64> {
-    let mut counts = std::collections::BTreeMap::new();
+fn counts(picked: Vec<(String, String)>) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
     for (_, tenant) in picked {
         *counts.entry(tenant).or_insert(0) += 1;
     }

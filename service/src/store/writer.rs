@@ -313,8 +313,8 @@ impl Working {
         for entry in batch {
             match (&entry.work, entry.work.claim()) {
                 // Letting go of it is the right thing to do.
-                (Work::Release(claim), _) => {
-                    self.broken.remove(claim);
+                (Work::Release(releasing), _) => {
+                    self.broken.remove(&releasing.claim);
                     left.push(entry);
                 }
                 (_, Some(claim)) if let Some((_, error)) = self.broken.get(claim) => {
@@ -334,7 +334,8 @@ impl Working {
             if entry.since.elapsed() < limits::STORE_PATIENCE {
                 left.push(entry);
             } else {
-                self.give_up(entry, StoreError::Unavailable(error.to_string()));
+                // An attempt whose answer was lost may have written it.
+                self.give_up(entry, StoreError::Unsure(error.to_string()));
             }
         }
         left

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::commit::{Outcome, Reply};
-use super::entry::{Claim, Ending, Parking, Records, Submission, Work};
+use super::entry::{Claim, Ending, Parking, Records, Releasing, Submission, Work};
 use super::payload::{Known, pack};
 use super::{Receipt, Store, StoreError, limits};
 use crate::job::{End, NewJob, OpenWait, Progress, Submitted, Usage};
@@ -46,8 +46,9 @@ fn receipt(outcome: oneshot::Receiver<Outcome>) -> Receipt<Submitted> {
     })
 }
 
+/// What was handed in was not answered: it may be in the commit that the writer was at.
 pub(super) fn closed() -> StoreError {
-    StoreError::Unavailable("the store is closed".to_owned())
+    StoreError::Unsure("the store is closed".to_owned())
 }
 
 fn refused<T: Send + 'static>(error: StoreError) -> Receipt<T> {
@@ -172,11 +173,20 @@ impl Store {
         }
     }
 
-    /// Lets go of a job so that another worker takes it up. Nothing happens if another has it already.
+    /// Hands a job over to another worker, through no fault of the job. Nothing happens if another has it already.
     pub fn release(&self, job: &str, epoch: i64) -> Receipt {
+        self.let_go(job, epoch, false)
+    }
+
+    /// As [`Self::release`], for a job that this worker could not carry on: the claim counts as one that came to nothing.
+    pub fn give_up(&self, job: &str, epoch: i64) -> Receipt {
+        self.let_go(job, epoch, true)
+    }
+
+    fn let_go(&self, job: &str, epoch: i64, counts: bool) -> Receipt {
         let claim = Claim { job: job.to_owned(), epoch };
         self.0.known.forget(&claim);
-        unit(self.hand_in(Work::Release(claim), 0))
+        unit(self.hand_in(Work::Release(Releasing { claim, counts }), 0))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anabranch::job::Submitted;
-use anabranch::store::{Receipt, Store, StoreError};
+use anabranch::store::{Gone, Receipt, Store, StoreError};
 use fastrand::Rng;
 
 use super::jobs::{ended, job, succeeded};
@@ -116,7 +116,7 @@ impl World {
             let pause = Duration::from_millis(random.u64(2..17));
             tokio::time::sleep(pause).await;
             let victim = format!("w{}", random.usize(..WORKERS));
-            self.stores[0].deregister(&victim).await.unwrap();
+            self.stores[0].deregister(&victim, Gone::Lost).await.unwrap();
         }
     }
 }

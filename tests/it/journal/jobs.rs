@@ -6,7 +6,7 @@ use std::time::Duration;
 use anabranch::flows::Bundle;
 use anabranch::job::{End, Idempotency, NewJob, OpenWait, Progress, Request, Status, Submitted, Usage};
 use anabranch::store::{
-    Answer, Answered, CancelAsked, DoneTask, Expected, Filter, FlowPut, NewTask, NewVersion, Store,
+    Answer, Answered, CancelAsked, DoneTask, Expected, Filter, FlowPut, Gone, NewTask, NewVersion, Store,
     StoreError, Swept, Wanted,
 };
 use anabranch_engine::event::{Event, Record, Timing};
@@ -164,7 +164,7 @@ pub(super) async fn claims_count_from_the_last_progress(store: Store) {
     let mut claims = Vec::new();
     let mut seq = 2;
     for progress in [0, 0, 1, 0, 0] {
-        store.release("job_1", store.job(None, "job_1").await.unwrap().unwrap().epoch).await.unwrap();
+        store.give_up("job_1", store.job(None, "job_1").await.unwrap().unwrap().epoch).await.unwrap();
         let taken = store.claim("w", 1).await.unwrap().remove(0);
         claims.push(taken.claims);
         let records: Vec<Record> = (0..=progress).map(|n| ended(seq + n, "x")).collect();
@@ -174,15 +174,41 @@ pub(super) async fn claims_count_from_the_last_progress(store: Store) {
     assert_eq!(claims, [1, 2, 3, 1, 2]);
 }
 
+pub(super) async fn only_owners_that_were_lost_count_against_a_job(store: Store) {
+    store.submit(job("job_1")).await.unwrap();
+    let claim = async |worker: &str, lease| {
+        store.register(worker, 4, lease).await.unwrap();
+        let taken = store.claim(worker, 1).await.unwrap().remove(0);
+        (taken.epoch, taken.claims)
+    };
+    let lives = Duration::from_mins(1);
+    for round in 0..8 {
+        // Handed over by a worker that leaves, job by job or with its own end.
+        let (epoch, claims) = claim("w_leaves", lives).await;
+        assert_eq!(claims, 1, "round {round}");
+        store.release("job_1", epoch).await.unwrap();
+        assert_eq!(claim("w_leaves", lives).await.1, 1, "round {round}");
+        store.deregister("w_leaves", Gone::Left).await.unwrap();
+    }
+    assert_eq!(claim("w_dies", Duration::ZERO).await.1, 1);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(store.sweep().await.unwrap().jobs, 1);
+    assert_eq!(claim("w_held_up", lives).await.1, 2);
+    store.deregister("w_held_up", Gone::Lost).await.unwrap();
+    let (epoch, claims) = claim("w_leaves", lives).await;
+    assert_eq!(claims, 3);
+    store.release("job_1", epoch).await.unwrap();
+    assert_eq!(claim("w_last", lives).await.1, 3, "what was counted stays");
+}
+
 pub(super) async fn twins_make_one_job(store: Store) {
-    let twin = |id: &str, body: &str| NewJob {
-        idempotency: Some(Idempotency {
-            endpoint: "POST /jobs".into(),
-            key: "k".into(),
-            body_hash: body.into(),
-        }),
+    let key =
+        |body: &str| Idempotency { endpoint: "POST /jobs".into(), key: "k".into(), body_hash: body.into() };
+    let twin_of = |id: &str, name: &str, body: &str| NewJob {
+        idempotency: Some(Idempotency { key: name.into(), ..key(body) }),
         ..job(id)
     };
+    let twin = |id: &str, body: &str| twin_of(id, "k", body);
     // In one commit.
     let receipts =
         [twin("job_1", "b"), twin("job_2", "b"), twin("job_3", "other")].map(|job| store.submit(job));
@@ -206,6 +232,22 @@ pub(super) async fn twins_make_one_job(store: Store) {
     // After a day it is forgotten.
     let late = NewJob { created_ms: 1_000 + 24 * 3_600_000 + 1, ..twin("job_8", "other") };
     assert_eq!(store.submit(late).await.unwrap(), Submitted::New);
+    assert_eq!(store.made_before("t", &key("b")).await.unwrap(), None);
+    // It goes with its job: what repeats it then is new.
+    let gone = NewJob { created_ms: store.now_ms().await.unwrap(), ..twin_of("job_a", "gone", "b") };
+    let asked = gone.idempotency.clone().unwrap();
+    assert_eq!(store.submit(gone.clone()).await.unwrap(), Submitted::New);
+    assert_eq!(store.made_before("t", &asked).await.unwrap().as_deref(), Some("job_a"));
+    assert_eq!(store.made_before("other", &asked).await.unwrap(), None);
+    let other = Idempotency { body_hash: "other".into(), ..asked.clone() };
+    assert_eq!(store.made_before("t", &other).await.unwrap(), None);
+    store.cancel("t", "job_a", true).await.unwrap();
+    assert!(store.delete("t", "job_a").await.unwrap());
+    assert_eq!(store.made_before("t", &asked).await.unwrap(), None);
+    assert_eq!(store.submit(NewJob { id: "job_b".into(), ..gone }).await.unwrap(), Submitted::New);
+    store.cancel("t", "job_b", true).await.unwrap();
+    assert_eq!(store.prune(i64::MAX, 9).await.unwrap(), 1);
+    assert_eq!(store.made_before("t", &asked).await.unwrap(), None);
     let page = store.jobs("t", &Filter::default(), None, 10).await.unwrap();
     assert_eq!(page.items.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["job_8", "job_1"]);
 }
@@ -222,7 +264,12 @@ pub(super) async fn a_queued_or_waiting_job_is_cancelled_at_once(store: Store) {
     assert_eq!(store.cancel("other", "job_2", true).await.unwrap(), CancelAsked::NoJob);
     let cancelled = store.job(None, "job_1").await.unwrap().unwrap();
     assert_eq!(cancelled.status, Status::Cancelled);
-    assert!(cancelled.finished_ms.is_some() && cancelled.error.is_some());
+    assert!(cancelled.finished_ms.is_some());
+    let error = cancelled.error.unwrap();
+    assert_eq!((&*error.code, &*error.message), ("cancelled", "it was cancelled before it began"));
+    // What has begun is not said not to have.
+    let error = store.job(None, "job_3").await.unwrap().unwrap().error.unwrap();
+    assert_eq!((&*error.message, error.retryable), ("it was cancelled on request", false));
     let wanted = Wanted { cancel_now: true, cancel: true, answers: false };
     assert_eq!(store.wanted("w1").await.unwrap(), [("job_2".to_owned(), wanted)]);
     assert!(store.claim("w", 9).await.unwrap().is_empty());
@@ -406,13 +453,13 @@ pub(super) async fn tasks_are_done_by_whoever_claims_them_and_fenced(store: Stor
     let claimed: Vec<String> =
         store.claim_tasks("w0", 3).await.unwrap().into_iter().map(|task| task.tenant).collect();
     assert_eq!(BTreeSet::from_iter(claimed), ["stranger0", "stranger1", "t"].map(String::from).into());
-    store.deregister("w0").await.unwrap();
+    store.deregister("w0", Gone::Left).await.unwrap();
     let strangers = store.claim_tasks("w0", 3).await.unwrap();
     for task in strangers.iter().filter(|task| task.tenant != "t") {
         store.complete_task(&task.id, task.epoch, "done").await.unwrap();
     }
     store.take_tasks(&["tsk_20".to_owned(), "tsk_21".to_owned()]).await.unwrap();
-    store.deregister("w0").await.unwrap();
+    store.deregister("w0", Gone::Left).await.unwrap();
     let lost = store.claim_tasks("w1", 1).await.unwrap().remove(0);
     assert_eq!((lost.id.as_str(), lost.input.as_str(), lost.attempts), ("tsk_0", "0", 3));
     tokio::time::sleep(Duration::from_millis(2)).await;

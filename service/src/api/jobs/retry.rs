@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::prepare::Prepared;
-use super::submit::take_in;
+use super::submit::{replay, take_in};
 use super::{find, nodes, view::JobView};
 use crate::api::App;
 use crate::api::body::{escape, json};
@@ -83,7 +83,7 @@ pub(super) async fn retry(
         }
         (Err(error), _) => return Err(refused(error)),
     };
-    app.admission.enter(&app, (&can.tenant, can.key_id.as_deref()), 1).await?;
+    let admitted = app.admission.enter(&app, (&can.tenant, can.key_id.as_deref()), 1).await;
     let now = app.now_ms();
     let new = NewJob {
         id: new_id("job"),
@@ -111,7 +111,10 @@ pub(super) async fn retry(
         ..NewJob::default()
     };
     let flow = Ready { name: job.flow, version: job.version, hash: job.hash, plan };
-    let taken = take_in(&app, Prepared { job: new, flow }, wait).await?;
+    let taken = match admitted {
+        Ok(()) => take_in(&app, Prepared { job: new, flow }, wait).await?,
+        Err(problem) => replay(&app, &can.tenant, new.idempotency.as_ref(), wait, problem).await?,
+    };
     let job = match taken.job {
         Some(job) => job,
         None => find(&app, &can, &taken.id).await?,

@@ -67,7 +67,7 @@ pub async fn create(
     headers: HeaderMap,
     body: Body<JobRequest>,
 ) -> Result<Response, Problem> {
-    answer(&app, &can, query, &headers, "POST /v1/jobs", body.hash, body.value).await
+    answer(&app, &can, query, &headers, "POST /v1/jobs", body.hash, Ok(body.value)).await
 }
 
 /// Submit a job of a flow
@@ -94,9 +94,10 @@ pub async fn create_typed(
     body: Body<TypedJobRequest>,
 ) -> Result<Response, Problem> {
     let (version, endpoint) = (body.value.version, format!("POST /v1/flows/{name}/jobs"));
-    // The flow is in the path: without it there is no such endpoint.
-    app.flows.get(&can.tenant, &name, version).await.map_err(|error| Problem::flow(error, None))?;
-    answer(&app, &can, query, &headers, &endpoint, body.hash, body.value.of(&name)).await
+    // The flow is in the path: without it there is no such endpoint, unless it is a request of before.
+    let found = app.flows.get(&can.tenant, &name, version).await;
+    let request = found.map(|_| body.value.of(&name)).map_err(|error| Problem::flow(error, None));
+    answer(&app, &can, query, &headers, &endpoint, body.hash, request).await
 }
 
 async fn answer(
@@ -106,23 +107,35 @@ async fn answer(
     headers: &HeaderMap,
     endpoint: &str,
     body_hash: String,
-    request: JobRequest,
+    request: Result<JobRequest, Problem>,
 ) -> Result<Response, Problem> {
     let wanted = wanted(headers, Wanted::Document)?;
     let wait = prefer_wait(headers);
-    let key = idempotency_key(headers)?;
-    let mut prepared = prepare(app, can, request).await?;
-    prepared.job.idempotency = key.map(|key| Idempotency { endpoint: endpoint.to_owned(), key, body_hash });
-    app.admission.enter(app, (&can.tenant, can.key_id.as_deref()), 1).await?;
+    let once =
+        idempotency_key(headers)?.map(|key| Idempotency { endpoint: endpoint.to_owned(), key, body_hash });
     let tenant = can.tenant.as_str();
-    let mut response = match wanted {
-        Wanted::Stream => return stream(app, tenant, prepared, query.cancel_on_disconnect).await,
-        Wanted::Document => {
+    let admitted = match request {
+        Ok(request) => admit(app, can, request, once.as_ref()).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = match (wanted, admitted) {
+        (Wanted::Stream, Ok(prepared)) => {
+            return stream(app, tenant, prepared, query.cancel_on_disconnect).await;
+        }
+        (Wanted::Stream, Err(problem)) => {
+            let taken = replay(app, tenant, once.as_ref(), None, problem).await?;
+            return stream_of(app, tenant, taken, events::permit(app)?, None, false);
+        }
+        (Wanted::Document, Ok(prepared)) => {
             let guard =
                 Guard::new(app, tenant, &prepared.job.id, query.cancel_on_disconnect && wait.is_some());
             let taken = take_in(app, prepared, wait).await;
             guard.disarm();
             respond(app, tenant, taken?, wait.is_some()).await?
+        }
+        (Wanted::Document, Err(problem)) => {
+            let taken = replay(app, tenant, once.as_ref(), wait, problem).await?;
+            respond(app, tenant, taken, wait.is_some()).await?
         }
     };
     if let Some(wait) = wait
@@ -132,6 +145,51 @@ async fn answer(
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Prefer"));
     Ok(response)
+}
+
+/// Checks a submission, and whether there is room for it.
+async fn admit(
+    app: &App,
+    can: &Can<Run>,
+    request: JobRequest,
+    once: Option<&Idempotency>,
+) -> Result<Prepared, Problem> {
+    let mut prepared = prepare(app, can, request).await?;
+    prepared.job.idempotency = once.cloned();
+    let who = (can.tenant.as_str(), can.key_id.as_deref());
+    app.admission.enter_at(app, who, prepared.job.run_at_ms).await?;
+    Ok(prepared)
+}
+
+/// What the same request made before, for one that would be refused now: it is no new work, and whatever has changed
+/// since does not concern it.
+pub async fn replay(
+    app: &App,
+    tenant: &str,
+    once: Option<&Idempotency>,
+    wait: Option<Duration>,
+    problem: Problem,
+) -> Result<Taken, Problem> {
+    let Some(id) = made_before(app, tenant, once).await else { return Err(problem) };
+    let job = match wait.filter(|wait| !wait.is_zero()) {
+        Some(wait) => tokio::select! {
+            job = app.runner.wait(tenant, &id, wait) => job?,
+            () = app.handed_over.cancelled() => None,
+        },
+        None => None,
+    };
+    Ok(Taken { id, is_replayed: true, job })
+}
+
+/// The job or batch that the same request made before, as far as that can be known.
+pub async fn made_before(app: &App, tenant: &str, once: Option<&Idempotency>) -> Option<String> {
+    match app.store.made_before(tenant, once?).await {
+        Ok(id) => id,
+        Err(error) => {
+            tracing::debug!(%error, "whether a request was made before cannot be read");
+            None
+        }
+    }
 }
 
 /// Takes a job in, and waits for its end if asked to.
@@ -185,12 +243,12 @@ async fn respond(app: &App, tenant: &str, taken: Taken, is_waiting: bool) -> Res
         None => match app.store.job(Some(tenant), &taken.id).await? {
             Some(job) => job,
             None if app.is_stopping() => {
-                return Err(Problem::new(
+                return Err(Problem::unsure(
+                    "the process is stopping, and it is not known whether the job was taken in",
                     Code::Stopping,
-                    "the process is stopping, and the job was not taken in",
                 ));
             }
-            // The first request's job was deleted since; its key still stands for it.
+            // It was deleted at this very moment.
             None => return Err(Problem::not_found("job", &taken.id)),
         },
     };
@@ -223,6 +281,18 @@ async fn stream(app: &App, tenant: &str, prepared: Prepared, cancels: bool) -> R
     let live = app.runner.watch_with_texts(&named.id);
     let taken = came_of(app, named, receipt.await?, None)?;
     let live = if taken.is_replayed { None } else { live };
+    stream_of(app, tenant, taken, permit, live, cancels)
+}
+
+/// Answers with what happens in a job.
+fn stream_of(
+    app: &App,
+    tenant: &str,
+    taken: Taken,
+    permit: tokio::sync::OwnedSemaphorePermit,
+    live: Option<events::Heard>,
+    cancels: bool,
+) -> Result<Response, Problem> {
     let watched = events::Watched { id: taken.id.clone(), tenant: tenant.to_owned(), next: 0, cancels };
     let mut response = events::stream(app, watched, permit, live)?;
     let headers = response.headers_mut();

@@ -14,6 +14,7 @@ use super::request::Common;
 use crate::api::App;
 use crate::api::caller::Caller;
 use crate::api::headers::idempotency_key;
+use crate::api::jobs::submit::made_before;
 use crate::api::jobs::{JobRequest, Prepared, prepare};
 use crate::api::problem::{Code, Problem};
 use crate::flows::Ready;
@@ -114,7 +115,10 @@ impl Once {
 pub(super) async fn begin(app: &App, mut prepared: Prepared, once: Once) -> Result<Begun, Problem> {
     once.mark(&mut prepared);
     let job = &prepared.job;
-    app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await?;
+    if let Err(problem) = app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await {
+        let before = made_before(app, &job.tenant, job.idempotency.as_ref()).await;
+        return before.map(|id| Begun { live: app.runner.watch(&id), id }).ok_or(problem);
+    }
     let (id, flow, tenant) = known(&prepared);
     let (receipt, live) = app.runner.submit_watched(prepared.job, &prepared.flow);
     match receipt.await? {
@@ -134,7 +138,11 @@ pub(super) async fn begin(app: &App, mut prepared: Prepared, once: Once) -> Resu
 pub(super) async fn finish(app: &App, mut prepared: Prepared, once: Once) -> Result<Job, Problem> {
     once.mark(&mut prepared);
     let job = &prepared.job;
-    app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await?;
+    if let Err(problem) = app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await {
+        let before = made_before(app, &job.tenant, job.idempotency.as_ref()).await;
+        let id = before.ok_or(problem)?;
+        return app.runner.wait(&job.tenant, &id, ANSWER_TIME).await?.ok_or_else(|| late(&id));
+    }
     let (id, flow, tenant) = known(&prepared);
     let (submitted, job) = app.runner.submit_and_wait(prepared.job, &prepared.flow, ANSWER_TIME).await?;
     let id = match submitted {

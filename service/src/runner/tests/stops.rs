@@ -60,6 +60,26 @@ async fn a_drain_does_not_wait_longer_than_it_is_given() {
 }
 
 #[tokio::test]
+async fn a_long_job_outlives_any_number_of_drains() {
+    let world = World::new().await;
+    let flow = world.flow(&chain(60_000)).await;
+    let mut first = Some(job(&flow, json!({ "n": 1 })));
+    let id = first.as_ref().unwrap().id.clone();
+    for _ in 0..7 {
+        let leaving = world.runner(Options { claims_max: 3, ..quick() }).await;
+        if let Some(new) = first.take() {
+            leaving.submit(new, &flow).await.unwrap();
+        }
+        let owner = leaving.worker();
+        world
+            .job_when(&id, |job| job.status == Status::Running && job.owner.as_deref() == Some(&owner))
+            .await;
+        leaving.drain(Duration::from_millis(1)).await;
+        assert_eq!(world.job(&id).await.status, Status::Queued);
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_kills_its_workers_is_set_aside_and_the_others_live() {
     let world = World::new().await;
     let flow = world.flow(&chain(60_000)).await;
