@@ -235,6 +235,19 @@ pub struct OpenWait {
     pub until_ms: i64,
 }
 
+impl OpenWait {
+    /// What the engine says of it.
+    pub fn of(wait: &anabranch_engine::run::OpenWait) -> Self {
+        Self {
+            wait: wait.scope.to_string(),
+            ty: wait.ty.to_string(),
+            about: wait.about.as_deref().map(str::to_owned),
+            shown: wait.shown.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect(),
+            until_ms: i64::try_from(wait.until_ms).unwrap_or(i64::MAX),
+        }
+    }
+}
+
 /// A job as the store has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {

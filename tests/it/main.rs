@@ -23,6 +23,7 @@
 //! `outside`: webhooks, schedules, usage and feedback, against the real service.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
+//! `streams`: what a job writes reaches the readers of any process while it is written.
 //! `telemetry`: traces as a collector gets them.
 //! `ui`: the dashboard as it is served and as it lies in the repository.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
@@ -62,6 +63,7 @@ mod schemathesis;
 mod sdk;
 mod served;
 mod stores;
+mod streams;
 mod support;
 mod telemetry;
 mod tidy;

@@ -49,16 +49,7 @@ pub(super) fn refused(kind: &str, code: &str, message: String) -> End {
 
 /// The open waits of a run that parks.
 pub(super) fn of_waits(waits: &[run::OpenWait]) -> Vec<OpenWait> {
-    waits
-        .iter()
-        .map(|wait| OpenWait {
-            wait: wait.scope.to_string(),
-            ty: wait.ty.to_string(),
-            about: wait.about.as_ref().map(ToString::to_string),
-            shown: wait.shown.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect(),
-            until_ms: i64::try_from(wait.until_ms).unwrap_or(i64::MAX),
-        })
-        .collect()
+    waits.iter().map(OpenWait::of).collect()
 }
 
 pub(super) fn of_usage(usage: backend::Usage) -> Usage {

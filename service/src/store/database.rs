@@ -135,6 +135,7 @@ const COMMON: &[(i64, &str, &str)] = &[
     (2, "access", include_str!("../../../migrations/common/0002_access.sql")),
     (3, "outside", include_str!("../../../migrations/common/0003_outside.sql")),
     (5, "spending", include_str!("../../../migrations/common/0005_spending.sql")),
+    (8, "live", include_str!("../../../migrations/common/0008_live.sql")),
 ];
 /// Those that only `PostgreSQL` has.
 const POSTGRES: &[(i64, &str, &str)] =

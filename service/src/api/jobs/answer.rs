@@ -56,7 +56,7 @@ pub(super) async fn resume(
     let mut waits = job.waits.clone();
     if waits.is_empty() {
         let seen = super::nodes::inspection(&app, &job).await?;
-        waits = seen.waits.iter().map(crate::api::events::open_wait).collect();
+        waits = seen.waits.iter().map(crate::job::OpenWait::of).collect();
     }
     waits.retain(|open| !answers.iter().any(|answer| answer.wait == open.wait));
     let names: Vec<String> = waits.iter().map(|open| format!("`{}`", open.wait)).collect();
