@@ -18,6 +18,7 @@ use crate::access::Access;
 use crate::config::Config;
 use crate::flows::Flows;
 use crate::indexes::{Indexes, TenantResources};
+use crate::live::Relay;
 use crate::metrics::Metrics;
 use crate::resources::Pools;
 use crate::runner::Runner;
@@ -42,6 +43,7 @@ pub mod jobs;
 pub mod keys;
 pub mod layers;
 pub mod limits;
+pub mod live;
 pub mod mcp;
 pub mod openai;
 pub mod openapi;
@@ -70,6 +72,8 @@ pub struct Parts {
     pub store: Store,
     /// Runs jobs, here or elsewhere.
     pub runner: Runner,
+    /// Hears what happens in jobs, wherever they run.
+    pub relay: Relay,
     /// Flows by name and version.
     pub flows: Flows,
     /// Models, encoders and indexes.
@@ -180,5 +184,12 @@ pub fn router(app: &App) -> Router {
     let (router, _) = if app.roles.api { groups() } else { ops::routes() }.split_for_parts();
     // No part of the API: a client of it, that happens to be served from the same address.
     let router = if app.roles.api { router.merge(crate::ui::routes()) } else { router };
+    let tells = app.roles.worker && app.relay.is_shared();
+    let router = if tells { router.merge(live::routes()) } else { router };
     layers::around(router, app).with_state(app.clone())
+}
+
+/// What a process answers that answers nobody but other processes.
+pub fn internal_router(app: &App) -> Router {
+    layers::around(live::routes(), app).with_state(app.clone())
 }

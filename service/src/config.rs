@@ -8,6 +8,7 @@ use anabranch_engine::diagnostic;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod advertise;
 mod encoder;
 mod error;
 mod index;
@@ -24,6 +25,7 @@ mod telemetry;
 mod tool;
 mod word;
 
+pub use advertise::{Advertise, AdvertiseError};
 pub use encoder::{
     EmbedderApi, EmbedderConfig, EmbedderFolder, EmbedderServer, Prefixes, RerankerApi, RerankerConfig,
     RerankerServer, Sending,

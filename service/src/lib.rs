@@ -20,6 +20,7 @@ pub mod indexes;
 pub mod indexing;
 pub mod job;
 pub mod library;
+pub mod live;
 pub mod mcp;
 pub mod metrics;
 pub mod outgoing;

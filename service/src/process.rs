@@ -19,6 +19,7 @@ use crate::config::{Config, Durability, PostgresUrl, SecretError, StoreUrl, Wake
 use crate::flows::{FlowError, Flows};
 use crate::indexes::{Indexes, TenantResources};
 use crate::job::new_id;
+use crate::live::{PassError, Relay, Secret};
 use crate::metrics::{self, Metrics};
 use crate::outgoing;
 use crate::resources::{Env, Pools};
@@ -29,6 +30,9 @@ use crate::store::{self, At, Store, StoreError};
 use crate::telemetry::{MetricsPush, Telemetry, TelemetryError};
 
 mod listen;
+mod reach;
+
+use reach::Reach;
 
 /// The file of the store, in the folder `data`, unless the configuration names another.
 const STORE_FILE: &str = "anabranch.db";
@@ -65,6 +69,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// What processes share cannot be had.
+    #[error("there is no secret for hearing other processes")]
+    Pass(#[from] PassError),
     /// Nothing can be sent to the collector.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -102,6 +109,8 @@ pub struct Process {
     closed: CancellationToken,
     listener: Option<TcpListener>,
     address: Option<SocketAddr>,
+    /// Where it listens for other processes, if it listens for nobody else.
+    internal: Option<TcpListener>,
     /// Where metrics are sent to.
     push: Option<Arc<MetricsPush>>,
 }
@@ -146,6 +155,11 @@ impl Process {
             None => None,
         };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let reach = if roles.worker {
+            Reach::find(&store, config.server.advertise.as_ref(), address).await?
+        } else {
+            Reach::default()
+        };
         Arc::make_mut(&mut resources).indexes = indexes.entries();
         let names = resources.names();
         let flows = Flows::new(store.clone(), registry.clone(), Arc::new(move || Some(names.clone())));
@@ -172,12 +186,15 @@ impl Process {
             metrics: metrics.clone(),
             spending: Some(spending.clone()),
             access: Some(access.clone()),
+            address: reach.address,
             // A file has one process: there is nobody to share large eaches with.
             spread: if is_shared(&config) { runner::Options::default().spread } else { None },
             ..runner::Options::default()
         };
         let runner = Runner::start(store.clone(), flows.clone(), resources.clone(), options).await?;
+        let secret = if is_shared(&config) { Some(Secret::of(&store).await?) } else { None };
         let app = App::new(Parts {
+            relay: Relay::new(store.clone(), runner.clone(), secret),
             store,
             runner,
             flows,
@@ -200,7 +217,8 @@ impl Process {
             telemetry,
             config,
         });
-        let process = Self { app, closed: CancellationToken::new(), listener, address, push };
+        let process =
+            Self { app, closed: CancellationToken::new(), listener, address, internal: reach.listener, push };
         process.spawn(spending.keep());
         if let Some(push) = &process.push {
             process.spawn(push_metrics(process.app.clone(), push.clone()));
@@ -241,10 +259,12 @@ impl Process {
     /// Answers requests until `stop`; then takes no new work, lets what runs end, hands over the rest and closes.
     pub async fn serve(mut self, stop: impl Future<Output = ()>) {
         let closing = CancellationToken::new();
-        let serving = self.listener.take().map(|listener| {
-            let router = api::router(&self.app);
-            tokio::spawn(listen::serve(listener, router, closing.clone()))
-        });
+        let (public, internal) = (self.listener.take(), self.internal.take());
+        let public = public.map(|listener| (listener, api::router(&self.app)));
+        let listening =
+            public.or_else(|| internal.map(|listener| (listener, api::internal_router(&self.app))));
+        let serving = listening
+            .map(|(listener, router)| tokio::spawn(listen::serve(listener, router, closing.clone())));
         stop.await;
         tracing::info!("stopping: no new work is taken");
         self.app.stopping.cancel();

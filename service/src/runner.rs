@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use anabranch_engine::budget::Purse;
 use anabranch_engine::cx::Resources;
-use anabranch_engine::run::Notice;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -35,16 +34,17 @@ mod end;
 mod held;
 mod journal;
 mod lease;
+mod live;
+mod running;
 mod spread;
 #[cfg(test)]
 mod tests;
-mod texts;
 mod traced;
 mod wait;
 mod wanted;
 mod work;
 
-pub use texts::RunningText;
+pub use live::{Heard, Live, RunningNode, Said};
 
 use held::Desk;
 use lease::Lease;
@@ -105,6 +105,8 @@ pub struct Options {
     pub spending: Option<Spending>,
     /// Who knows how many jobs of a tenant may run at once; without a bound if `None`.
     pub access: Option<Access>,
+    /// Where other processes hear what happens in its jobs; nowhere if `None`.
+    pub address: Option<String>,
 }
 
 impl Default for Options {
@@ -119,21 +121,9 @@ impl Default for Options {
             metrics: Arc::default(),
             spending: None,
             access: None,
+            address: None,
         }
     }
-}
-
-/// Something that happens in a job of this process, for those who watch it live. What is journaled has its number.
-#[derive(Debug, Clone)]
-pub enum Live {
-    /// The job has come to this process.
-    Came,
-    /// Something that is not journaled: a node began, a piece of text.
-    Notice(Arc<Notice>),
-    /// Records up to this position can be read from the store.
-    Journaled(u64),
-    /// The job has ended, parked or was handed over.
-    Left,
 }
 
 /// How busy a runner is.
@@ -165,7 +155,7 @@ impl Runner {
             if swept.jobs > 0 {
                 tracing::info!(jobs = swept.jobs, "jobs of a process that has ended go on");
             }
-            store.register(&worker, options.slots, options.lease).await?;
+            lease::register(&store, &worker, &options).await?;
         }
         let inner = Arc::new(Inner {
             slots: Arc::new(Semaphore::new(options.slots as usize)),
@@ -205,13 +195,10 @@ impl Runner {
     }
 
     /// As [`Self::submit`], with all that happens in the job from its beginning, if it begins here.
-    pub fn submit_watched(
-        &self,
-        job: NewJob,
-        flow: &Ready,
-    ) -> (Receipt<Submitted>, broadcast::Receiver<Live>) {
-        let (live, watcher) = broadcast::channel(LIVE_BEHIND);
-        (self.take_in(job, flow, None, Some(live)), watcher)
+    pub fn submit_watched(&self, job: NewJob, flow: &Ready) -> (Receipt<Submitted>, Heard) {
+        let (tell, live) = broadcast::channel(LIVE_BEHIND);
+        let heard = Heard { live, running: Vec::new(), epoch: 1, is_whole: true };
+        (self.take_in(job, flow, None, Some(tell)), heard)
     }
 
     fn take_in(
@@ -259,14 +246,9 @@ impl Runner {
         })
     }
 
-    /// What happens in a job, if it runs in this process.
-    pub fn watch(&self, id: &str) -> Option<broadcast::Receiver<Live>> {
-        self.0.desk.get(id).map(|held| held.watch())
-    }
-
-    /// As [`Self::watch`], with what the running nodes have written before: what is heard goes on right after it.
-    pub fn watch_with_texts(&self, id: &str) -> Option<(broadcast::Receiver<Live>, Vec<RunningText>)> {
-        self.0.desk.get(id).map(|held| held.watch_with_texts())
+    /// What happens in a job from now on, if it runs in this process.
+    pub fn hear(&self, id: &str) -> Option<Heard> {
+        self.0.desk.get(id).map(|held| held.hear())
     }
 
     /// How busy it is.

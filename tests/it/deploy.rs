@@ -181,7 +181,7 @@ fn pods_are_probed_and_may_do_nothing_that_they_need_not() {
         assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL", "{name}");
         assert!(container["resources"]["limits"]["memory"].is_string(), "{name}");
         assert!(is_pinned(container["image"].as_str().unwrap()), "{name}");
-        for variable in container["env"].as_array().unwrap() {
+        for variable in container["env"].as_array().unwrap().iter().filter(|one| one["name"] != "POD_IP") {
             assert!(variable["valueFrom"]["secretKeyRef"].is_object(), "{name}: {variable}");
         }
         if object["kind"] == "Deployment" {
@@ -189,6 +189,45 @@ fn pods_are_probed_and_may_do_nothing_that_they_need_not() {
             assert_eq!(container["startupProbe"]["httpGet"]["path"], "/healthz", "{name}");
             assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz", "{name}");
         }
+    }
+}
+
+#[test]
+fn pods_are_told_where_the_others_reach_them_and_may_reach_each_other() {
+    let objects = objects();
+    for object in of_kind(&objects, "Deployment") {
+        let (name, container) =
+            (&object["metadata"]["name"], &object["spec"]["template"]["spec"]["containers"][0]);
+        let args: Vec<&str> =
+            container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+        if args.ends_with(&["--role", "api"]) {
+            // It has no jobs to tell of.
+            continue;
+        }
+        assert!(args.windows(2).any(|pair| pair == ["--advertise", "$(POD_IP)"]), "{name}: {args:?}");
+        let address =
+            container["env"].as_array().unwrap().iter().find(|one| one["name"] == "POD_IP").unwrap();
+        assert_eq!(address["valueFrom"]["fieldRef"]["fieldPath"], "status.podIP", "{name}");
+    }
+    for policy in of_kind(&objects, "NetworkPolicy") {
+        let pods = &policy["spec"]["podSelector"]["matchLabels"];
+        let is_open = |peers: &Value| {
+            let is_one = |peer: &Value| {
+                peer["podSelector"].is_object()
+                    && (peer["podSelector"]["matchLabels"].is_null()
+                        || &peer["podSelector"]["matchLabels"] == pods)
+            };
+            peers.as_array().is_none_or(|peers| peers.iter().any(is_one))
+        };
+        assert!(is_open(&policy["spec"]["ingress"][0]["from"]), "{policy}");
+        assert!(
+            policy["spec"]["egress"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|rule| is_open(&rule["to"]) && rule["ports"][0]["port"] != 53),
+            "{policy}"
+        );
     }
 }
 

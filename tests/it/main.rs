@@ -24,6 +24,7 @@
 //! `secrets`: a key that a backend echoes goes no further.
 //! `schema`: the schema for editors takes every flow of the repository.
 //! `stores`: indexes in a database or on a server find what the built-in one finds.
+//! `streams`: what a job writes reaches the readers of any process while it is written.
 //! `telemetry`: traces as a collector gets them.
 //! `ui`: the dashboard as it is served and as it lies in the repository.
 //! `tidy`: the repository keeps its own rules: directions, sizes, pages, generated files.
@@ -64,6 +65,7 @@ mod sdk;
 mod secrets;
 mod served;
 mod stores;
+mod streams;
 mod support;
 mod telemetry;
 mod tidy;

@@ -2,7 +2,7 @@
 //!
 //! What is journaled has its number in the journal as id: a reader that comes back with `Last-Event-ID` goes on right
 //! after it, on whichever process. What is not journaled (a node began, a piece of text) is told live, by the process
-//! that runs the job, and has no id.
+//! that runs the job through the one that is read, and has no id.
 
 use axum::Json;
 use axum::body::Body;
@@ -11,7 +11,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,7 +23,7 @@ use super::headers::{Wanted, last_event_id, wanted};
 use super::jobs::find;
 use super::problem::{Code, Problem};
 use crate::job::Job;
-use crate::runner::{Live, RunningText};
+use crate::runner::Heard;
 
 mod feed;
 mod names;
@@ -105,7 +105,7 @@ async fn events(
             if query.cancel_on_disconnect && !can.scopes.contains(&super::caller::Scope::Run) {
                 return Err(Problem::new(Code::NoScope, "`cancel_on_disconnect` needs the scope `run`"));
             }
-            let live = app.runner.watch_with_texts(&id);
+            let heard = app.runner.hear(&id);
             let job = find(&app, &can, &id).await?;
             // The end has the number after the last record.
             if job.status.is_final()
@@ -115,9 +115,13 @@ async fn events(
                 return Ok(StatusCode::NO_CONTENT.into_response());
             }
             let permit = permit(&app)?;
+            let heard = match heard {
+                None => app.relay.hear_elsewhere(&job).await,
+                here => here,
+            };
             let tenant = can.tenant.clone();
             let watched = Watched { id, tenant, next, cancels: query.cancel_on_disconnect };
-            stream(&app, watched, permit, live)
+            stream(&app, watched, permit, heard)
         }
     }
 }
@@ -159,9 +163,6 @@ pub struct Watched {
     pub cancels: bool,
 }
 
-/// What the runner tells of a job from now on, and what its running nodes have written before.
-pub type Heard = (broadcast::Receiver<Live>, Vec<RunningText>);
-
 /// A place for one more stream.
 pub fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     if app.is_stopping() {
@@ -173,15 +174,15 @@ pub fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     })
 }
 
-/// The stream of what happens in a job. `live` is what the runner tells, if it was asked before.
+/// The stream of what happens in a job; `heard` is what is told of it live, if that was asked before.
 pub fn stream(
     app: &App,
     watched: Watched,
     permit: OwnedSemaphorePermit,
-    live: Option<Heard>,
+    heard: Option<Heard>,
 ) -> Result<Response, Problem> {
     let (to_reader, from_feed) = mpsc::channel::<bytes::Bytes>(BEHIND);
-    tokio::spawn(feed::feed(app.clone(), watched, live, to_reader, permit));
+    tokio::spawn(feed::feed(app.clone(), watched, heard, to_reader, permit));
     let parts = futures::stream::unfold(from_feed, |mut from_feed| async move {
         let part = from_feed.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(part), from_feed))

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
 
 use super::problem::{Code, Problem};
 
@@ -23,6 +24,13 @@ pub fn prefer_wait(headers: &HeaderMap) -> Option<Duration> {
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
         .and_then(|(_, seconds)| seconds.trim().trim_matches('"').parse().ok())?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
+}
+
+/// Says how long it was waited for at most.
+pub fn preference_applied(wait: Duration, response: &mut Response) {
+    if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs())) {
+        response.headers_mut().insert("preference-applied", applied);
+    }
 }
 
 /// The `Idempotency-Key`, if there is one.

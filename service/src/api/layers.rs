@@ -108,8 +108,12 @@ pub fn around(router: Router<App>, app: &App) -> Router<App> {
 }
 
 async fn no_route(request: Request) -> Problem {
-    Problem::new(Code::NoRoute, format!("there is no endpoint `{}`", request.uri().path()))
-        .hint("`/docs` lists them all")
+    no_route_to(request.uri().path())
+}
+
+/// There is nothing at `path`.
+pub fn no_route_to(path: &str) -> Problem {
+    Problem::new(Code::NoRoute, format!("there is no endpoint `{path}`")).hint("`/docs` lists them all")
 }
 
 async fn no_method(request: Request) -> Problem {

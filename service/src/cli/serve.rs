@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Ended, print, world};
 use crate::api::Roles;
-use crate::config::LogFormat;
+use crate::config::{Advertise, LogFormat, ServerSection};
 use crate::exit::{self, Error, Exit};
 use crate::process::{Process, Start, StartError};
 use crate::resources::Overrides;
@@ -58,11 +58,16 @@ pub(crate) struct Args {
 
 /// Run jobs that were submitted elsewhere, without an API
 ///
-/// The same as `serve --role worker`: it shares the database of other processes and answers no requests but probes.
+/// The same as `serve --role worker`: it shares the database of other processes and answers no requests but probes, and
+/// those of the other processes for what its jobs write while they write it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   anabranch worker
-  anabranch worker --listen 0.0.0.0:7118      (/healthz, /readyz and /metrics)")]
+  anabranch worker --listen 0.0.0.0:7118      (/healthz, /readyz and /metrics)
+  anabranch worker --advertise worker-7:7119  (where other processes reach it)
+
+Without --listen it takes a free port for the other processes alone, at its
+address on the way to the database; --advertise none takes none.")]
 pub(crate) struct WorkerArgs {
     /// Address and port for probes; none if it is not given
     #[arg(long, value_name = "ADDR")]
@@ -73,6 +78,9 @@ pub(crate) struct WorkerArgs {
 
 #[derive(Debug, Clone, clap::Args)]
 struct Common {
+    /// Where the other processes on the same database reach this one, over `server.advertise`
+    #[arg(long, value_name = "HOST[:PORT]")]
+    advertise: Option<Advertise>,
     /// Leave the tables of the store as they are; refuse to start if they are too old
     #[arg(long)]
     no_migrate: bool,
@@ -100,7 +108,11 @@ async fn serve(
 ) -> Ended {
     log_to_stderr(common.world.log_format());
     let cancel = world::cancel_on_stop();
-    let process = begin(&common.world, &cancel, listen, roles, !common.no_migrate).await?;
+    let reached = |server: &mut ServerSection| {
+        server.advertise = common.advertise.clone().or(server.advertise.take());
+        listen(server.listen)
+    };
+    let process = begin(&common.world, &cancel, reached, roles, !common.no_migrate).await?;
     announce(&process, roles, common.json)?;
     if let Some(address) = process.address().filter(|_| shows && roles.api) {
         show(address);
@@ -109,11 +121,11 @@ async fn serve(
     Ok(Exit::Ok)
 }
 
-/// A process of what the configuration says, with its indexes brought up to date.
+/// A process of what the configuration says, with its indexes brought up to date. `reached` gives where it listens.
 pub(super) async fn begin(
     args: &world::Args,
     cancel: &CancellationToken,
-    listen: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
+    reached: impl FnOnce(&mut ServerSection) -> Option<SocketAddr>,
     roles: Roles,
     migrate: bool,
 ) -> Result<Process, Error> {
@@ -122,9 +134,9 @@ pub(super) async fn begin(
     let (resources, pools) = world.with_pools(&Overrides::default(), std::collections::BTreeMap::new())?;
     let names: Vec<_> = world.names().indexes.iter().map(|name| name.as_str().into()).collect();
     let indexes = world.writable(&names, &registry, &resources, cancel).await?;
-    let listen = listen(world.config.server.listen);
     let env = |name: &str| std::env::var(name).ok();
-    let config = world.config;
+    let mut config = world.config;
+    let listen = reached(&mut config.server);
     let start = Start { config, resources, pools, indexes, registry, listen, roles, migrate, env: &env };
     Process::start(start).await.map_err(|error| refused(&error))
 }
@@ -172,7 +184,7 @@ fn refused(error: &StartError) -> Error {
                  `server.root_key`, or listen on 127.0.0.1 only",
             ),
         ),
-        StartError::Store(_) => (Exit::Unavailable, None),
+        StartError::Store(_) | StartError::Pass(_) => (Exit::Unavailable, None),
         StartError::Secret(_) | StartError::RootKey(_) | StartError::Flows(_) | StartError::Telemetry(_) => {
             (Exit::Invalid, None)
         }

@@ -8,6 +8,7 @@ use anabranch_backends::egress::Allowed;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::advertise::Advertise;
 use super::limits::some_duration;
 use super::secret::SecretRef;
 
@@ -19,6 +20,11 @@ pub struct ServerSection {
     /// key first: `anabranch keys create --local`.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
+    /// Where the other processes on the same database reach this one, to hear what its jobs write while they write it:
+    /// `HOST` or `HOST:PORT`, or `none`. If unset, where it listens; if that is everywhere or nowhere, its address on the
+    /// way to the database. Only with `PostgreSQL`.
+    #[schemars(with = "Option<String>")]
+    pub advertise: Option<Advertise>,
     /// A folder of flow files that belong to the tenant `default`: each is there under the name that it gives itself,
     /// and a changed file is a new version; one that has not changed leaves alone what was done over the API. If unset, the folder `flows` beside the configuration, if it is there.
     pub flows: Option<PathBuf>,
@@ -47,6 +53,7 @@ impl Default for ServerSection {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7117)),
+            advertise: None,
             flows: None,
             public_url: None,
             root_key: None,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anabranch_engine::run::Notice;
 use rmcp::model::{
     CallToolResult, ContentBlock, JsonObject, MetaObject, ProgressNotificationParam, ProgressToken, Tool,
     ToolAnnotations,
@@ -10,8 +9,6 @@ use rmcp::model::{
 use rmcp::service::{Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer};
 use serde_json::{Value as Json, json};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::{TOOLS_MAX, object, refused, text};
 use crate::api::App;
@@ -23,7 +20,8 @@ use crate::api::openai::call::{ANSWER_TIME, failure, late};
 use crate::api::problem::Problem;
 use crate::flows::{Ready, schema};
 use crate::job::{Job, Status, Submitted};
-use crate::runner::Live;
+use crate::live::{Ear, Told};
+use crate::runner::{Live, Said};
 
 /// Longest name of a tool.
 const NAME_CHARS: usize = 128;
@@ -85,7 +83,7 @@ pub(super) async fn call(
     let (id, flow) = (prepared.job.id.clone(), prepared.job.flow.clone());
     let gives = Gives::of(&prepared.flow.plan).ok();
     let guard = Guard::new(app, &caller.tenant, &id);
-    let (receipt, live) = app.runner.submit_watched(prepared.job, &prepared.flow);
+    let (receipt, heard) = app.runner.submit_watched(prepared.job, &prepared.flow);
     match receipt.await {
         Ok(Submitted::New) => app.metrics.submitted(&caller.tenant, &flow, 1),
         Ok(_) => return Err(ErrorData::internal_error("the job was there before", None)),
@@ -93,9 +91,10 @@ pub(super) async fn call(
     }
     let ended = async {
         if let Some(token) = context.meta.get_progress_token() {
-            show(&context.peer, token, live).await;
+            let ear = app.relay.ear(&id, Some(heard));
+            show(&context.peer, token, ear, &caller.tenant).await;
         } else {
-            drop(live);
+            drop(heard);
         }
         app.runner.wait(&caller.tenant, &id, ANSWER_TIME).await
     };
@@ -148,21 +147,17 @@ fn told_once(mut problem: Problem) -> Problem {
     problem
 }
 
-/// Tells which nodes begin and end, until the job leaves this process.
-async fn show(peer: &Peer<RoleServer>, token: ProgressToken, mut live: Receiver<Live>) {
+/// Tells which nodes begin and end, until the job has ended or waits.
+async fn show(peer: &Peer<RoleServer>, token: ProgressToken, mut ear: Ear, tenant: &str) {
     let (mut n_sent, mut n_ended) = (0, 0_u32);
-    loop {
-        let message = match live.recv().await {
-            Ok(Live::Notice(notice)) => match &*notice {
-                Notice::Started { scope, op, attempt: 1, .. } => format!("{scope} ({op}) began"),
-                Notice::Ended { scope, retry_in: None, .. } => {
-                    n_ended += 1;
-                    format!("{scope} ended")
-                }
-                _ => continue,
-            },
-            Ok(Live::Came | Live::Journaled(_)) | Err(RecvError::Lagged(_)) => continue,
-            Ok(Live::Left) | Err(RecvError::Closed) => return,
+    while let Ok(Some(told)) = ear.follow(tenant).await {
+        let message = match told {
+            Told::Live(Live::Said(Said::Started { node, op, attempt: 1 })) => format!("{node} ({op}) began"),
+            Told::Live(Live::Said(Said::Ended { node, is_last: true })) => {
+                n_ended += 1;
+                format!("{node} ended")
+            }
+            _ => continue,
         };
         n_sent += 1;
         if n_sent > PROGRESS_MAX {

@@ -130,6 +130,7 @@ mod tests {
             ty: "bool".into(),
             about: Some("May it go on?".into()),
             shown: Map::new(),
+            since_ms: Some(1_000),
             until_ms: 9_000,
         };
         let since = Job { status: Status::Cancelled, ..job(&json!({ "text": "yes" })) };

@@ -9,8 +9,9 @@ use anabranch_engine::run::{Inbox, Notice, Observer};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use super::texts::{RunningText, Texts};
-use super::{LIVE_BEHIND, Live};
+use super::LIVE_BEHIND;
+use super::live::{Heard, Live, Said};
+use super::running::Running;
 use crate::job::Progress;
 use crate::metrics::{Counting, Metrics};
 use crate::store::Wanted;
@@ -39,9 +40,9 @@ pub(super) struct Held {
     pub(super) is_replaying: AtomicBool,
     n_running: AtomicU64,
     n_ended: AtomicU64,
-    /// What the running nodes have written; locked while a piece is told, so that whoever begins to watch gets each
-    /// piece once: with the text so far, or after it.
-    texts: Mutex<Texts>,
+    /// What runs; locked while something is told, so that whoever begins to watch hears each thing once: in what runs
+    /// already, or after it.
+    running: Mutex<Running>,
     counting: Counting,
 }
 
@@ -66,7 +67,7 @@ impl Held {
             is_replaying: AtomicBool::new(false),
             n_running: AtomicU64::new(0),
             n_ended: AtomicU64::new(0),
-            texts: Mutex::default(),
+            running: Mutex::default(),
             counting: Counting::new(metrics.clone()),
         })
     }
@@ -88,30 +89,28 @@ impl Held {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(wait.to_owned())
     }
 
-    pub(super) fn watch(&self) -> broadcast::Receiver<Live> {
-        self.live.get_or_init(|| broadcast::Sender::new(LIVE_BEHIND)).subscribe()
+    /// What happens from now on, with what runs already.
+    pub(super) fn hear(&self) -> Heard {
+        let running = self.running();
+        let live = self.live.get_or_init(|| broadcast::Sender::new(LIVE_BEHIND)).subscribe();
+        Heard { live, running: running.list(), epoch: self.epoch, is_whole: false }
     }
 
-    /// As [`Self::watch`], with what the running nodes have written before.
-    pub(super) fn watch_with_texts(&self) -> (broadcast::Receiver<Live>, Vec<RunningText>) {
-        let texts = self.texts();
-        (self.watch(), texts.list())
-    }
-
-    fn texts(&self) -> MutexGuard<'_, Texts> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_watched(&self) -> bool {
         self.live.get().is_some_and(|live| live.receiver_count() > 0)
     }
 
-    pub(super) fn tell(&self, live: impl FnOnce() -> Live) {
+    pub(super) fn tell(&self, live: impl FnOnce() -> Option<Live>) {
         if let Some(sender) = self.live.get()
             && sender.receiver_count() > 0
+            && let Some(live) = live()
         {
             // The last one may have stopped to watch.
-            let _unheard = sender.send(live());
+            let _unheard = sender.send(live);
         }
     }
 
@@ -133,30 +132,16 @@ impl Held {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.n_ended.store(0, Ordering::Relaxed);
         self.n_running.store(0, Ordering::Relaxed);
-        self.texts().clear();
+        self.running().clear();
     }
 }
 
 impl Observer for Held {
     fn notice(&self, notice: &Notice) {
-        let tell = || {
-            if !self.is_replaying.load(Ordering::Relaxed) {
-                self.tell(|| Live::Notice(Arc::new(notice.clone())));
-            }
-        };
-        if let Notice::Progress { scope, progress: Some(Shown::Delta(piece)) } = notice {
-            let mut texts = self.texts();
-            texts.push(&scope.to_string(), piece);
-            return tell();
-        }
-        self.counting.noticed(notice, !self.is_replaying.load(Ordering::Relaxed));
-        if let Notice::Started { scope, .. } | Notice::Ended { scope, .. } | Notice::Aborted { scope, .. } =
-            notice
-        {
-            let mut texts = self.texts();
-            if !texts.is_empty() {
-                texts.forget(&scope.to_string());
-            }
+        let is_new = !self.is_replaying.load(Ordering::Relaxed);
+        // Pieces of text are many, and nothing counts them.
+        if !matches!(notice, Notice::Progress { progress: Some(Shown::Delta(_)), .. }) {
+            self.counting.noticed(notice, is_new);
         }
         match notice {
             Notice::Started { attempt: 1, .. } => {
@@ -170,7 +155,11 @@ impl Observer for Held {
             Notice::Aborted { attempt: 1.., .. } => self.one_less(),
             _ => {}
         }
-        tell();
+        let mut running = self.running();
+        running.hear(notice);
+        if is_new {
+            self.tell(|| Said::of(notice).map(Live::Said));
+        }
     }
 
     fn looked_up(&self, op: &str, is_hit: bool) {
@@ -195,7 +184,7 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn put(&self, held: Arc<Held>) {
         let mut jobs = self.lock();
-        held.tell(|| Live::Came);
+        held.tell(|| Some(Live::Came));
         jobs.insert(held.id.clone(), held);
     }
 
@@ -218,7 +207,7 @@ impl Desk {
             jobs.remove(&held.id);
         }
         drop(jobs);
-        held.tell(|| Live::Left);
+        held.tell(|| Some(Live::Left));
         self.left.notify_waiters();
     }
 

@@ -27,7 +27,7 @@ impl Journal for Watched {
         Receipt::awaiting(async move {
             receipt.await?;
             if let Some(seq) = seq {
-                held.tell(|| Live::Journaled(seq));
+                held.tell(|| Some(Live::Journaled(seq)));
             }
             Ok(())
         })

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Inner, RETRY, jittered};
+use super::{Inner, Options, RETRY, jittered};
 use crate::job::new_id;
-use crate::store::{Gone, StoreError};
+use crate::store::{Gone, Store, StoreError};
 
 /// Who this process is to the others, and until when.
 pub(super) struct Lease {
@@ -128,7 +128,7 @@ async fn begin_anew(inner: &Arc<Inner>, gone: Gone) {
     loop {
         let worker: Arc<str> = new_id("wkr").into();
         let asked = Instant::now();
-        match register(inner, (&old, gone), &worker).await {
+        match registered(inner, (&old, gone), &worker).await {
             Ok(()) => {
                 inner.lease.begin(worker, asked);
                 return;
@@ -139,9 +139,18 @@ async fn begin_anew(inner: &Arc<Inner>, gone: Gone) {
     }
 }
 
-async fn register(inner: &Arc<Inner>, (old, gone): (&str, Gone), worker: &str) -> Result<(), StoreError> {
+async fn registered(inner: &Arc<Inner>, (old, gone): (&str, Gone), worker: &str) -> Result<(), StoreError> {
     inner.store.deregister(old, gone).await?;
-    inner.store.register(worker, inner.options.slots, inner.options.lease).await
+    register(&inner.store, worker, &inner.options).await
+}
+
+/// Makes a worker known, and where others hear of its jobs.
+pub(super) async fn register(store: &Store, worker: &str, options: &Options) -> Result<(), StoreError> {
+    store.register(worker, options.slots, options.lease).await?;
+    match &options.address {
+        Some(address) => store.advertise(worker, address).await,
+        None => Ok(()),
+    }
 }
 
 /// Puts back what lost workers had, and what this one has without knowing.

@@ -300,18 +300,18 @@ async fn who_watches_a_job_hears_what_happens_until_it_has_left() {
     let new = job(&flow, json!({ "n": 1 }));
     let id = new.id.clone();
     runner.submit(new, &flow).await.unwrap();
-    let mut live = runner.watch(&id).unwrap();
+    let mut live = runner.hear(&id).unwrap().live;
     let (mut n_notices, mut last) = (0, None);
     loop {
         match tokio::time::timeout(PATIENCE, live.recv()).await.unwrap().unwrap() {
-            Live::Notice(_) => n_notices += 1,
+            Live::Said(_) => n_notices += 1,
             Live::Journaled(seq) => last = last.max(Some(seq)),
-            Live::Came => {}
+            Live::Came | Live::Missed(_) => {}
             Live::Left => break,
         }
     }
     assert!(n_notices >= 4, "{n_notices}");
     assert!(last >= Some(1), "{last:?}");
-    assert!(runner.watch(&id).is_none());
+    assert!(runner.hear(&id).is_none());
     assert!(world.job(&id).await.status.is_final());
 }

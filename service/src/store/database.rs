@@ -140,6 +140,7 @@ const COMMON: &[(i64, &str, &str)] = &[
     (5, "spending", include_str!("../../../migrations/common/0005_spending.sql")),
     (6, "folder", include_str!("../../../migrations/common/0006_folder.sql")),
     (7, "bounds", include_str!("../../../migrations/common/0007_bounds.sql")),
+    (8, "live", include_str!("../../../migrations/common/0008_live.sql")),
 ];
 /// Those that only `PostgreSQL` has.
 const POSTGRES: &[(i64, &str, &str)] =

@@ -76,7 +76,10 @@ async fn a_submission_answers_with_all_that_happens_up_to_the_end() {
     assert_eq!(ids, [0, 1, 2, 3, 4, 5]);
     let last = events.last().unwrap();
     assert_eq!((last.name.as_str(), &last.data["job"]["status"]), ("job_ended", &json!("succeeded")));
-    assert!(events.iter().any(|event| event.name == "node_started" && event.id.is_none()), "{events:#?}");
+    for node in ["a", "b", "c", "d"] {
+        let at = |name| events.iter().position(|event| event.name == name && event.data["node"] == node);
+        assert!(at("node_started").is_some() && at("node_started") < at("node_ended"), "{node}: {events:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,29 @@ async fn a_caller_who_waits_gets_the_end_and_one_who_waits_too_short_gets_the_jo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_looks_at_a_job_can_wait_for_its_end_or_for_its_question() {
+    let service = Service::start().await;
+    let look = async |id: &str, wait: &str| {
+        let request = service.request(Method::GET, &format!("/v1/jobs/{id}")).header("prefer", wait);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let slow = service.submit("slow").await;
+    let not_yet = look(&slow, "wait=1").await;
+    assert_eq!((not_yet.status, &not_yet.body["status"]), (200, &json!("running")), "{not_yet:?}");
+    assert_eq!(
+        (not_yet.header("preference-applied"), not_yet.header("vary")),
+        (Some("wait=1"), Some("Prefer"))
+    );
+    let (ended, _) = tokio::join!(look(&slow, "wait=300"), async {
+        service.post(&format!("/v1/jobs/{slow}/cancel"), &json!({ "mode": "now" })).await
+    });
+    assert_eq!((ended.status, &ended.body["status"]), (200, &json!("cancelled")), "{ended:?}");
+    let asking = look(&service.submit("asking").await, "wait=300").await;
+    assert_eq!(asking.body["status"], "waiting", "{asking:?}");
+    assert_eq!(look("job_none", "wait=300").await.problem(404), "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flow_can_be_named_with_its_version_or_sent_along_or_stand_in_the_path() {
     let service = Service::start().await;
     for body in [json!({ "flow": "quick@1" }), json!({ "flow": "quick", "version": 1 })] {

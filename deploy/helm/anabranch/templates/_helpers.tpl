@@ -45,6 +45,11 @@ capabilities:
 {{- end }}
 
 {{- define "anabranch.env" -}}
+# Where the other pods hear what this one's jobs write: `--advertise`.
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
 - name: ANABRANCH_DATABASE_URL
   valueFrom:
     secretKeyRef:

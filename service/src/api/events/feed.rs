@@ -1,20 +1,21 @@
 //! Feeds one reader with what happens in a job, until its end, the reader's, or the process's.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use anabranch_engine::run::Notice;
+use anabranch_engine::event::Event;
 use bytes::Bytes;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::Watched;
 use super::names::Names;
 use super::vocabulary::{Happening, JobEvent, TextView};
-use super::{Heard, Watched};
 use crate::api::App;
 use crate::api::jobs::view::JobView;
 use crate::job::Job;
-use crate::runner::{Live, RunningText};
+use crate::live::{Ear, Told};
+use crate::runner::{Heard, Live, RunningNode, Said};
 use crate::store::{Changes, StoreError};
 
 /// Records that are read at once.
@@ -25,6 +26,8 @@ const PING: Duration = Duration::from_secs(15);
 const STUCK: Duration = Duration::from_mins(1);
 /// How often the store is asked where a notification may be lost.
 const POLL: Duration = Duration::from_secs(1);
+/// Nodes whose ends are remembered, so that none is told to begin after them.
+const ENDS: usize = 4_096;
 /// How often it is asked while it is away.
 const AWAY: Duration = Duration::from_millis(500);
 
@@ -41,6 +44,10 @@ struct Feed {
     watched: Watched,
     names: Names,
     to_reader: mpsc::Sender<Bytes>,
+    /// The last attempts that the reader knows to have ended, by node.
+    ends: HashMap<String, u32>,
+    /// What runs as somebody begins to tell: told once the journal was read, so that it stands behind earlier attempts.
+    running: Vec<RunningNode>,
 }
 
 /// Tells a reader what happens; holds its place among the streams until it is done.
@@ -51,7 +58,8 @@ pub(super) async fn feed(
     to_reader: mpsc::Sender<Bytes>,
     permit: OwnedSemaphorePermit,
 ) {
-    let mut feed = Feed { app, watched, names: Names::default(), to_reader };
+    let (names, ends) = (Names::default(), HashMap::new());
+    let mut feed = Feed { app, watched, names, to_reader, ends, running: Vec::new() };
     let over = feed.run(heard).await;
     if matches!(over, Over::Gone) && feed.watched.cancels && !feed.app.is_stopping() {
         let Watched { tenant, id, .. } = &feed.watched;
@@ -64,24 +72,17 @@ pub(super) async fn feed(
 }
 
 impl Feed {
-    async fn run(&mut self, heard: Option<Heard>) -> Over {
-        let (mut live, mut texts) = match heard {
-            Some((live, texts)) => (Some(live), texts),
-            None => (None, Vec::new()),
-        };
+    async fn run(&mut self, mut heard: Option<Heard>) -> Over {
+        self.running = heard.as_mut().map(|heard| std::mem::take(&mut heard.running)).unwrap_or_default();
+        // Whoever hears all of it is told when there is something to read, and of each beginning before its end.
+        let is_whole = heard.as_ref().is_some_and(|heard| heard.is_whole);
+        let mut ear = self.app.relay.ear(&self.watched.id, heard);
         // Whoever listens first and looks then misses nothing in between.
         let mut changes = self.app.store.follow(&self.watched.id);
         let mut is_first = true;
         let mut ping_at = Instant::now() + PING;
         loop {
-            if live.is_none() {
-                let heard = self.app.runner.watch_with_texts(&self.watched.id);
-                live = heard.map(|(live, before)| {
-                    texts = before;
-                    live
-                });
-            }
-            match self.catch_up(is_first, &mut texts).await {
+            match self.look(is_first, is_first && is_whole, &mut ear).await {
                 Ok(None) => is_first = false,
                 Ok(Some(over)) => return over,
                 // Nothing is lost: it goes on where it was once the store is there again.
@@ -93,17 +94,18 @@ impl Feed {
                     }
                 }
             }
-            if let Some(over) = self.until_news(&mut live, &mut changes, &mut ping_at).await {
+            if let Some(over) = self.until_news(&mut ear, &mut changes, &mut ping_at).await {
                 return over;
             }
         }
     }
 
-    /// Tells what the journal has, and the end if it is there.
-    async fn catch_up(
+    /// Shows the job if it is the first look, and tells what the journal has, and the end if it is there.
+    async fn look(
         &mut self,
         is_first: bool,
-        texts: &mut Vec<RunningText>,
+        shows_only: bool,
+        ear: &mut Ear,
     ) -> Result<Option<Over>, StoreError> {
         // The job before its records: what it says of its end then holds for the records that are read after it.
         let Some(job) = self.app.store.job(Some(&self.watched.tenant), &self.watched.id).await? else {
@@ -111,72 +113,102 @@ impl Feed {
         };
         if is_first {
             self.names = Names::of(&self.app, &job, self.watched.next).await?;
-            if let Some(over) = self.snapshot(&job, std::mem::take(texts)).await {
-                return Ok(Some(over));
+            let over = self.snapshot(&job).await;
+            if over.is_some() || shows_only {
+                return Ok(over);
             }
         }
-        loop {
-            let records = self.app.store.records(&self.watched.id, self.watched.next, AT_ONCE).await?;
-            for (at_ms, record) in &records {
-                // A node of a plan is known before its end is told; what the end sets off comes after it.
-                let event = JobEvent::recorded(*at_ms, record, &self.names);
-                self.names.hear(record);
-                if let Some(over) = self.send(event).await {
-                    return Ok(Some(over));
-                }
-                self.watched.next = record.seq.saturating_add(1);
-            }
-            if records.len() < AT_ONCE {
-                break;
-            }
+        if let Some(over) = self.read(u64::MAX).await? {
+            return Ok(Some(over));
         }
         if job.status.is_final() {
             let ended = JobEvent::ended(&self.app, job, self.watched.next);
             return Ok(Some(self.send(ended).await.unwrap_or(Over::Done)));
         }
+        ear.look(job.status, job.epoch);
+        Ok(self.begin().await)
+    }
+
+    /// Tells what the journal has up to a number.
+    async fn read(&mut self, upto: u64) -> Result<Option<Over>, StoreError> {
+        while self.watched.next <= upto {
+            let left = upto.saturating_sub(self.watched.next).saturating_add(1);
+            let at_once = usize::try_from(left).unwrap_or(AT_ONCE).min(AT_ONCE);
+            let records = self.app.store.records(&self.watched.id, self.watched.next, at_once).await?;
+            for (at_ms, record) in &records {
+                // A node of a plan is known before its end is told; what the end sets off comes after it.
+                let event = JobEvent::recorded(*at_ms, record, &self.names);
+                self.names.hear(record);
+                self.note_end(&record.event);
+                if let Some(over) = self.send(event).await {
+                    return Ok(Some(over));
+                }
+                self.watched.next = record.seq.saturating_add(1);
+            }
+            if records.len() < at_once {
+                break;
+            }
+        }
         Ok(None)
     }
 
-    async fn snapshot(&self, job: &Job, texts: Vec<RunningText>) -> Option<Over> {
+    fn note_end(&mut self, event: &Event) {
+        if let Event::AttemptEnded { scope, attempt, .. } = event {
+            if self.ends.len() >= ENDS {
+                self.ends.clear();
+            }
+            self.ends.insert(scope.to_string(), *attempt);
+        }
+    }
+
+    /// Whether the reader knows that this attempt has ended: what is told live may be behind what was read.
+    fn has_ended(&self, node: &str, attempt: u32) -> bool {
+        self.ends.get(node).is_some_and(|ended| *ended >= attempt)
+    }
+
+    /// The job as it is, with what its nodes have written; that others run is told behind what the journal has.
+    async fn snapshot(&mut self, job: &Job) -> Option<Over> {
         let job = Box::new(JobView::whole(&self.app, job.clone()));
-        let texts = texts.into_iter().map(TextView::from).collect();
+        let writes = |node: &mut RunningNode| !node.text.is_empty();
+        let texts = self.running.extract_if(.., writes).map(TextView::from).collect();
         self.send(JobEvent::live(Happening::Snapshot { job, texts })).await
     }
 
-    /// Passes on what is only told live, until there is something to read from the journal.
+    /// Tells what runs as somebody begins to tell.
+    async fn begin(&mut self) -> Option<Over> {
+        for node in std::mem::take(&mut self.running) {
+            if self.has_ended(&node.node, node.attempt) {
+                continue;
+            }
+            for event in JobEvent::running(node) {
+                if let Some(over) = self.send(event).await {
+                    return Some(over);
+                }
+            }
+        }
+        None
+    }
+
+    /// Passes on what is told, until the store has to be looked at.
     async fn until_news(
-        &self,
-        live: &mut Option<broadcast::Receiver<Live>>,
+        &mut self,
+        ear: &mut Ear,
         changes: &mut Changes,
         ping_at: &mut Instant,
     ) -> Option<Over> {
         let poll_at = Instant::now() + POLL;
         loop {
-            let is_here = live.is_some();
+            let hears = ear.hears();
             tokio::select! {
                 biased;
                 () = self.to_reader.closed() => return Some(Over::Gone),
                 () = self.app.stopping.cancelled() => return Some(self.interrupted().await),
-                told = next(live) => match told {
-                    Ok(Live::Notice(notice)) => {
-                        if let Some(over) = self.pass_on(&notice).await {
-                            return Some(over);
-                        }
-                    }
-                    Ok(Live::Journaled(upto)) if upto < self.watched.next => {}
-                    Ok(Live::Journaled(_) | Live::Came) => return None,
-                    Ok(Live::Left) | Err(RecvError::Closed) => {
-                        *live = None;
-                        return None;
-                    }
-                    Err(RecvError::Lagged(missed)) => {
-                        if let Some(over) = self.send(JobEvent::live(Happening::Lagged { missed })).await {
-                            return Some(over);
-                        }
-                        return None;
-                    }
+                told = ear.next() => match self.pass_on(told).await {
+                    Ok(true) => return None,
+                    Ok(false) => {}
+                    Err(over) => return Some(over),
                 },
-                () = changes.changed(), if !is_here => return None,
+                () = changes.changed(), if !hears => return None,
                 () = sleep_until(poll_at) => return None,
                 () = sleep_until(*ping_at) => {
                     if let Some(over) = self.ping(ping_at).await {
@@ -184,6 +216,35 @@ impl Feed {
                     }
                 }
             }
+        }
+    }
+
+    /// Passes on what is told; whether the store has to be looked at.
+    async fn pass_on(&mut self, told: Told) -> Result<bool, Over> {
+        let event = match told {
+            Told::Live(Live::Said(Said::Started { node, attempt, .. })) if self.has_ended(&node, attempt) => {
+                None
+            }
+            Told::Live(Live::Said(said)) => JobEvent::said(said),
+            // No further: the beginnings of what ended after it are still to be told.
+            Told::Live(Live::Journaled(upto)) => match self.read(upto).await {
+                Ok(None) => None,
+                Ok(Some(over)) => return Err(over),
+                Err(_) => return Ok(true),
+            },
+            Told::Live(Live::Missed(missed)) => {
+                let over = self.send(JobEvent::live(Happening::Lagged { missed })).await;
+                return over.map_or(Ok(true), Err);
+            }
+            Told::Running(running) => {
+                self.running = running;
+                return Ok(true);
+            }
+            Told::Live(Live::Came | Live::Left) | Told::Lost => return Ok(true),
+        };
+        match event {
+            Some(event) => self.send(event).await.map_or(Ok(false), Err),
+            None => Ok(false),
         }
     }
 
@@ -200,13 +261,6 @@ impl Feed {
                     }
                 }
             }
-        }
-    }
-
-    async fn pass_on(&self, notice: &Notice) -> Option<Over> {
-        match JobEvent::noticed(notice) {
-            Some(event) => self.send(event).await,
-            None => None,
         }
     }
 
@@ -228,12 +282,5 @@ impl Feed {
             Ok(Ok(())) => None,
             Ok(Err(_)) | Err(_) => Some(Over::Gone),
         }
-    }
-}
-
-async fn next(live: &mut Option<broadcast::Receiver<Live>>) -> Result<Live, RecvError> {
-    match live {
-        Some(live) => live.recv().await,
-        None => std::future::pending().await,
     }
 }

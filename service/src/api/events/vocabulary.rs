@@ -1,8 +1,6 @@
 //! The words of events: one for each thing that can happen in a job.
 
-use anabranch_engine::cx::Progress;
 use anabranch_engine::event::{Event, Record, Timer};
-use anabranch_engine::run::{Notice, Opened};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -11,8 +9,8 @@ use super::names::Names;
 use crate::api::App;
 use crate::api::jobs::NodeError;
 use crate::api::jobs::view::{JobView, WaitView, time, usage};
-use crate::job::{Job, OpenWait, Usage};
-use crate::runner::RunningText;
+use crate::job::{Job, Usage};
+use crate::runner::{RunningNode, Said};
 
 /// Something that happens in a job.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -39,8 +37,7 @@ pub enum Happening {
     Snapshot {
         /// The job.
         job: Box<JobView>,
-        /// What the nodes that run have written so far, as far as this process knows: the pieces that follow go on
-        /// right after it.
+        /// What the nodes that run have written so far: the pieces that follow go on right after it.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         texts: Vec<TextView>,
     },
@@ -63,7 +60,8 @@ pub enum Happening {
         /// Who or why.
         reason: String,
     },
-    /// An attempt of a node began. Told live only.
+    /// An attempt of a node began, or runs as the reader begins to hear of it: what it writes is told from its beginning
+    /// on. Told live only.
     NodeStarted {
         /// Which node.
         node: String,
@@ -225,8 +223,8 @@ pub struct TextView {
     pub left_out: usize,
 }
 
-impl From<RunningText> for TextView {
-    fn from(RunningText { node, text, left_out }: RunningText) -> Self {
+impl From<RunningNode> for TextView {
+    fn from(RunningNode { node, text, left_out, .. }: RunningNode) -> Self {
         Self { node, text, left_out }
     }
 }
@@ -254,9 +252,16 @@ impl JobEvent {
         }
     }
 
-    /// What a notice says; nothing if the journal says it too.
-    pub(super) fn noticed(notice: &Notice) -> Option<Self> {
-        noticed(notice).map(Self::live)
+    /// What is told live; nothing if the journal says it too.
+    pub(super) fn said(said: Said) -> Option<Self> {
+        self::said(said).map(Self::live)
+    }
+
+    /// That a node runs, with what it has written so far, for a reader that has not heard its beginning.
+    pub(super) fn running(RunningNode { node, op, attempt, text, .. }: RunningNode) -> Vec<Self> {
+        let started = Happening::NodeStarted { node: node.clone(), op, attempt };
+        let delta = (!text.is_empty()).then_some(Happening::Delta { node, text });
+        [Some(started), delta].into_iter().flatten().map(Self::live).collect()
     }
 
     /// The word, as `event:` has it.
@@ -350,44 +355,22 @@ fn recorded(event: &Event, names: &Names) -> Happening {
     }
 }
 
-fn noticed(notice: &Notice) -> Option<Happening> {
-    Some(match notice {
+fn said(said: Said) -> Option<Happening> {
+    Some(match said {
         // The journal has it, with a number.
-        Notice::Ended { .. } => return None,
-        Notice::Aborted { usage, .. } if *usage != anabranch_engine::backend::Usage::default() => {
-            return None;
+        Said::Ended { .. } => return None,
+        Said::Aborted { node, attempt, usage: used } => {
+            Happening::NodeAborted { node, attempt, usage: usage(used) }
         }
-        Notice::Aborted { scope, attempt, usage: used, .. } => {
-            Happening::NodeAborted { node: scope.to_string(), attempt: *attempt, usage: usage(*used) }
+        Said::Started { node, op, attempt } => Happening::NodeStarted { node, op, attempt },
+        Said::Skipped { node, why } => Happening::NodeSkipped { node, why },
+        Said::Opened { node, kind, bound } => Happening::ScopeOpened { node, kind, bound },
+        Said::Part { node, index } => Happening::PartStarted { node, index },
+        Said::Closed { node, parts, failure } => {
+            Happening::ScopeClosed { node, parts, error: failure.as_ref().map(NodeError::from) }
         }
-        Notice::Started { scope, op, attempt, .. } => {
-            Happening::NodeStarted { node: scope.to_string(), op: op.to_string(), attempt: *attempt }
-        }
-        Notice::Skipped { scope, why } => {
-            Happening::NodeSkipped { node: scope.to_string(), why: why.to_string() }
-        }
-        Notice::Opened { scope, what, .. } => Happening::ScopeOpened {
-            node: scope.to_string(),
-            kind: what.name().to_owned(),
-            bound: match what {
-                Opened::Flow => None,
-                Opened::Loop(turns) => Some(u64::from(*turns)),
-                Opened::Each(items) => Some(*items as u64),
-                Opened::Plan(steps) => Some(*steps as u64),
-            },
-        },
-        Notice::Part { scope, index } => {
-            Happening::PartStarted { node: scope.to_string(), index: *index as u64 }
-        }
-        Notice::Closed { scope, parts, failure } => Happening::ScopeClosed {
-            node: scope.to_string(),
-            parts: *parts as u64,
-            error: failure.as_ref().map(NodeError::from),
-        },
-        Notice::Waiting(wait) => Happening::WaitShown { wait: OpenWait::from(wait).into() },
-        Notice::Progress { scope, progress } => match progress.as_ref()? {
-            Progress::Delta(text) => Happening::Delta { node: scope.to_string(), text: text.clone() },
-            Progress::Note(text) => Happening::Note { node: scope.to_string(), text: text.clone() },
-        },
+        Said::Waiting { wait } => Happening::WaitShown { wait: wait.into() },
+        Said::Delta { node, text } => Happening::Delta { node, text },
+        Said::Note { node, text } => Happening::Note { node, text },
     })
 }

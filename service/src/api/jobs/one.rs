@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::header::VARY;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -10,7 +12,9 @@ use super::{find, nodes, view::JobView};
 use crate::api::App;
 use crate::api::body::Query;
 use crate::api::caller::{Can, Read, Run};
+use crate::api::headers::{prefer_wait, preference_applied};
 use crate::api::problem::{Code, Problem};
+use crate::job::Status;
 
 /// What is shown besides.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -22,15 +26,20 @@ pub(super) struct ShowQuery {
 }
 
 /// Show a job
+///
+/// With `Prefer: wait=30` it waits for the job to end, or to wait for an answer, and shows it as it is then; after that
+/// time it shows it as it is.
 #[utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "jobs", security(("key" = ["read"])),
-    params(("id" = String, Path, description = "the job"), ShowQuery),
+    params(("id" = String, Path, description = "the job"), ShowQuery,
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait N seconds for the end, at most 300")),
     responses((status = 200, description = "the job", body = JobView)))]
 pub(super) async fn show(
     State(app): State<App>,
     can: Can<Read>,
     Path(id): Path<String>,
     Query(query): Query<ShowQuery>,
-) -> Result<Json<JobView>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (mut with_nodes, mut with_usage) = (false, false);
     for word in query.include.as_deref().unwrap_or_default().split(',').filter(|word| !word.is_empty()) {
         match word {
@@ -42,14 +51,31 @@ pub(super) async fn show(
             }
         }
     }
-    let job = find(&app, &can, &id).await?;
+    let mut job = find(&app, &can, &id).await?;
+    let wait = prefer_wait(&headers);
+    if let Some(wait) = wait.filter(|_| job.status < Status::Waiting) {
+        let rested = tokio::select! {
+            rested = app.runner.wait(&can.tenant, &id, wait) => rested?,
+            // It will be seen elsewhere.
+            () = app.stopping.cancelled() => None,
+        };
+        job = match rested {
+            Some(job) => job,
+            None => find(&app, &can, &id).await?,
+        };
+    }
     let nodes = if with_nodes || with_usage { Some(nodes::of(&app, &job).await?) } else { None };
     let mut view = JobView::whole(&app, job);
     if let Some(nodes) = nodes {
         view.usage_by_op = with_usage.then(|| nodes::by_operator(&nodes));
         view.nodes = with_nodes.then_some(nodes);
     }
-    Ok(Json(view))
+    let mut response = Json(view).into_response();
+    if let Some(wait) = wait {
+        preference_applied(wait, &mut response);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Prefer"));
+    Ok(response)
 }
 
 /// Delete a job

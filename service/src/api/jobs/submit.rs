@@ -15,10 +15,11 @@ use super::request::{JobRequest, TypedJobRequest};
 use super::view::JobView;
 use crate::api::body::{Body, Query};
 use crate::api::caller::{Can, Run};
-use crate::api::headers::{Wanted, idempotency_key, prefer_wait, wanted};
+use crate::api::headers::{Wanted, idempotency_key, prefer_wait, preference_applied, wanted};
 use crate::api::problem::{Code, Problem};
 use crate::api::{App, events};
 use crate::job::{Idempotency, Job, NewJob, Status, Submitted};
+use crate::runner::Heard;
 
 /// When a caller who did not wait should look again.
 const LOOK_AGAIN: HeaderValue = HeaderValue::from_static("1");
@@ -124,7 +125,7 @@ async fn answer(
         }
         (Wanted::Stream, Err(problem)) => {
             let taken = replay(app, tenant, once.as_ref(), None, problem).await?;
-            return stream_of(app, tenant, taken, events::permit(app)?, None, false);
+            return stream_of(app, tenant, &taken, events::permit(app)?, None, false);
         }
         (Wanted::Document, Ok(prepared)) => {
             let guard =
@@ -138,10 +139,8 @@ async fn answer(
             respond(app, tenant, taken, wait.is_some()).await?
         }
     };
-    if let Some(wait) = wait
-        && let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs()))
-    {
-        response.headers_mut().insert("preference-applied", applied);
+    if let Some(wait) = wait {
+        preference_applied(wait, &mut response);
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Prefer"));
     Ok(response)
@@ -276,25 +275,25 @@ async fn stream(app: &App, tenant: &str, prepared: Prepared, cancels: bool) -> R
     let permit = events::permit(app)?;
     let Prepared { job, flow } = prepared;
     let named = Named::of(&job);
-    let receipt = app.runner.submit(job, &flow);
-    // Before anything is awaited: nothing that the job shows is missed.
-    let live = app.runner.watch_with_texts(&named.id);
+    let (receipt, heard) = app.runner.submit_watched(job, &flow);
     let taken = came_of(app, named, receipt.await?, None)?;
-    let live = if taken.is_replayed { None } else { live };
-    stream_of(app, tenant, taken, permit, live, cancels)
+    let heard = (!taken.is_replayed).then_some(heard);
+    stream_of(app, tenant, &taken, permit, heard, cancels)
 }
 
 /// Answers with what happens in a job.
 fn stream_of(
     app: &App,
     tenant: &str,
-    taken: Taken,
+    taken: &Taken,
     permit: tokio::sync::OwnedSemaphorePermit,
-    live: Option<events::Heard>,
+    heard: Option<Heard>,
     cancels: bool,
 ) -> Result<Response, Problem> {
+    // The job of an earlier request may have written much by now.
+    let heard = heard.or_else(|| app.runner.hear(&taken.id));
     let watched = events::Watched { id: taken.id.clone(), tenant: tenant.to_owned(), next: 0, cancels };
-    let mut response = events::stream(app, watched, permit, live)?;
+    let mut response = events::stream(app, watched, permit, heard)?;
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::from_str(&app.url(&format!("/v1/jobs/{}", taken.id))) {
         headers.insert(LOCATION, location);

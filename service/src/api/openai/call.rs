@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anabranch_engine::value::Message;
 use axum::http::HeaderMap;
-use tokio::sync::broadcast::Receiver;
 
 use super::answer::Gives;
 use super::conversation::Takes;
@@ -19,7 +18,7 @@ use crate::api::jobs::{JobRequest, Prepared, prepare};
 use crate::api::problem::{Code, Problem};
 use crate::flows::Ready;
 use crate::job::{Idempotency, Job, Status, Submitted};
-use crate::runner::Live;
+use crate::live::Ear;
 
 /// Longest time that a caller is kept waiting for an answer; what `OpenAI`'s own clients wait.
 pub(crate) const ANSWER_TIME: Duration = Duration::from_mins(10);
@@ -42,8 +41,8 @@ pub(super) struct Once {
 /// A job that was taken in.
 pub(super) struct Begun {
     pub(super) id: String,
-    /// What happens in it, from its beginning, if it began here.
-    pub(super) live: Option<Receiver<Live>>,
+    /// What happens in it, from its beginning.
+    pub(super) ear: Ear,
 }
 
 impl Model {
@@ -117,19 +116,16 @@ pub(super) async fn begin(app: &App, mut prepared: Prepared, once: Once) -> Resu
     let job = &prepared.job;
     if let Err(problem) = app.admission.enter(app, (&job.tenant, job.created_by.as_deref()), 1).await {
         let before = made_before(app, &job.tenant, job.idempotency.as_ref()).await;
-        return before.map(|id| Begun { live: app.runner.watch(&id), id }).ok_or(problem);
+        return before.map(|id| Begun { ear: app.relay.ear(&id, None), id }).ok_or(problem);
     }
     let (id, flow, tenant) = known(&prepared);
-    let (receipt, live) = app.runner.submit_watched(prepared.job, &prepared.flow);
+    let (receipt, heard) = app.runner.submit_watched(prepared.job, &prepared.flow);
     match receipt.await? {
         Submitted::New => {
             app.metrics.submitted(&tenant, &flow, 1);
-            Ok(Begun { id, live: Some(live) })
+            Ok(Begun { ear: app.relay.ear(&id, Some(heard)), id })
         }
-        Submitted::Before(id) => {
-            let live = app.runner.watch(&id);
-            Ok(Begun { id, live })
-        }
+        Submitted::Before(id) => Ok(Begun { ear: app.relay.ear(&id, None), id }),
         Submitted::OtherBody => Err(reused()),
     }
 }

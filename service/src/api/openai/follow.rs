@@ -3,13 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use anabranch_engine::cx::Progress;
-use anabranch_engine::run::Notice;
 use futures::Stream;
 use futures::stream::unfold;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::answer::{Answer, Gives};
 use super::call::Begun;
@@ -17,7 +13,8 @@ use super::marks;
 use crate::api::App;
 use crate::api::problem::{Code, Problem};
 use crate::job::{Job, Status};
-use crate::runner::Live;
+use crate::live::{Ear, Told};
+use crate::runner::{Live, RunningNode, Said};
 
 /// Longest time that an answer is followed.
 const FOLLOW_TIME: Duration = Duration::from_hours(24);
@@ -51,13 +48,13 @@ pub(super) fn follow(
     gives: Gives,
     place: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Piece> + Send + 'static {
-    let Begun { id, live } = begun;
+    let Begun { id, ear } = begun;
     let following = Following {
         app,
         tenant,
         id,
         gives,
-        live,
+        ear: Some(ear),
         writer: None,
         marks: marks::Live::default(),
         passed: String::new(),
@@ -77,7 +74,7 @@ struct Following {
     id: String,
     gives: Gives,
     /// What happens in the job, for as long as its words may be passed on.
-    live: Option<Receiver<Live>>,
+    ear: Option<Ear>,
     /// The node whose words are passed on.
     writer: Option<String>,
     marks: marks::Live,
@@ -97,22 +94,22 @@ impl Following {
         if self.is_over {
             return None;
         }
-        while let Some(live) = &mut self.live {
-            let heard = tokio::select! {
-                heard = live.recv() => heard,
+        while let Some(ear) = &mut self.ear {
+            let told = tokio::select! {
+                told = ear.follow(&self.tenant) => told,
                 () = self.app.stopping.cancelled() => return Some(self.stopped()),
             };
-            match heard {
-                Ok(Live::Notice(notice)) => {
-                    let text = self.hear(&notice);
-                    if !text.is_empty() {
-                        self.passed.push_str(&text);
-                        return Some(Piece::Text(text));
-                    }
+            let text = match told {
+                Ok(Some(told)) => self.hear(told),
+                Ok(None) => self.only_end(),
+                Err(error) => {
+                    tracing::debug!(job = self.id, %error, "an answer waits for the store");
+                    self.only_end()
                 }
-                Ok(Live::Journaled(_) | Live::Came) => {}
-                // Whoever missed something cannot go on in the middle of a sentence: the end has all of it.
-                Ok(Live::Left) | Err(RecvError::Lagged(_) | RecvError::Closed) => self.live = None,
+            };
+            if !text.is_empty() {
+                self.passed.push_str(&text);
+                return Some(Piece::Text(text));
             }
         }
         self.end().await;
@@ -120,23 +117,46 @@ impl Following {
         self.ready.pop_front()
     }
 
-    /// What can be passed on of what happened.
-    fn hear(&mut self, notice: &Notice) -> String {
-        match notice {
-            Notice::Progress { scope, progress: Some(Progress::Delta(words)) } => {
-                let scope = scope.to_string();
-                if self.writer.is_none() && self.gives.nodes.contains(&scope) {
-                    self.writer = Some(scope.clone());
+    /// What can be passed on of what is told.
+    fn hear(&mut self, told: Told) -> String {
+        match told {
+            Told::Live(Live::Said(Said::Delta { node, text })) => {
+                if self.writer.is_none() && self.gives.nodes.contains(&node) {
+                    self.writer = Some(node.clone());
                 }
-                if self.writer.as_ref() == Some(&scope) { self.marks.push(words) } else { String::new() }
+                if self.is_writer(&node) { self.marks.push(&text) } else { String::new() }
             }
             // What a first attempt said cannot be taken back, so a second one is only told by its end.
-            Notice::Started { scope, attempt, .. } if *attempt > 1 && self.is_writer(&scope.to_string()) => {
-                self.live = None;
-                String::new()
+            Told::Live(Live::Said(Said::Started { node, attempt, .. }))
+                if attempt > 1 && self.is_writer(&node) =>
+            {
+                self.only_end()
             }
-            _ => String::new(),
+            // Whoever missed something cannot go on in the middle of a sentence: the end has all of it.
+            Told::Live(Live::Missed(_)) => self.only_end(),
+            Told::Running(_) | Told::Lost if self.writer.is_some() => self.only_end(),
+            Told::Running(nodes) => self.begin(nodes),
+            Told::Live(_) | Told::Lost => String::new(),
         }
+    }
+
+    /// What was written before somebody began to tell.
+    fn begin(&mut self, nodes: Vec<RunningNode>) -> String {
+        let writes = |node: &RunningNode| !node.text.is_empty() && self.gives.nodes.contains(&node.node);
+        match nodes.into_iter().find(writes) {
+            Some(node) if node.left_out > 0 => self.only_end(),
+            Some(node) => {
+                self.writer = Some(node.node);
+                self.marks.push(&node.text)
+            }
+            None => String::new(),
+        }
+    }
+
+    /// Passes nothing more on: the end has all of it.
+    fn only_end(&mut self) -> String {
+        self.ear = None;
+        String::new()
     }
 
     fn is_writer(&self, scope: &str) -> bool {

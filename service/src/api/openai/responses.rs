@@ -158,8 +158,7 @@ pub(super) async fn show(
         Some(after) => Events::resumed(&job.id, gives.clone(), after),
         None => Events::new(&job.id, gives.clone()),
     };
-    // What was said so far is not known here; the end has all of it.
-    let begun = Begun { id: job.id.clone(), live: None };
+    let begun = Begun { id: job.id.clone(), ear: app.relay.ear(&job.id, None) };
     Ok(stream(&app, &can, begun, gives, place, events, &job))
 }
 
