@@ -124,7 +124,7 @@ async fn answer(
         }
         (Wanted::Stream, Err(problem)) => {
             let taken = replay(app, tenant, once.as_ref(), None, problem).await?;
-            return stream_of(app, tenant, taken, events::permit(app)?, None, false);
+            return stream_of(app, tenant, &taken, events::permit(app)?, None, false);
         }
         (Wanted::Document, Ok(prepared)) => {
             let guard =
@@ -281,14 +281,14 @@ async fn stream(app: &App, tenant: &str, prepared: Prepared, cancels: bool) -> R
     let live = app.runner.watch_with_texts(&named.id);
     let taken = came_of(app, named, receipt.await?, None)?;
     let live = if taken.is_replayed { None } else { live };
-    stream_of(app, tenant, taken, permit, live, cancels)
+    stream_of(app, tenant, &taken, permit, live, cancels)
 }
 
 /// Answers with what happens in a job.
 fn stream_of(
     app: &App,
     tenant: &str,
-    taken: Taken,
+    taken: &Taken,
     permit: tokio::sync::OwnedSemaphorePermit,
     live: Option<events::Heard>,
     cancels: bool,
