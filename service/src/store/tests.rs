@@ -177,11 +177,11 @@ async fn what_flows_are_made_of_goes_with_the_last_job_that_needs_it() {
     assert_eq!(store.bundle("h_unneeded").await.unwrap(), None);
     let end = crate::job::End {
         status: Status::Succeeded,
-        outputs: Default::default(),
-        absent: Default::default(),
+        outputs: serde_json::Map::default(),
+        absent: serde_json::Map::default(),
         error: None,
-        usage: Default::default(),
-        progress: Default::default(),
+        usage: crate::job::Usage::default(),
+        progress: crate::job::Progress::default(),
     };
     store.end("job_1", 1, end).await.unwrap();
     assert!(store.delete("t", "job_1").await.unwrap());

@@ -300,9 +300,9 @@ async fn notes_that_cannot_be_made_into_one_stay_as_they_are() {
     let out = read(&model(|n| n == 0), settings(), &lines(60)).await.unwrap();
     assert_eq!((out.text.as_str(), out.stats.collapse_failed, out.stats.left_out), ("done", 1, 0));
     assert_eq!(out.answer.citations.len(), out.stats.portions, "nothing that was read is lost");
-    let none = read(&model(|_| true), settings(), &lines(60)).await.unwrap();
-    assert_eq!((none.stats.stop, none.text.as_str()), (Stop::CollapseStalled, "done"));
-    assert!(none.stats.left_out > 0 && none.stats.collapse_failed == none.stats.collapse_calls);
+    let stalled = read(&model(|_| true), settings(), &lines(60)).await.unwrap();
+    assert_eq!((stalled.stats.stop, stalled.text.as_str()), (Stop::CollapseStalled, "done"));
+    assert!(stalled.stats.left_out > 0 && stalled.stats.collapse_failed == stalled.stats.collapse_calls);
     let strict = with(&json!({ "portion_tokens": 40, "on_map_error": "fail" }));
     assert!(read(&model(|n| n == 0), strict, &lines(60)).await.is_err());
 }
