@@ -149,7 +149,8 @@ async fn main() -> Result<(), Failed> {
                 "telemetry: {{ endpoint: \"http://{collector}\", protocol: http, queue: 1000000, content: {content} }}\n"
             );
             let config = Config::parse(config::FILE, &text)?;
-            let (on, off) = (Telemetry::start(&config.telemetry, Vec::new(), &|_| None)?, Telemetry::off());
+            let (on, off) =
+                (Telemetry::start(&config.telemetry, Arc::default(), &|_| None)?, Telemetry::off());
             let (mut with, mut without) = (Vec::new(), Vec::new());
             for n in 0..=ROUNDS {
                 let pair = (round(&plan, &resources, &off).await?, round(&plan, &resources, &on).await?);

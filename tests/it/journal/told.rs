@@ -25,6 +25,7 @@ pub(super) async fn a_wait_is_told_as_it_was_when_the_job_parked(store: Store) {
         ty: "bool".into(),
         about: Some("may it go on?".into()),
         shown: json!({ "draft": "a\0b" }).as_object().cloned().unwrap(),
+        since_ms: Some(1_000),
         until_ms: 1_000,
     };
     store.park("job_1", 1, vec![asked.clone()], Usage::default(), Progress::default()).await.unwrap();
