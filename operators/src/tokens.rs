@@ -59,6 +59,11 @@ pub fn of_chunk(chunk: &Chunk) -> usize {
     if chunk.tokens.0 == 0 { count(&chunk.text) } else { chunk.tokens.0 as usize }
 }
 
+/// The tokens of a chunk where a bound must hold: never fewer than its text has, whatever it says of itself.
+pub fn at_least(chunk: &Chunk) -> usize {
+    count(&chunk.text).max(chunk.tokens.0 as usize)
+}
+
 /// Counts tokens as one model does.
 #[derive(Debug, Clone, Default)]
 pub struct Counter(Option<Arc<dyn ChatModel>>);
@@ -77,10 +82,9 @@ impl Counter {
         self.0.as_ref().and_then(|model| model.count_tokens(text)).unwrap_or_else(|| count(text))
     }
 
-    /// The tokens of a chunk. What it says of itself is not taken: it may have been counted in another way, or by somebody
-    /// else, and a hard bound rests on this.
+    /// The tokens of a chunk. What it says of itself is only looked at where that was counted in the same way.
     pub fn of_chunk(&self, chunk: &Chunk) -> usize {
-        self.count(&chunk.text)
+        if self.0.is_some() { self.count(&chunk.text) } else { at_least(chunk) }
     }
 }
 

@@ -82,7 +82,7 @@ impl Operator for Budget {
         let mut out = Out { chunks: Vec::new(), dropped: Vec::new(), tokens: 0 };
         let mut full = false;
         for chunk in input.chunks {
-            let needs = tokens::count(&chunk.text);
+            let needs = tokens::at_least(&chunk);
             if !full && out.tokens + needs <= self.max_tokens {
                 out.tokens += needs;
                 out.chunks.push(chunk);
@@ -120,6 +120,15 @@ mod tests {
     #[tokio::test]
     async fn skip_takes_what_still_fits() {
         assert_eq!(select(4, OnOverflow::Skip).await, (vec!["a".into(), "c".into()], vec!["b".into()], 3));
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_says_too_little_of_itself_is_counted() {
+        let mut chunk = Chunk::clone(&testing::chunk("a", &"word ".repeat(50)));
+        chunk.tokens.0 = 1;
+        let input = In { chunks: vec![Arc::new(chunk)] };
+        let out = Budget { max_tokens: 40, on_overflow: OnOverflow::Skip }.run(&cx(), input).await.unwrap();
+        assert_eq!((out.chunks.len(), out.dropped.len()), (0, 1));
     }
 
     #[tokio::test]

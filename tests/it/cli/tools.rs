@@ -115,10 +115,10 @@ fn a_plan_is_told_at_load_what_no_step_of_it_can_run() {
     ] {
         project.write("planned.yaml", &plan.replace("ALLOWED", allowed));
         let ran = project.run(&["check", "planned.yaml"]);
+        let said = format!("{}{}", ran.out, ran.err);
         assert!(
-            ran.code == Some(3) && ran.err.contains(why) && ran.err.contains("write a flow around it"),
-            "{}",
-            ran.err
+            ran.code == Some(3) && said.contains(why) && said.contains("write a flow around it"),
+            "{said}"
         );
     }
     project.write("planned.yaml", &plan.replace("ALLOWED", "warm, read.answer"));

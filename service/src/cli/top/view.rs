@@ -324,7 +324,7 @@ failed   broken      1 s   1      0      0       job_2  the model is down
             lines[lines.len() - 3..],
             [
                 "STATUS     FLOW        TOOK  JOB        WHAT",
-                "running    quickstart  3 s   …5b6c7d8e  In which trees do…",
+                "running    quickstart  3 s   …5b6c7d8e  In which trees do h…",
                 "cancelled  broken            …5b6c9fa0",
             ],
             "{shown}"
