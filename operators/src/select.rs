@@ -43,8 +43,8 @@ ports! {
         /// `judged` and `answerable`.
         pub stats: Stats,
         /// Of `select.mcts`, the sets that the search went through most, at most 100, as a tree: `id`, `parent` (null for
-        /// the empty set at the root), `label` (the chunk that was added), `visits`, `value`, and `chosen` on the way to
-        /// the set taken. Empty otherwise.
+        /// the empty set at the root), `label` (the chunk that was added), `visits` (0 for what an exchange led to),
+        /// `value`, and `chosen` on the way to the set taken. Empty otherwise.
         pub tree: Vec<Branch>,
     }
 }

@@ -72,7 +72,7 @@ impl Task<'_> {
             }
         }
         stats.cost = problem.cost_of(&set);
-        let tree = drawn(&found.steps, &candidates, &set);
+        let tree = drawn(&found.steps, &candidates, (&set, stats.best_value));
         Ok(out(&input.chunks, &candidates, &set, stats, tree))
     }
 }
@@ -95,18 +95,32 @@ async fn first_answerable(
     Ok((n_judged, None))
 }
 
-/// The steps of a search, for people.
-fn drawn(steps: &[Step], candidates: &Candidates, taken: &Set) -> Vec<Branch> {
+/// The steps of a search, for people, with the way to the set taken.
+fn drawn(steps: &[Step], candidates: &Candidates, (taken, worth): (&Set, f64)) -> Vec<Branch> {
+    let named = |place: usize| {
+        candidates.chunks().get(place).map_or_else(String::new, |chunk| chunk.id.0.to_string())
+    };
     let mut branches: Vec<Branch> = Vec::with_capacity(steps.len());
     for (id, step) in steps.iter().enumerate() {
         let before = step.parent.and_then(|parent| steps.get(parent)).map(|parent| &parent.set);
         let added = step.set.places().find(|place| before.is_none_or(|before| !before.has(*place)));
-        let added = added.and_then(|place| candidates.chunks().get(place));
-        let label = added.map_or_else(String::new, |chunk| chunk.id.0.to_string());
+        let label = added.map_or_else(|| "nothing".to_owned(), named);
         let Step { parent, visits, value, .. } = *step;
         branches.push(Branch { id, parent, label, visits, value, chosen: false });
     }
-    let mut at = steps.iter().position(|step| step.set == *taken && !taken.is_empty());
+    // An exchange at the end, or a step that was seldom gone through, has led to it: the rest of the way is added.
+    let is_part = |step: &&Step| step.set.places().all(|place| taken.has(place));
+    let nearest =
+        steps.iter().enumerate().filter(|(_, step)| is_part(step)).max_by_key(|(_, step)| step.set.len());
+    let (mut at, known) = match nearest {
+        Some((at, step)) if !taken.is_empty() => (Some(at), Some(&step.set)),
+        _ => (None, None),
+    };
+    for place in known.into_iter().flat_map(|known| taken.places().filter(|place| !known.has(*place))) {
+        let id = branches.len();
+        branches.push(Branch { id, parent: at, label: named(place), visits: 0, value: worth, chosen: false });
+        at = Some(id);
+    }
     while let Some(branch) = at.and_then(|at| branches.get_mut(at)) {
         branch.chosen = true;
         at = branch.parent;
