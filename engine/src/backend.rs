@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::FailureKind;
+
 mod chat;
 mod dialect;
 mod encode;
@@ -83,6 +85,27 @@ pub enum Error {
 }
 
 impl Error {
+    /// The kind of failure that it is, as retries, metrics and traces name it.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Overloaded { .. } => FailureKind::Overloaded,
+            Self::TimedOut { .. } | Self::Unreached { is_late: true, .. } => FailureKind::TimedOut,
+            Self::Unavailable { .. } | Self::Unreached { is_late: false, .. } => FailureKind::Unavailable,
+            Self::Rejected { .. } => FailureKind::Rejected,
+            Self::Garbled { .. } => FailureKind::Garbled,
+        }
+    }
+
+    /// How long the backend asked to be left alone, if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. }
+            | Self::Unavailable { retry_after, .. }
+            | Self::Unreached { retry_after, .. } => *retry_after,
+            Self::TimedOut { .. } | Self::Rejected { .. } | Self::Garbled { .. } => None,
+        }
+    }
+
     /// Whether it is known that no server has worked on the request, so that nothing but the call itself counts.
     pub fn used_nothing(&self) -> bool {
         matches!(self, Self::Overloaded { .. } | Self::Rejected { .. } | Self::Unreached { .. })

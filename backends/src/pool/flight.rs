@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use anabranch_engine::backend::{Call, Caller, ChatRequest, ChatResponse, Error, Priority, Usage};
+use anabranch_engine::event::FailureKind;
 use anabranch_engine::value::Text;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, OptionFuture, Shared, WeakShared};
@@ -177,11 +178,10 @@ impl Flights {
             }
             // Its deadline was not ours.
             let has_time = |end: Instant| call.deadline.is_none_or(|own| own > end);
-            let was_cut =
-                matches!(result, Err(Error::TimedOut { .. } | Error::Unreached { is_late: true, .. }))
-                    && !member.is_first
-                    && !shown.has_begun
-                    && member.flight.deadline.is_some_and(|end| end <= Instant::now() && has_time(end));
+            let was_cut = matches!(&result, Err(error) if error.kind() == FailureKind::TimedOut)
+                && !member.is_first
+                && !shown.has_begun
+                && member.flight.deadline.is_some_and(|end| end <= Instant::now() && has_time(end));
             if !was_cut {
                 break;
             }

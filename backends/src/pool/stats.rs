@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anabranch_engine::backend::Error;
+use anabranch_engine::event::FailureKind;
 use serde::Serialize;
 
 pub use super::cache::CacheStats;
@@ -119,13 +120,13 @@ pub struct Moved {
 
 impl Moved {
     pub(crate) fn add(&mut self, after: &Error) {
-        match after {
-            Error::Overloaded { .. } => self.overloaded += 1,
-            Error::TimedOut { .. } | Error::Unreached { is_late: true, .. } => self.timed_out += 1,
-            Error::Unavailable { .. } | Error::Unreached { .. } => self.unavailable += 1,
-            Error::Garbled { .. } => self.garbled += 1,
+        match after.kind() {
+            FailureKind::Overloaded => self.overloaded += 1,
+            FailureKind::TimedOut => self.timed_out += 1,
+            FailureKind::Unavailable => self.unavailable += 1,
+            FailureKind::Garbled => self.garbled += 1,
             // What was refused for its content is refused everywhere.
-            Error::Rejected { .. } => {}
+            _ => {}
         }
     }
 }

@@ -56,10 +56,7 @@ fn translated(schema: &Value, is_loose: bool) -> Value {
                 "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
                 Value::Object(fields),
             ) => fields.iter().map(|(name, field)| (name.clone(), translated(field, is_loose))).collect(),
-            ("allOf" | "anyOf" | "oneOf" | "prefixItems", Value::Array(schemas)) => {
-                schemas.iter().map(|schema| translated(schema, is_loose)).collect()
-            }
-            ("items", Value::Array(schemas)) if !is_loose => {
+            ("allOf" | "anyOf" | "oneOf" | "prefixItems" | "items", Value::Array(schemas)) => {
                 schemas.iter().map(|schema| translated(schema, is_loose)).collect()
             }
             (
@@ -104,9 +101,9 @@ fn modern(mut schema: Map<String, Value>) -> Value {
             }
         }
     }
-    if let Some(Value::Array(items)) = schema.get("items") {
-        let items = items.iter().map(|schema| translated(schema, true)).collect();
-        schema.shift_remove("items");
+    if schema.get("items").is_some_and(Value::is_array)
+        && let Some(items) = schema.shift_remove("items")
+    {
         if let Some(rest) = schema.shift_remove("additionalItems") {
             schema.insert("items".to_owned(), rest);
         }

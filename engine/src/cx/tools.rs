@@ -1,13 +1,13 @@
 //! Calls of tools: found by name, made again only where that does no harm, bounded and booked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Answered, Asked, Cx, Price, ToolEntry, lookup};
 use crate::backend::{self, Tool, ToolAnswer, Usage};
+use crate::event::FailureKind;
 use crate::limits;
 use crate::operator::{OpError, ToolName};
 use crate::value::Text;
@@ -105,14 +105,14 @@ impl Cx {
                 Err(error) => error,
             };
             let OpError::Backend(failure) = &error else { return Err(error) };
-            let wait = match failure {
-                _ if attempt >= attempts => return Err(error),
-                backend::Error::Overloaded { retry_after, .. }
-                | backend::Error::Unavailable { retry_after, .. }
-                | backend::Error::Unreached { retry_after, .. } => retry_after.unwrap_or_default(),
-                backend::Error::TimedOut { .. } => Duration::ZERO,
-                backend::Error::Rejected { .. } | backend::Error::Garbled { .. } => return Err(error),
-            };
+            let may_pass = matches!(
+                failure.kind(),
+                FailureKind::Overloaded | FailureKind::TimedOut | FailureKind::Unavailable
+            );
+            if attempt >= attempts || !may_pass {
+                return Err(error);
+            }
+            let wait = failure.retry_after().unwrap_or_default();
             let wait = wait.max(limits::TOOL_BACKOFF * attempt);
             let is_over = |deadline: &Instant| Instant::now() + wait >= *deadline;
             if wait > limits::TOOL_BACKOFF_MAX || self.deadline.get().is_some_and(is_over) {

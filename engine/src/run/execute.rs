@@ -72,16 +72,8 @@ async fn bounded<T>(
 }
 
 fn classify(error: &OpError) -> (FailureKind, Option<Duration>) {
-    use backend::Error;
     match error {
-        OpError::Backend(Error::Overloaded { retry_after, .. }) => (FailureKind::Overloaded, *retry_after),
-        OpError::Backend(Error::Unavailable { retry_after, .. }) => (FailureKind::Unavailable, *retry_after),
-        OpError::Backend(Error::TimedOut { .. }) => (FailureKind::TimedOut, None),
-        OpError::Backend(Error::Unreached { retry_after, is_late, .. }) => {
-            (if *is_late { FailureKind::TimedOut } else { FailureKind::Unavailable }, *retry_after)
-        }
-        OpError::Backend(Error::Rejected { .. }) => (FailureKind::Rejected, None),
-        OpError::Backend(Error::Garbled { .. }) => (FailureKind::Garbled, None),
+        OpError::Backend(error) => (error.kind(), error.retry_after()),
         OpError::Budget(_) => (FailureKind::OverBudget, None),
         OpError::Port { .. } => (FailureKind::Type, None),
         OpError::InvalidInput(_) => (FailureKind::InvalidInput, None),

@@ -106,7 +106,7 @@ struct Timing {
 impl Timing {
     fn ended(&self, took: Duration, usage: Result<Usage, &Error>) {
         let (gen_ai_operation_name, gen_ai_request_model) = (self.operation, self.name.clone());
-        let error_type = usage.as_ref().err().map_or("", |error| kind(error));
+        let error_type = usage.as_ref().err().map_or("", |error| error.kind().as_str());
         let ended =
             Ended { gen_ai_operation_name, gen_ai_request_model: gen_ai_request_model.clone(), error_type };
         self.calls.duration.get_or_create(&ended).observe(took.as_secs_f64());
@@ -126,16 +126,6 @@ impl Timing {
     fn began(&self, after: Duration) {
         let of = Of { gen_ai_operation_name: self.operation, gen_ai_request_model: self.name.clone() };
         self.calls.first.get_or_create(&of).observe(after.as_secs_f64());
-    }
-}
-
-fn kind(error: &Error) -> &'static str {
-    match error {
-        Error::Overloaded { .. } => "overloaded",
-        Error::TimedOut { .. } | Error::Unreached { is_late: true, .. } => "timed_out",
-        Error::Unavailable { .. } | Error::Unreached { .. } => "unavailable",
-        Error::Rejected { .. } => "rejected",
-        Error::Garbled { .. } => "garbled",
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use anabranch_engine::backend::{self, ChatRequest, ChatResponse, FinishReason, Usage};
+use anabranch_engine::backend::{ChatRequest, ChatResponse, FinishReason, Usage};
 use anabranch_engine::cx::{Answered, Asked, Asking, WatchCall};
 use anabranch_engine::operator::OpError;
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
@@ -280,15 +280,7 @@ fn provider_of(identity: &str) -> &'static str {
 /// The kind of a failed call, as `retry.on` names it.
 fn kind_of(error: &OpError) -> &'static str {
     match error {
-        OpError::Backend(backend::Error::Overloaded { .. }) => "overloaded",
-        OpError::Backend(
-            backend::Error::TimedOut { .. } | backend::Error::Unreached { is_late: true, .. },
-        ) => "timed_out",
-        OpError::Backend(backend::Error::Unavailable { .. } | backend::Error::Unreached { .. }) => {
-            "unavailable"
-        }
-        OpError::Backend(backend::Error::Rejected { .. }) => "rejected",
-        OpError::Backend(backend::Error::Garbled { .. }) => "garbled",
+        OpError::Backend(error) => error.kind().as_str(),
         _ => "failed",
     }
 }
