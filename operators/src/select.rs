@@ -42,8 +42,8 @@ ports! {
         /// How the search went: `evals`, `iterations`, `best_value`, `cost`, `candidates`, `stop` and, with a judge,
         /// `judged` and `answerable`.
         pub stats: Stats,
-        /// Of `select.mcts`, the sets that the search went through most, at most 100, as a tree: `id`, `parent` (null for
-        /// the empty set at the root), `label` (the chunk that was added), `visits` (0 for what an exchange led to),
+        /// Of `select.mcts`, the 100 sets that the search went through most and the way to the set taken, as a tree: `id`,
+        /// `parent` (null for the empty set at the root), `label` (the chunk that was added), `visits` (0 for what an exchange led to),
         /// `value`, and `chosen` on the way to the set taken. Empty otherwise.
         pub tree: Vec<Branch>,
     }

@@ -39,10 +39,10 @@ pub(super) struct Combined {
 enum Collapsed {
     /// One note of these.
     Made(Note, Vec<Combined>),
-    /// It was only one.
-    Single(Combined),
+    /// What it was: it was only one.
+    Single(Vec<Combined>),
     /// What it was: the model's answer could not be read.
-    Kept(Vec<Combined>),
+    Failed(Vec<Combined>),
 }
 
 /// One reading of one text.
@@ -286,8 +286,8 @@ impl<'a> Reader<'a> {
                 }
                 // Together they say nothing any more, and are dropped.
                 Collapsed::Made(..) => {}
-                Collapsed::Single(note) => notes.push(note),
-                Collapsed::Kept(group) => {
+                Collapsed::Single(group) => notes.extend(group),
+                Collapsed::Failed(group) => {
                     self.stats.collapse_failed += 1;
                     notes.extend(group);
                 }
@@ -301,16 +301,11 @@ impl<'a> Reader<'a> {
         group: Vec<Combined>,
         request: Option<ChatRequest>,
     ) -> Result<Collapsed, OpError> {
-        let Some(request) = request else {
-            return Ok(group
-                .into_iter()
-                .next()
-                .map_or_else(|| Collapsed::Kept(Vec::new()), Collapsed::Single));
-        };
+        let Some(request) = request else { return Ok(Collapsed::Single(group)) };
         match self.note(request).await {
             Ok(note) => Ok(Collapsed::Made(note, group)),
             // What the map read is paid for: the next round may manage, and what has no room at the end is left out.
-            Err(error) if self.may_skip(&error) => Ok(Collapsed::Kept(group)),
+            Err(error) if self.may_skip(&error) => Ok(Collapsed::Failed(group)),
             Err(error) => Err(error),
         }
     }

@@ -34,8 +34,7 @@ impl Way {
 
     /// A portion that says nothing, or could not be read.
     pub(super) fn lost(&mut self, why: &str) {
-        let id = self.add(Kind::Portion, short(why, ""), None);
-        self.drop_all(&[id]);
+        self.add(Kind::Portion, short(why, ""), None);
     }
 
     /// A note made of those of `from`. Its name.
@@ -45,13 +44,6 @@ impl Way {
             branch.parent = Some(id);
         }
         id
-    }
-
-    /// Notes that go no further.
-    pub(super) fn drop_all(&mut self, which: &[usize]) {
-        for branch in self.0.iter_mut().filter(|branch| which.contains(&branch.id)) {
-            branch.dropped = true;
-        }
     }
 
     /// The tree, the root first, each in front of what went into it; what the answer is made of, before the rest.
