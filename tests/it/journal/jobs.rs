@@ -20,19 +20,22 @@ pub(super) fn bundle(name: &str) -> Bundle {
     }
 }
 
-pub(super) async fn a_flow_has_versions_and_one_is_active(store: Store) {
-    let put = async |hash: &str, expected| {
-        store.put_bundle(hash, &bundle("qa")).await.unwrap();
-        let new = NewVersion {
-            tenant: "t".into(),
-            name: "qa".into(),
-            hash: hash.into(),
-            etag: format!("e-{hash}"),
-            expected,
-            ..NewVersion::default()
-        };
-        store.put_flow_version(&new).await.unwrap()
+/// Puts flow `qa` with this hash; `change` says what is special about it.
+pub(super) async fn put(store: &Store, hash: &str, change: impl FnOnce(&mut NewVersion)) -> FlowPut {
+    store.put_bundle(hash, &bundle("qa")).await.unwrap();
+    let mut new = NewVersion {
+        tenant: "t".into(),
+        name: "qa".into(),
+        hash: hash.into(),
+        etag: format!("e-{hash}"),
+        ..NewVersion::default()
     };
+    change(&mut new);
+    store.put_flow_version(&new).await.unwrap()
+}
+
+pub(super) async fn a_flow_has_versions_and_one_is_active(store: Store) {
+    let put = async |hash: &str, expected| put(&store, hash, |new| new.expected = expected).await;
     assert_eq!(put("h1", Expected::Nothing).await, FlowPut::New(1, true));
     assert_eq!(put("h1", Expected::Anything).await, FlowPut::Same(1));
     assert_eq!(put("h2", Expected::Nothing).await, FlowPut::Unexpected(Some("e-h1".into())));

@@ -4,7 +4,7 @@ use anabranch::job::{OpenWait, Progress, Status, Usage};
 use anabranch::store::{Expected, FlowPut, NewVersion, Store, Webhook};
 use serde_json::json;
 
-use super::jobs::{bundle, claimed};
+use super::jobs::{claimed, put};
 
 pub(super) async fn a_wait_is_told_as_it_was_when_the_job_parked(store: Store) {
     let hook = Webhook {
@@ -47,17 +47,8 @@ pub(super) async fn a_wait_is_told_as_it_was_when_the_job_parked(store: Store) {
 
 pub(super) async fn the_same_draft_again_is_the_same_version(store: Store) {
     let put = async |hash: &str, is_draft| {
-        store.put_bundle(hash, &bundle("qa")).await.unwrap();
-        let new = NewVersion {
-            tenant: "t".into(),
-            name: "qa".into(),
-            hash: hash.into(),
-            etag: format!("e-{hash}"),
-            expected: Expected::Anything,
-            is_draft,
-            ..NewVersion::default()
-        };
-        store.put_flow_version(&new).await.unwrap()
+        let change = |new: &mut NewVersion| (new.expected, new.is_draft) = (Expected::Anything, is_draft);
+        put(&store, hash, change).await
     };
     assert_eq!(put("h1", true).await, FlowPut::New(1, true));
     assert_eq!(put("h1", true).await, FlowPut::SameDraft(1));
